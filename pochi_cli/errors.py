@@ -1,0 +1,147 @@
+"""What Pochi raises. Standard library only; every room may import it.
+
+PochiError                   an expected failure: told without a traceback, exit code 1
+├── ConfigError              the config is wrong; carries every diagnostic
+├── DataError                an image folder or one of its images
+├── ModelError               a model cannot be built, or its weights cannot be loaded
+├── DeviceError              the device or precision asked for is not there
+├── RunError                 a run that is missing, damaged or cannot go on
+├── StorageError             a file could not be written
+└── TrainingError            training itself failed
+    ├── NonFiniteLossError   the loss became NaN or infinite
+    └── MemoryExhaustedError the device has too little memory
+Interrupted                  SIGINT or SIGTERM was obeyed: exit code 128 + signal
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+KeyPath = tuple[str | int, ...]
+"""Where a value stands in the file, e.g. ("train_transform", 0, "size")."""
+
+Severity = Literal["error", "warning"]
+
+
+def format_key(path: KeyPath) -> str:
+    """Write a key path as a user would: `train_transform[0].size`."""
+    text = ""
+    for part in path:
+        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else part
+    return text
+
+
+def first_line(error: BaseException) -> str:
+    """What an error says in its first line, or its kind where it says nothing."""
+    return str(error).partition("\n")[0] or type(error).__name__
+
+
+@dataclass(frozen=True)
+class Note:
+    """A second place that a diagnostic speaks of."""
+
+    message: str
+    key: KeyPath = ()
+
+
+@dataclass(frozen=True)
+class Diagnostic:
+    """One mistake (or doubt) in a config.
+
+    Attributes:
+        code: Stable, lower-case with hyphens, such as `unknown-key`.
+        message: What is wrong, in the user's terms, with the value.
+        key: The key path that it is about; empty when it is about the whole file.
+        severity: `error` stops the command, `warning` does not.
+        help: The likely fix, or what is allowed.
+        notes: Other places involved.
+        source: What was read: a file's path, or a `--set` argument.
+        line, column: From 1; `None` where the position is not known.
+    """
+
+    code: str
+    message: str
+    key: KeyPath = ()
+    severity: Severity = "error"
+    help: str | None = None
+    notes: tuple[Note, ...] = ()
+    source: str | None = None
+    line: int | None = None
+    column: int | None = None
+
+    def __str__(self) -> str:
+        """One line: severity, code, place, message and help."""
+        place = ":".join(str(part) for part in (self.source, self.line, self.column) if part is not None)
+        key = f" at `{format_key(self.key)}`" if self.key else ""
+        remedy = f"; {self.help}" if self.help else ""
+        notes = "".join(f" ({note.message})" for note in self.notes)
+        return f"{place + ': ' if place else ''}{self.severity}[{self.code}]{key}: {self.message}{remedy}{notes}"
+
+
+class PochiError(Exception):
+    """An expected failure.
+
+    Args:
+        message: What failed, where, with the value.
+        hint: The likely fix, or what is allowed.
+    """
+
+    def __init__(self, message: str, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+
+class ConfigError(PochiError):
+    """The config cannot be used; `diagnostics` says why, every mistake at once."""
+
+    def __init__(self, diagnostics: Sequence[Diagnostic]) -> None:
+        self.diagnostics = tuple(diagnostics)
+        super().__init__("\n".join(str(diagnostic) for diagnostic in self.diagnostics))
+
+
+class DataError(PochiError):
+    """An image folder, or an image in it, cannot be used."""
+
+
+class ModelError(PochiError):
+    """A model cannot be built, cannot take this input, or its weights cannot be loaded."""
+
+
+class DeviceError(PochiError):
+    """The device or the precision asked for is not there."""
+
+
+class RunError(PochiError):
+    """A run is missing, damaged, or cannot go on."""
+
+
+class StorageError(PochiError):
+    """A file or directory could not be written."""
+
+
+class TrainingError(PochiError):
+    """Training failed."""
+
+
+class NonFiniteLossError(TrainingError):
+    """The loss became NaN or infinite."""
+
+
+class MemoryExhaustedError(TrainingError):
+    """The device has too little memory for this batch."""
+
+
+class Interrupted(Exception):  # noqa: N818 - not an error: the user asked for it
+    """SIGINT or SIGTERM was obeyed, after saving.
+
+    Args:
+        signal_number: The signal; the exit code is 128 plus it.
+        message: What was saved and how to go on.
+    """
+
+    def __init__(self, signal_number: int, message: str = "") -> None:
+        super().__init__(message or f"interrupted by signal {signal_number}")
+        self.signal_number = signal_number
