@@ -1,0 +1,44 @@
+"""The strict model that every part of the config is made of, and the types that they share."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Strict, Tag
+
+T = TypeVar("T")
+
+
+class StrictModel(BaseModel):
+    """A part of the config: unknown keys are errors, nothing is coerced, nothing is changed later."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+
+
+# TOML has arrays, frozen models hold tuples: the container alone may be converted, its items may not.
+Items = Annotated[tuple[T, ...], Strict(False)]
+Pair = Annotated[tuple[T, T], Strict(False)]
+
+PositiveInt = Annotated[int, Field(ge=1)]
+PositiveFloat = Annotated[float, Field(gt=0)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+PathText = Annotated[str, Field(min_length=1)]
+
+
+def shape_of(value: Any) -> str:
+    """Tell the branches of a union apart by the form of the value, so that only one of them complains.
+
+    Returns:
+        `word` for a string, `list` for an array, `number` for anything else.
+    """
+    if isinstance(value, str):
+        return "word"
+    if isinstance(value, list | tuple):
+        return "list"
+    return "number"
+
+
+ByShape = Discriminator(shape_of)
+Word = Tag("word")
+List = Tag("list")
+Number = Tag("number")

@@ -1,0 +1,144 @@
+"""The models that Pochi knows, as a table that needs no torch.
+
+The parameter names and shapes of each model lie beside this file in `parameters/<name>.txt`, one
+`name shape` a line in registration order, as torchvision builds the model with 1,000 classes.
+`tests/config/test_catalogue.py` holds both against torchvision (and says how to write them anew).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from math import prod
+from typing import Literal, get_args
+
+ModelName = Literal[
+    "resnet18",
+    "resnet34",
+    "resnet50",
+    "resnet101",
+    "resnet152",
+    "vgg11",
+    "vgg11_bn",
+    "vgg13",
+    "vgg13_bn",
+    "vgg16",
+    "vgg16_bn",
+    "vgg19",
+    "vgg19_bn",
+    "vit_b_16",
+    "vit_b_32",
+    "vit_l_16",
+    "swin_t",
+    "convnext_tiny",
+    "convnext_small",
+    "convnext_base",
+    "efficientnet_b0",
+    "efficientnet_b1",
+    "efficientnet_b2",
+    "efficientnet_b3",
+    "efficientnet_b4",
+    "efficientnet_v2_s",
+    "mobilenet_v3_small",
+    "mobilenet_v3_large",
+    "densenet121",
+    "regnet_y_400mf",
+]
+MODEL_NAMES: tuple[ModelName, ...] = get_args(ModelName)
+
+Shape = tuple[int, ...]
+
+SMALL_INPUT = 64
+"""Longest edge in pixels up to which `stem = "auto"` takes the small stem."""
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    """What the config needs to know of a model.
+
+    Attributes:
+        head: Dotted name of the last linear layer, which holds one row per class.
+        input_size: Edge in pixels of the images that torchvision's weights were trained on.
+        patch_size: Edge of a patch for Vision Transformers, whose input must be a multiple of it.
+        has_small_stem: Whether the model has a stem for small images.
+    """
+
+    head: str
+    input_size: int = 224
+    patch_size: int | None = None
+    has_small_stem: bool = False
+
+
+_RESNET = ModelInfo(head="fc", has_small_stem=True)
+_VGG = ModelInfo(head="classifier.6")
+_CONVNEXT = ModelInfo(head="classifier.2")
+_MOBILENET = ModelInfo(head="classifier.3")
+
+CATALOGUE: dict[ModelName, ModelInfo] = {
+    "resnet18": _RESNET,
+    "resnet34": _RESNET,
+    "resnet50": _RESNET,
+    "resnet101": _RESNET,
+    "resnet152": _RESNET,
+    "vgg11": _VGG,
+    "vgg11_bn": _VGG,
+    "vgg13": _VGG,
+    "vgg13_bn": _VGG,
+    "vgg16": _VGG,
+    "vgg16_bn": _VGG,
+    "vgg19": _VGG,
+    "vgg19_bn": _VGG,
+    "vit_b_16": ModelInfo(head="heads.head", patch_size=16),
+    "vit_b_32": ModelInfo(head="heads.head", patch_size=32),
+    "vit_l_16": ModelInfo(head="heads.head", patch_size=16),
+    "swin_t": ModelInfo(head="head"),
+    "convnext_tiny": _CONVNEXT,
+    "convnext_small": _CONVNEXT,
+    "convnext_base": _CONVNEXT,
+    "efficientnet_b0": ModelInfo(head="classifier.1"),
+    "efficientnet_b1": ModelInfo(head="classifier.1", input_size=240),
+    "efficientnet_b2": ModelInfo(head="classifier.1", input_size=288),
+    "efficientnet_b3": ModelInfo(head="classifier.1", input_size=300),
+    "efficientnet_b4": ModelInfo(head="classifier.1", input_size=380),
+    "efficientnet_v2_s": ModelInfo(head="classifier.1", input_size=384),
+    "mobilenet_v3_small": _MOBILENET,
+    "mobilenet_v3_large": _MOBILENET,
+    "densenet121": ModelInfo(head="classifier"),
+    "regnet_y_400mf": ModelInfo(head="fc"),
+}
+
+
+@cache
+def parameter_shapes(model_name: ModelName) -> dict[str, Shape]:
+    """Look up a model's parameters without building it.
+
+    Returns:
+        Shape of each parameter by its dotted name, in registration order, for 1,000 classes.
+    """
+    text = files("pochi_cli.config").joinpath("parameters", f"{model_name}.txt").read_text("utf-8")
+    shapes: dict[str, Shape] = {}
+    for line in text.splitlines():
+        name, shape = line.split()
+        shapes[name] = tuple(int(edge) for edge in shape.split("x"))
+    return shapes
+
+
+def uses_small_stem(model_name: ModelName, stem: str, size: tuple[int, int]) -> bool:
+    """Tell whether a model gets the small stem for images of this height and width."""
+    if stem == "auto":
+        return CATALOGUE[model_name].has_small_stem and max(size) <= SMALL_INPUT
+    return stem == "small"
+
+
+def parameter_count(model_name: ModelName, num_classes: int, *, small_stem: bool = False) -> int:
+    """Count a model's parameters without building it."""
+    head = CATALOGUE[model_name].head
+    total = 0
+    for name, shape in parameter_shapes(model_name).items():
+        if name.startswith(f"{head}."):
+            shape = (num_classes, *shape[1:])
+        elif small_stem and name == "conv1.weight":
+            shape = (*shape[:2], 3, 3)
+        total += prod(shape)
+    return total

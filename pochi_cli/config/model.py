@@ -1,0 +1,40 @@
+"""The keys that choose a model."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field
+
+from pochi_cli.config.base import PathText, PositiveInt, StrictModel
+from pochi_cli.config.catalogue import ModelName
+
+Stem = Literal["auto", "imagenet", "small"]
+
+
+def _default_pretrained(known: dict[str, Any]) -> bool:
+    return known.get("weights") is None
+
+
+class ModelConfig(StrictModel):
+    """Which network, with which weights to start from."""
+
+    model_name: ModelName = Field("resnet18", description="Name of a model in the catalogue.")
+    num_classes: PositiveInt | None = Field(
+        None, description="Number of classes; taken from the data when omitted, and must agree with them."
+    )
+    stem: Stem = Field(
+        "auto",
+        description="First layers of a ResNet: `small` is a 3x3 convolution of stride 1 without max-pooling, "
+        "`auto` takes it for inputs of 64 px or less.",
+    )
+    weights: PathText | None = Field(
+        None,
+        description="Local file to start from instead of torchvision's weights: a state_dict (.pth) or "
+        ".safetensors.",
+    )
+    # Depends on weights, which therefore comes first: the resolved config, which holds both, must be valid.
+    pretrained: bool = Field(
+        default_factory=_default_pretrained,
+        description="Start from torchvision's ImageNet weights; the default unless `weights` is given.",
+    )

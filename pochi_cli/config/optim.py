@@ -1,0 +1,225 @@
+"""The keys of optimisation: rates, optimizer, scheduler, loss, regularisation, early stopping."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, ValidationInfo, ValidatorFunctionWrapHandler, field_validator
+from pydantic_core import PydanticCustomError
+
+from pochi_cli.config.base import (
+    ByShape,
+    Fraction,
+    Items,
+    List,
+    Pair,
+    PositiveFloat,
+    PositiveInt,
+    StrictModel,
+    Word,
+)
+
+OptimizerName = Literal["SGD", "Adam", "AdamW"]
+SchedulerName = Literal["StepLR", "MultiStepLR", "CosineAnnealingLR", "ExponentialLR", "LinearLR"]
+Monitor = Literal["val_accuracy", "val_loss"]
+
+LearningRate = Annotated[float, Field(gt=0, le=1)]
+Decay = Annotated[float, Field(gt=0, lt=1)]
+ClassWeights = Annotated[
+    Annotated[Literal["balanced", "none"], Word] | Annotated[Items[PositiveFloat], Field(min_length=1), List],
+    ByShape,
+]
+
+
+class SGDParams(StrictModel):
+    """Stochastic gradient descent; dampening is 0."""
+
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    weight_decay: Annotated[float, Field(ge=0)] = 1e-4
+    nesterov: bool = False
+
+
+class AdamParams(StrictModel):
+    """Adam (Kingma and Ba, 2015); weight decay is added to the gradient."""
+
+    betas: Pair[Annotated[float, Field(ge=0, lt=1)]] = (0.9, 0.999)
+    eps: PositiveFloat = 1e-8
+    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    amsgrad: bool = False
+
+
+class AdamWParams(StrictModel):
+    """AdamW (Loshchilov and Hutter, 2019); weight decay is decoupled from the gradient."""
+
+    betas: Pair[Annotated[float, Field(ge=0, lt=1)]] = (0.9, 0.999)
+    eps: PositiveFloat = 1e-8
+    weight_decay: Annotated[float, Field(ge=0)] = 1e-2
+    amsgrad: bool = False
+
+
+class StepLRParams(StrictModel):
+    """Multiply the rate by gamma every step_size epochs."""
+
+    step_size: PositiveInt
+    gamma: Annotated[float, Field(gt=0, le=1)] = 0.1
+
+
+class MultiStepLRParams(StrictModel):
+    """Multiply the rate by gamma after each milestone."""
+
+    milestones: Annotated[Items[PositiveInt], Field(min_length=1)]
+    gamma: Annotated[float, Field(gt=0, le=1)] = 0.1
+
+    @field_validator("milestones")
+    @classmethod
+    def _increasing(cls, milestones: tuple[int, ...]) -> tuple[int, ...]:
+        if any(later <= earlier for earlier, later in pairwise(milestones)):
+            raise ValueError(f"milestones must increase, not {list(milestones)}")
+        return milestones
+
+
+class CosineAnnealingLRParams(StrictModel):
+    """Follow a half cosine from the rate to eta_min over T_max epochs (SGDR, Loshchilov and Hutter, 2017)."""
+
+    T_max: PositiveInt
+    eta_min: Annotated[float, Field(ge=0, lt=1)] = 0.0
+
+
+class ExponentialLRParams(StrictModel):
+    """Multiply the rate by gamma every epoch."""
+
+    gamma: Decay
+
+
+class LinearLRParams(StrictModel):
+    """Go from start_factor to end_factor times the rate over total_iters epochs."""
+
+    start_factor: Annotated[float, Field(gt=0, le=1)] = 1.0
+    end_factor: Fraction = 0.1
+    total_iters: PositiveInt
+
+
+OptimizerParams = SGDParams | AdamParams | AdamWParams
+SchedulerParams = (
+    StepLRParams | MultiStepLRParams | CosineAnnealingLRParams | ExponentialLRParams | LinearLRParams
+)
+
+OPTIMIZER_PARAMS: dict[str, type[OptimizerParams]] = {
+    "SGD": SGDParams,
+    "Adam": AdamParams,
+    "AdamW": AdamWParams,
+}
+SCHEDULER_PARAMS: dict[str, type[SchedulerParams]] = {
+    "StepLR": StepLRParams,
+    "MultiStepLR": MultiStepLRParams,
+    "CosineAnnealingLR": CosineAnnealingLRParams,
+    "ExponentialLR": ExponentialLRParams,
+    "LinearLR": LinearLRParams,
+}
+
+
+class LayerRatesGraphConfig(StrictModel):
+    """How the graph of the layer-wise rates is drawn."""
+
+    use_log_scale: bool = Field(False, description="Draw the layer-wise rates on a logarithmic axis.")
+
+
+class LayerWiseLrConfig(StrictModel):
+    """A learning rate per layer."""
+
+    layer_rates: dict[str, LearningRate] = Field(
+        default_factory=dict,
+        description="Pattern = rate, in order; a pattern is a regular expression that matches the start of "
+        "a parameter's name up to a dot; the first match wins.",
+    )
+    graph_config: LayerRatesGraphConfig = LayerRatesGraphConfig()
+
+
+class EarlyStoppingConfig(StrictModel):
+    """When to stop before the last epoch, and which metric chooses the best model."""
+
+    enabled: bool = Field(False, description="Stop when the monitored metric no longer improves.")
+    patience: PositiveInt = Field(30, description="Epochs without improvement that are allowed.")
+    min_delta: Annotated[float, Field(ge=0)] = Field(
+        3.0, description="Smallest change that counts as improvement, in the monitored metric's own unit."
+    )
+    monitor: Monitor = Field(
+        "val_accuracy", description="Metric that is watched; it also chooses the best model."
+    )
+
+
+def _default_optimizer_params(known: dict[str, Any]) -> OptimizerParams:
+    return OPTIMIZER_PARAMS[known.get("optimizer", "SGD")]()
+
+
+def _default_class_weights(known: dict[str, Any]) -> Literal["balanced", "none"]:
+    return "none" if known.get("sampler") == "balanced" else "balanced"
+
+
+class OptimConfig(StrictModel):
+    """How the weights are learnt."""
+
+    epochs: PositiveInt = Field(description="Passes over the training data.")
+    learning_rate: LearningRate = Field(description="Base learning rate, above 0 and at most 1.")
+    optimizer: OptimizerName = Field("SGD", description="Optimizer.")
+    optimizer_params: OptimizerParams = Field(
+        default_factory=_default_optimizer_params, description="Arguments of the optimizer."
+    )
+    scheduler: SchedulerName | None = Field(None, description="Learning-rate scheduler, stepped per epoch.")
+    scheduler_params: SchedulerParams | None = Field(
+        None, validate_default=True, description="Arguments of the scheduler."
+    )
+    warmup_epochs: Annotated[int, Field(ge=0)] = Field(
+        0, description="Epochs over which the rate rises linearly before the scheduler's course begins."
+    )
+    sampler: Literal["shuffle", "balanced"] = Field(
+        "shuffle", description="`balanced` draws every class equally often, with replacement."
+    )
+    class_weights: ClassWeights = Field(
+        default_factory=_default_class_weights,
+        description="Weights of the classes in the loss: `balanced` (N / (K n_c)), `none`, or one per class.",
+    )
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = Field(
+        0.0, description="Label smoothing of the training loss."
+    )
+    mixup_alpha: Annotated[float, Field(ge=0)] = Field(0.0, description="MixUp's Beta parameter; 0 is off.")
+    cutmix_alpha: Annotated[float, Field(ge=0)] = Field(0.0, description="CutMix's Beta parameter; 0 is off.")
+    clip_grad_norm: PositiveFloat | None = Field(
+        None, description="Largest L2 norm of the whole gradient; larger ones are scaled down to it."
+    )
+    accumulate_steps: PositiveInt = Field(1, description="Batches whose gradients make one optimizer step.")
+    ema_decay: Decay | None = Field(
+        None, description="Decay of the exponential moving average of the weights, which is then what counts."
+    )
+    freeze: Items[str] = Field((), description="Patterns of parameters that are not trained.")
+    enable_layer_wise_lr: bool = Field(False, description="Use the rates of layer_wise_lr_config.")
+    layer_wise_lr_config: LayerWiseLrConfig = LayerWiseLrConfig()
+    early_stopping: EarlyStoppingConfig = EarlyStoppingConfig()
+
+    @field_validator("optimizer_params", mode="wrap")
+    @classmethod
+    def _optimizer_params(
+        cls, value: Any, _: ValidatorFunctionWrapHandler, info: ValidationInfo
+    ) -> OptimizerParams:
+        model = OPTIMIZER_PARAMS.get(info.data.get("optimizer", ""))
+        # An invalid optimizer is reported by its own key; nothing can be said of its arguments then.
+        return model.model_validate(value) if model else SGDParams()
+
+    @field_validator("scheduler_params", mode="wrap")
+    @classmethod
+    def _scheduler_params(
+        cls, value: Any, _: ValidatorFunctionWrapHandler, info: ValidationInfo
+    ) -> SchedulerParams | None:
+        if "scheduler" not in info.data:  # invalid, and reported by its own key
+            return None
+        if (scheduler := info.data["scheduler"]) is not None:
+            return SCHEDULER_PARAMS[scheduler].model_validate({} if value is None else value)
+        if value is not None:
+            raise PydanticCustomError("conflict", "scheduler_params is given, but no scheduler")
+        return None
+
+    @property
+    def layer_rates(self) -> dict[str, float]:
+        """The layer-wise rates in force: empty when they are switched off."""
+        return self.layer_wise_lr_config.layer_rates if self.enable_layer_wise_lr else {}

@@ -1,0 +1,47 @@
+"""The keys of hardware, reproducibility and recording."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Discriminator, Field, Tag
+
+from pochi_cli.config.base import PathText, PositiveInt, StrictModel, Word
+
+
+def _word_or_flag(value: Any) -> str:
+    return "word" if isinstance(value, str) else "flag"
+
+
+Precision = Literal["auto", "fp32", "bf16", "fp16"]
+AutoFlag = Annotated[
+    Annotated[Literal["auto"], Word] | Annotated[bool, Tag("flag")], Discriminator(_word_or_flag)
+]
+
+
+class HardwareConfig(StrictModel):
+    """What the computation runs on, and how reproducibly."""
+
+    device: Annotated[str, Field(pattern=r"^(cpu|mps|cuda(:[0-9]+)?)$")] | None = Field(
+        None, description="cpu, mps, cuda or cuda:N; the best one at hand when omitted."
+    )
+    precision: Precision = Field("auto", description="Arithmetic of the forward and backward pass.")
+    channels_last: AutoFlag = Field("auto", description="Memory layout with the channels innermost.")
+    compile: bool = Field(False, description="Compile the model with torch.compile.")
+    cudnn_benchmark: bool = Field(
+        False, description="Let cuDNN choose algorithms by measuring; for inputs of one size."
+    )
+    threads: PositiveInt | None = Field(None, description="Threads of the computation on the CPU.")
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = Field(0, description="Seed of all randomness.")
+    deterministic: bool = Field(False, description="Only deterministic algorithms, at some cost in speed.")
+
+
+class RecordingConfig(StrictModel):
+    """What a run leaves behind, and where."""
+
+    work_dir: PathText = Field("work_dirs", description="Directory in which each run makes its own.")
+    save_interval: PositiveInt = Field(10, description="Epochs between numbered checkpoints.")
+    log_every_steps: PositiveInt = Field(
+        100, description="Steps between readings of the running loss from the device."
+    )
+    enable_metrics_export: bool = Field(True, description="Write the metrics as CSV and draw their graphs.")

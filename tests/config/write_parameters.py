@@ -1,0 +1,49 @@
+"""Writes the catalogue's parameter tables anew: `python tests/config/write_parameters.py`.
+
+Needed when a model joins the catalogue, or when torchvision names a parameter differently.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+
+import torch
+from torch import nn
+from torchvision.models import get_model
+
+import pochi_cli.config
+from pochi_cli.config.catalogue import MODEL_NAMES
+
+FOLDER = Path(pochi_cli.config.__file__).parent / "parameters"
+
+
+def build_device(model_name: str) -> torch.device:
+    """Where to build a model whose values do not matter."""
+    # A RegNet works out its widths with tensors while it is built, so it cannot do without values.
+    return torch.device("cpu" if model_name.startswith("regnet") else "meta")
+
+
+@cache
+def build(model_name: str) -> nn.Module:
+    """Build a model as torchvision does, for 1,000 classes, without spending time on its values."""
+    with build_device(model_name):
+        model: nn.Module = get_model(model_name, weights=None)
+    return model
+
+
+def parameter_table(model_name: str) -> str:
+    """Write down a model's parameters, one `name shape` a line."""
+    parameters = build(model_name).named_parameters()
+    lines = [f"{name} {'x'.join(map(str, parameter.shape))}" for name, parameter in parameters]
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    FOLDER.mkdir(exist_ok=True)
+    for model_name in MODEL_NAMES:
+        (FOLDER / f"{model_name}.txt").write_text(parameter_table(model_name), "utf-8", newline="\n")
+
+
+if __name__ == "__main__":
+    main()
