@@ -1,0 +1,169 @@
+"""The look that all graphs share: size, colours, axes, and text drawn as it is written."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from matplotlib.legend import Legend
+    from matplotlib.lines import Line2D
+
+DPI = 150
+FIGURE_SIZE = (8.0, 5.35)  # inches: about 1200 x 800 pixels
+
+# Okabe and Ito (2008), told apart with every common kind of colour vision; their yellow is too pale on white.
+BLUE = "#0072B2"
+VERMILION = "#D55E00"
+GREEN = "#009E73"
+PURPLE = "#CC79A7"
+ORANGE = "#E69F00"
+SKY = "#56B4E9"
+BLACK = "#1A1A1A"
+PALETTE = (BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY, BLACK)
+
+TRAIN_COLOR = BLUE
+VALIDATION_COLOR = VERMILION
+RATE_COLOR = "#6B6B6B"
+INK = "#333333"
+GRID_COLOR = "#DDDDDD"
+
+LABEL_SIZE = 10
+TICK_SIZE = 9
+SMALL_SIZE = 7
+MARKED_EPOCHS = 30
+"""Up to here every epoch has a marker; beyond, they would run together."""
+
+_LEGEND_CHARACTERS = 88
+_MAX_NAME = 32
+
+LegendEntry = tuple["Line2D", str]
+
+
+def new_axes() -> tuple[Figure, Axes]:
+    """Make an empty figure with one pair of axes."""
+    from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
+
+    layout = ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.1)
+    figure = Figure(figsize=FIGURE_SIZE, dpi=DPI, facecolor="white", layout=layout)
+    axes = figure.add_subplot()
+    axes.spines[["top", "right"]].set_visible(False)
+    style_axis(axes)
+    axes.grid(color=GRID_COLOR, linewidth=0.8)
+    axes.set_axisbelow(True)
+    return figure, axes
+
+
+def style_axis(axes: Axes) -> None:
+    """Give the ticks, spines and numbers of axes the common look; numbers carry no shared offset."""
+    from matplotlib.ticker import FuncFormatter
+
+    axes.tick_params(labelsize=TICK_SIZE, colors=INK, which="both")
+    axes.spines[:].set_color("#999999")
+    # An offset such as 1e-5 would stand above the axis, where the legend is.
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.8g}"))
+
+
+def style_log_axis(axes: Axes) -> None:
+    """Give a logarithmic vertical axis numbers, also between the decades when it spans few."""
+    from matplotlib.ticker import LogFormatterSciNotation
+
+    axes.yaxis.set_major_formatter(LogFormatterSciNotation())
+    axes.yaxis.set_minor_formatter(LogFormatterSciNotation(minor_thresholds=(2, 0.5)))
+
+
+def set_label(axes: Axes, text: str, color: str = INK) -> None:
+    """Name the vertical axis, with its unit."""
+    axes.set_ylabel(text, fontsize=LABEL_SIZE, color=color)
+
+
+def set_epoch_axis(axes: Axes, epochs: Sequence[int]) -> None:
+    """Make the horizontal axis count whole epochs."""
+    from matplotlib.ticker import MaxNLocator
+
+    axes.set_xlabel("Epoch", fontsize=LABEL_SIZE, color=INK)
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=10, integer=True, min_n_ticks=1))
+    first, last = (epochs[0], epochs[-1]) if epochs else (1, 1)
+    axes.set_xlim(first - 0.5, last + max(0.5, 0.01 * (last - first)))
+
+
+def set_header(axes: Axes, title: str, entries: Sequence[LegendEntry]) -> None:
+    """Write the title and below it, outside the data, the legend in as many rows as it needs."""
+    columns = max(len(entries), 1)
+    while columns > 1 and _row_width([text for _, text in entries], columns) > _LEGEND_CHARACTERS:
+        columns -= 1
+    rows = -(-len(entries) // columns)
+    axes.set_title(title, loc="left", fontsize=13, fontweight="bold", color=INK, pad=8 + 15 * rows)
+    if entries:
+        fill_legend(
+            axes.legend(
+                [line for line, _ in entries],
+                [" "] * len(entries),
+                loc="lower left",
+                bbox_to_anchor=(0, 1.005),
+                borderaxespad=0,
+                borderpad=0.2,
+                ncols=columns,
+                columnspacing=1.6,
+                frameon=False,
+                fontsize=TICK_SIZE,
+            ),
+            [text for _, text in entries],
+        )
+
+
+def _row_width(texts: Sequence[str], columns: int) -> int:
+    """Count the characters of the widest row; a legend fills its columns from top to bottom."""
+    rows = -(-len(texts) // columns)
+    handle = 6
+    return sum(
+        max(len(text) + handle for text in texts[start : start + rows])
+        for start in range(0, len(texts), rows)
+    )
+
+
+def fill_legend(legend: Legend, texts: Sequence[str]) -> None:
+    """Set the texts of a legend.
+
+    Afterwards, because matplotlib leaves out labels that begin with an underscore.
+    """
+    for entry, text in zip(legend.get_texts(), texts, strict=True):
+        entry.set_text(text)
+        entry.set_color(INK)
+
+
+def show_message(axes: Axes, text: str) -> None:
+    """Say in the middle of empty axes why they are empty."""
+    axes.text(0.5, 0.5, text, transform=axes.transAxes, ha="center", va="center", fontsize=13, color=INK)
+    axes.set_yticks([])
+
+
+def drawable(text: str) -> str:
+    r"""Make a name from outside safe to draw, in one line of bounded length.
+
+    Characters for which the font has no glyph are written as escapes such as `\u65e5`; a dollar sign is
+    kept from beginning a formula; a long name loses its middle.
+    """
+    if len(text) > _MAX_NAME:
+        half = _MAX_NAME // 2
+        text = f"{text[: half - 1]}…{text[-half:]}"
+    shown = "".join(
+        character if character.isprintable() and _has_glyph(character) else _escape(character)
+        for character in text
+    )
+    return shown.replace("$", r"\$")
+
+
+def _escape(character: str) -> str:
+    return character.encode("unicode_escape").decode()
+
+
+@cache
+def _has_glyph(character: str) -> bool:
+    from matplotlib.font_manager import FontProperties, findfont, get_font
+
+    return get_font(findfont(FontProperties())).get_char_index(ord(character)) != 0

@@ -1,0 +1,82 @@
+"""Files that are there whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import secrets
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+from pochi_cli.errors import StorageError
+
+TEMPORARY_PREFIX = ".tmp-"
+
+
+@contextmanager
+def atomic_writer(path: Path) -> Iterator[IO[bytes]]:
+    """Open a temporary file in the same directory that replaces `path` when the block ends well.
+
+    The contents are flushed to the disk before the renaming. When anything fails the old file stays
+    and the temporary one is removed.
+
+    Raises:
+        StorageError: Writing failed: no space, no permission.
+    """
+    temporary = path.with_name(f"{TEMPORARY_PREFIX}{path.name}-{secrets.token_hex(4)}")
+    is_ours = False
+    try:
+        # Opened for exclusive creation, so that the umask and the directory decide who may read the file.
+        with temporary.open("xb") as file:
+            is_ours = True
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+        is_ours = False
+    except OSError as error:
+        raise StorageError(
+            f"cannot write {path}: {error.strerror or error}",
+            hint="free some space or mend the permissions; what was there before is unchanged",
+        ) from error
+    finally:
+        if is_ours:
+            temporary.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a UTF-8 text file atomically.
+
+    Raises:
+        StorageError: Writing failed.
+    """
+    with atomic_writer(path) as file:
+        file.write(text.encode("utf-8"))
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write a JSON file atomically.
+
+    JSON has no NaN and no infinity: they are written as the strings "NaN", "Infinity" and "-Infinity",
+    which `float` reads.
+
+    Raises:
+        StorageError: Writing failed.
+    """
+    text = json.dumps(_without_non_finite(content), ensure_ascii=False, indent=2, allow_nan=False) + "\n"
+    with atomic_writer(path) as file:
+        # A file name that is not UTF-8 holds lone surrogates; their backslash form is JSON's own escape.
+        file.write(text.encode("utf-8", "backslashreplace"))
+
+
+def _without_non_finite(content: Any) -> Any:
+    if isinstance(content, float) and not math.isfinite(content):
+        return "NaN" if math.isnan(content) else "Infinity" if content > 0 else "-Infinity"
+    if isinstance(content, Mapping):
+        return {key: _without_non_finite(value) for key, value in content.items()}
+    if isinstance(content, list | tuple):
+        return [_without_non_finite(value) for value in content]
+    return content

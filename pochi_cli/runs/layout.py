@@ -1,0 +1,132 @@
+"""Where everything of a run lies. The only module that knows a file's name."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from pochi_cli.errors import StorageError
+
+RUN_NAME = re.compile(r"(?P<date>[0-9]{8})_(?P<number>[0-9]{3,})")
+
+
+@dataclass(frozen=True)
+class RunLayout:
+    """The paths of one run.
+
+    Attributes:
+        directory: The run's own directory.
+        stamp: Start of the run as `YYYYMMDD_HHMMSS`, part of some names.
+    """
+
+    directory: Path
+    stamp: str
+
+    @property
+    def name(self) -> str:
+        """The run's id: the name of its directory."""
+        return self.directory.name
+
+    @property
+    def config_toml(self) -> Path:
+        """Resolved config; training it again repeats the run."""
+        return self.directory / "config.toml"
+
+    @property
+    def config_json(self) -> Path:
+        """The resolved config for programs."""
+        return self.directory / "config.json"
+
+    @property
+    def run_json(self) -> Path:
+        """What, when, where, and how it ended."""
+        return run_json_in(self.directory)
+
+    @property
+    def history_json(self) -> Path:
+        """One array per quantity."""
+        return self.directory / "train_history.json"
+
+    @property
+    def log(self) -> Path:
+        """What was told while training."""
+        return self.directory / "train.log"
+
+    @property
+    def models(self) -> Path:
+        """Directory of the checkpoints."""
+        return self.directory / "models"
+
+    @property
+    def best_model(self) -> Path:
+        """Checkpoint of the best epoch."""
+        return self.models / "best_model.pth"
+
+    @property
+    def latest_model(self) -> Path:
+        """Checkpoint of the last finished epoch, from which the run resumes."""
+        return self.models / "latest_model.pth"
+
+    def checkpoint(self, epoch: int) -> Path:
+        """Numbered checkpoint of an epoch."""
+        return self.models / f"checkpoint_epoch_{epoch:03d}.pth"
+
+    @property
+    def visualization(self) -> Path:
+        """Directory of the metrics and their graphs."""
+        return self.directory / "visualization"
+
+    @property
+    def metrics_csv(self) -> Path:
+        """Metrics, one row per epoch."""
+        return self.visualization / f"training_metrics_{self.stamp}.csv"
+
+    def metrics_figure(self, kind: str) -> Path:
+        """Graph of the metrics: `loss`, `accuracy` or `layer_wise_lr`."""
+        return self.visualization / f"training_metrics_{self.stamp}_{kind}.png"
+
+
+def run_json_in(directory: Path) -> Path:
+    """Where a run's record lies, which makes a directory a run."""
+    return directory / "run.json"
+
+
+def create_run_directory(work_dir: Path, now: datetime) -> RunLayout:
+    """Make the directory of a new run.
+
+    Making a directory is atomic, so two runs started together get different numbers.
+
+    Args:
+        work_dir: Directory of the runs; made where missing.
+        now: Start of the run, local time.
+
+    Raises:
+        StorageError: It cannot be made.
+    """
+    date = f"{now:%Y%m%d}"
+    try:
+        work_dir.mkdir(parents=True, exist_ok=True)
+        taken = [
+            int(match["number"])
+            for entry in work_dir.iterdir()
+            if (match := RUN_NAME.fullmatch(entry.name)) and match["date"] == date
+        ]
+        number = max(taken, default=0) + 1
+        while True:
+            directory = work_dir / f"{date}_{number:03d}"
+            try:
+                directory.mkdir()
+                break
+            except FileExistsError:
+                number += 1
+        layout = RunLayout(directory, f"{now:%Y%m%d_%H%M%S}")
+        layout.models.mkdir()
+        layout.visualization.mkdir()
+    except OSError as error:
+        raise StorageError(
+            f"cannot make a run directory in {work_dir}: {error.strerror or error}",
+            hint="choose another work_dir, or mend its permissions or space",
+        ) from error
+    return layout

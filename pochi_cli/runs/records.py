@@ -1,0 +1,251 @@
+"""The typed records of a run and their files: history, metrics, run.json."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+import operator
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from pochi_cli.errors import RunError
+from pochi_cli.runs.atomic import write_json, write_text
+from pochi_cli.runs.layout import RunLayout
+
+Status = Literal["running", "finished", "interrupted", "failed"]
+
+
+@dataclass(frozen=True)
+class EpochRecord:
+    """What one epoch gave.
+
+    Attributes:
+        epoch: From 1.
+        learning_rate: Rate used in this epoch; with layer-wise rates the configured one.
+        train_loss, val_loss: Weighted mean over the samples; `val_loss` without label smoothing.
+        train_accuracy, val_accuracy: In percent.
+        layer_rates: Rate used for each pattern of the layer-wise rates.
+        duration_s: Time of the whole epoch in seconds.
+        images_per_second: Training images over the time of the training part.
+    """
+
+    epoch: int
+    learning_rate: float
+    train_loss: float
+    train_accuracy: float
+    val_loss: float | None = None
+    val_accuracy: float | None = None
+    layer_rates: Mapping[str, float] = field(default_factory=dict)
+    duration_s: float = 0.0
+    images_per_second: float = 0.0
+
+
+_SCALARS = tuple(item.name for item in fields(EpochRecord) if item.name not in ("epoch", "layer_rates"))
+_OPTIONAL = ("val_loss", "val_accuracy")
+_METRICS = ("learning_rate", "train_loss", "train_accuracy", "val_loss", "val_accuracy")
+
+
+@dataclass(frozen=True)
+class History:
+    """The finished epochs of a run, in order."""
+
+    epochs: tuple[EpochRecord, ...] = ()
+
+    def __len__(self) -> int:
+        """Count the epochs."""
+        return len(self.epochs)
+
+    def add(self, record: EpochRecord) -> History:
+        """Return the history with one more epoch."""
+        return History((*self.epochs, record))
+
+    def to_dict(self) -> dict[str, list[Any]]:
+        """Write one array per quantity; layer rates as `lr_<pattern>`."""
+        columns: dict[str, list[Any]] = {"epochs": [record.epoch for record in self.epochs]}
+        for name in _SCALARS:
+            columns[name] = [getattr(record, name) for record in self.epochs]
+        for pattern in self.epochs[0].layer_rates if self.epochs else ():
+            columns[f"lr_{pattern}"] = [record.layer_rates[pattern] for record in self.epochs]
+        return columns
+
+    @classmethod
+    def from_dict(cls, columns: Mapping[str, list[Any]]) -> History:
+        """Read what `to_dict` wrote.
+
+        Raises:
+            KeyError, TypeError, ValueError: It is something else.
+        """
+        names = ("epochs", *_SCALARS, *(name for name in columns if name.startswith("lr_")))
+        rows = zip(*(columns[name] for name in names), strict=True)
+        return cls(tuple(_read_epoch(dict(zip(names, row, strict=True))) for row in rows))
+
+    def to_csv(self) -> str:
+        """Write the metrics as CSV, in full precision; quantities that were not measured are empty."""
+        buffer = io.StringIO()
+        writer = csv.writer(buffer, lineterminator="\n")
+        patterns = list(self.epochs[0].layer_rates) if self.epochs else []
+        writer.writerow(["epoch", *_METRICS, *(f"lr_{pattern}" for pattern in patterns)])
+        for record in self.epochs:
+            values = [getattr(record, name) for name in _METRICS]
+            values += [record.layer_rates[pattern] for pattern in patterns]
+            writer.writerow([record.epoch, *("" if value is None else repr(value) for value in values)])
+        return buffer.getvalue()
+
+
+def _read_epoch(cells: Mapping[str, Any]) -> EpochRecord:
+    measured = {name: cells[name] for name in _SCALARS if cells[name] is not None}
+    if missing := [name for name in _SCALARS if name not in measured and name not in _OPTIONAL]:
+        raise ValueError(f"no {missing[0]} in epoch {cells['epochs']}")
+    return EpochRecord(
+        epoch=operator.index(cells["epochs"]),
+        layer_rates={
+            name.removeprefix("lr_"): _number(value)
+            for name, value in cells.items()
+            if name.startswith("lr_")
+        },
+        **{name: _number(value) for name, value in measured.items()},
+    )
+
+
+def _number(value: Any) -> float:
+    """Read a number as `write_json` writes it: what is not finite is a string."""
+    if isinstance(value, str) and value not in ("NaN", "Infinity", "-Infinity"):
+        raise ValueError(f"{value!r} is not a number")
+    return float(value)
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """The contents of run.json.
+
+    Attributes:
+        id: Name of the run's directory.
+        experiment_id: UUID.
+        status: How it stands.
+        reason: Why it failed or was interrupted.
+        started_at, ended_at: ISO 8601 with time zone.
+        duration_s: Time spent training, over all its sessions, in seconds.
+        epochs_done, epochs: Finished and configured epochs.
+        class_names: In the order of the labels.
+        data_fingerprint: SHA-256 over the names and sizes of the image files.
+        best_epoch, best_value: By `best_metric`; `None` without validation data.
+        environment: Versions, host, device, git commit.
+        settings: What was chosen at run time: device, precision, layout, workers, threads, seed.
+    """
+
+    id: str
+    experiment_id: str
+    task: str
+    model_name: str
+    status: Status
+    started_at: str
+    stamp: str
+    epochs: int
+    class_names: tuple[str, ...]
+    data_fingerprint: str
+    process_id: int
+    environment: Mapping[str, Any]
+    settings: Mapping[str, Any]
+    epochs_done: int = 0
+    best_metric: str = "val_accuracy"
+    best_epoch: int | None = None
+    best_value: float | None = None
+    ended_at: str | None = None
+    duration_s: float = 0.0
+    reason: str | None = None
+
+
+class RunFiles:
+    """Writes the records of one run; every file is whole at every moment.
+
+    Args:
+        layout: Where they go.
+        record: The run so far.
+        export_metrics: Whether the metrics CSV is written.
+    """
+
+    def __init__(self, layout: RunLayout, record: RunRecord, *, export_metrics: bool) -> None:
+        self.layout = layout
+        self.record = record
+        self._export_metrics = export_metrics
+        write_json(layout.run_json, asdict(record))
+
+    def update(self, **changes: Any) -> None:
+        """Change fields of run.json.
+
+        Raises:
+            StorageError: Writing failed.
+        """
+        self.record = replace(self.record, **changes)
+        write_json(self.layout.run_json, asdict(self.record))
+
+    def write_history(self, history: History) -> None:
+        """Write train_history.json and the metrics CSV.
+
+        Raises:
+            StorageError: Writing failed.
+        """
+        write_json(self.layout.history_json, history.to_dict())
+        if self._export_metrics:
+            write_text(self.layout.metrics_csv, history.to_csv())
+
+
+def read_run_record(path: Path) -> RunRecord:
+    """Read a run.json.
+
+    Raises:
+        RunError: It is missing or damaged.
+    """
+    content = read_json(path)
+    try:
+        best = content.get("best_value")
+        return RunRecord(
+            **{
+                **content,
+                "class_names": tuple(content["class_names"]),
+                "best_value": None if best is None else _number(best),
+            }
+        )
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise RunError(f"{path} is not a run's record: {error}") from error
+
+
+def read_history(path: Path) -> History:
+    """Read a train_history.json; a run without one has no finished epoch.
+
+    Raises:
+        RunError: It is damaged.
+    """
+    if not path.exists():
+        return History()
+    try:
+        return History.from_dict(read_json(path))
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise RunError(f"{path} is not a training history: {error}") from error
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file of a run.
+
+    Raises:
+        RunError: It is missing or damaged.
+    """
+    try:
+        return json.loads(path.read_text("utf-8"))
+    except OSError as error:
+        raise RunError(f"cannot read {path}: {error.strerror or error}") from error
+    except ValueError as error:
+        raise RunError(f"{path} is damaged: {error}") from error
+
+
+def is_better(value: float, best: float | None, metric: str) -> bool:
+    """Tell whether a metric's value beats the best so far; a tie does not, a NaN never does."""
+    if math.isnan(value):
+        return False
+    if best is None or math.isnan(best):
+        return True
+    return value < best if metric.endswith("loss") else value > best
