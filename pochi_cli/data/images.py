@@ -1,0 +1,160 @@
+"""Any image file becomes RGB here, or a `BadImageError` that says why not. Free of torch."""
+
+from __future__ import annotations
+
+import os
+import struct
+import zlib
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from pochi_cli.errors import DataError
+
+IMAGE_SUFFIXES = frozenset(
+    (".jpg", ".jpeg", ".jfif", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm", ".pbm")
+)
+"""Suffixes, in lower case, of the files that are taken for images."""
+
+# What Pillow's decoders raise on damaged files, beyond the OSError and SyntaxError that they mean to.
+_DECODE_FAILURES = (
+    OSError, SyntaxError, ValueError, TypeError, IndexError, KeyError, EOFError, AttributeError,
+    ArithmeticError, NotImplementedError, struct.error, zlib.error, Image.DecompressionBombError,
+)  # fmt: skip
+
+_ORIENTATION_TAG = 0x0112
+_TRANSPOSE = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""What turns an image with this EXIF orientation upright; 5 to 8 exchange width and height."""
+
+
+class BadImageError(DataError):
+    """An image file that cannot be used.
+
+    Args:
+        path: The file.
+        reason: Why, in words.
+    """
+
+    def __init__(self, path: str | Path, reason: str) -> None:
+        super().__init__(f"{printable(path)}: {reason}")
+        self.path = path
+        self.reason = reason
+
+
+def printable(path: str | Path) -> str:
+    """Write a path so that it can be printed, also where its bytes are not UTF-8."""
+    return os.fsencode(path).decode("utf-8", "replace")
+
+
+def is_image(name: str) -> bool:
+    """Tell by the suffix, whatever its case, whether a file is taken for an image."""
+    return os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES  # noqa: PTH122 - ten times as fast as Path
+
+
+def read_rgb(path: str | Path) -> Image.Image:
+    """Decode an image file's first frame, upright, as RGB.
+
+    The EXIF orientation is applied, transparent parts are laid over white, 16-bit values are scaled from
+    0..65535 and floating point values from 0..1 to 0..255.
+
+    Args:
+        path: The file.
+
+    Returns:
+        The decoded image in mode RGB, independent of the file.
+
+    Raises:
+        BadImageError: If the file cannot be read or decoded, or has values that have no meaning as colours.
+    """
+    try:
+        with Path(path).open("rb") as file, Image.open(file) as image:
+            image.load()
+            upright = _upright(image)
+    except _DECODE_FAILURES as error:
+        raise BadImageError(path, _reason(path, error)) from error
+    try:
+        return _to_rgb(upright)
+    except ValueError as error:
+        raise BadImageError(path, str(error)) from error
+
+
+def read_size(path: str | Path) -> tuple[int, int]:
+    """Read an image's height and width as `read_rgb` would give them, without decoding it.
+
+    Raises:
+        BadImageError: If the file's header cannot be read.
+    """
+    try:
+        with Path(path).open("rb") as file, Image.open(file) as image:
+            if image.format == "TIFF":
+                # Whether `size` has the orientation in it depends on Pillow's version, until it is loaded.
+                image.load()
+            # A PNG without EXIF in its header would be decoded in search of it.
+            turned = (image.format != "PNG" or "exif" in image.info) and _orientation(image) in (5, 6, 7, 8)
+            return image.size if turned else (image.height, image.width)
+    except _DECODE_FAILURES as error:
+        raise BadImageError(path, _reason(path, error)) from error
+
+
+def _orientation(image: Image.Image) -> int:
+    try:
+        return int(image.getexif().get(_ORIENTATION_TAG, 1))
+    except _DECODE_FAILURES:
+        return 1  # damaged metadata of an intact picture: shown as it lies, as viewers do
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    # After load(): newer Pillow has then turned a TIFF upright itself, and forgotten its orientation.
+    method = _TRANSPOSE.get(_orientation(image))
+    if method is not None:
+        return image.transpose(method)
+    return image.copy() if image.mode == "RGB" and not image.has_transparency_data else image
+
+
+def _reason(path: str | Path, error: BaseException) -> str:
+    if isinstance(error, UnidentifiedImageError):
+        empty = Path(path).stat().st_size == 0
+        return "the file is empty" if empty else "not an image, or of a format that Pillow does not read"
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror.lower()
+    return str(error) or type(error).__name__
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    if image.mode == "F" or image.mode.startswith("I"):
+        image = _to_8_bit(image)
+    if image.has_transparency_data:
+        return _over_white(image)
+    return image if image.mode == "RGB" else image.convert("RGB")
+
+
+def _to_8_bit(image: Image.Image) -> Image.Image:
+    """Scale 16-bit, 32-bit and floating point gray values to 0..255."""
+    values = np.asarray(image).astype(np.float64)
+    top, meaning = (1.0, "floating point") if image.mode == "F" else (65535.0, "integer")
+    if not (values.min() >= 0 and values.max() <= top):  # also where a value is NaN
+        raise ValueError(
+            f"its {meaning} values reach from {values.min():g} to {values.max():g}; "
+            f"only 0 to {top:g} can be scaled"
+        )
+    gray = Image.fromarray(np.rint(values * (255 / top)).astype(np.uint8))
+    transparent = image.info.get("transparency")
+    if isinstance(transparent, int):
+        gray.putalpha(Image.fromarray(np.where(values == transparent, 0, 255).astype(np.uint8)))
+    return gray
+
+
+def _over_white(image: Image.Image) -> Image.Image:
+    # Premultiplied gray only converts to gray with alpha.
+    rgba = (image.convert("LA") if image.mode == "La" else image).convert("RGBA")
+    white = Image.new("RGBA", rgba.size, "white")
+    return Image.alpha_composite(white, rgba).convert("RGB")

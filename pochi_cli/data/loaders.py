@@ -1,0 +1,231 @@
+"""Loaders: processes that decode and transform, and what becomes of bad images and dead processes."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch.utils.data import DataLoader
+
+from pochi_cli.config.data import DataConfig
+from pochi_cli.config.transforms import Pipeline
+from pochi_cli.data.datasets import BadImage, Batch, ImageDataset, MixedSizes, Sample, collate
+from pochi_cli.data.folder import FolderIndex
+from pochi_cli.data.images import printable
+from pochi_cli.data.prepare import Data
+from pochi_cli.data.sampling import EpochBatchSampler, Order
+from pochi_cli.data.transforms import build_pipeline
+from pochi_cli.errors import DataError
+
+# An exception inside a worker reads "Caught ... in DataLoader worker process", and is another matter.
+_DEAD_WORKER = re.compile(r"DataLoader worker \(pid")
+
+
+class BatchLoader:
+    """Batches of one part of the data, epoch by epoch.
+
+    Attributes:
+        dataset: The images.
+        sampler: Their order.
+        skipped: Bad images left out so far, each once; only with `on_bad_image = "skip"`.
+    """
+
+    def __init__(
+        self,
+        dataset: ImageDataset,
+        sampler: EpochBatchSampler,
+        *,
+        workers: int,
+        pin_memory: bool,
+        on_bad_image: Literal["error", "skip"],
+        minimum: int,
+    ) -> None:
+        """Start no process yet.
+
+        Args:
+            dataset: The images.
+            sampler: Their order.
+            workers: Processes that load; 0 loads in this one.
+            pin_memory: Whether batches go to page-locked memory.
+            on_bad_image: What a file that cannot be decoded does.
+            minimum: Batches with fewer good images are passed over.
+        """
+        self.dataset = dataset
+        self.sampler = sampler
+        self.skipped: list[BadImage] = []
+        self._told = 0
+        self._on_bad_image = on_bad_image
+        self._minimum = minimum
+        self._loader: DataLoader[Sample | BadImage] = DataLoader(
+            dataset,
+            batch_sampler=sampler,
+            collate_fn=collate,
+            num_workers=workers,
+            pin_memory=pin_memory,
+            persistent_workers=workers > 0,
+            worker_init_fn=_start_worker,
+            # Its own, or each epoch would draw from the generator that models are initialised with.
+            generator=torch.Generator(),
+        )
+
+    def __len__(self) -> int:
+        """Count the batches of a whole epoch."""
+        return len(self.sampler)
+
+    def newly_skipped(self) -> list[BadImage]:
+        """List the bad images left out since the last call."""
+        new = self.skipped[self._told :]
+        self._told = len(self.skipped)
+        return new
+
+    def batches(self, epoch: int, start_batch: int = 0) -> Iterator[tuple[int, Batch]]:
+        """Load an epoch.
+
+        Args:
+            epoch: Decides order and random steps.
+            start_batch: The first batch wanted; those before it are not loaded.
+
+        Yields:
+            The number of each batch within the epoch, from 0, and the batch. Numbers are missing where a
+            batch had too few good images.
+
+        Raises:
+            DataError: If an image is bad (unless bad ones are skipped), a step cannot take an image, images
+                differ in size, a worker process died, or no batch of a whole epoch could be used.
+        """
+        self.sampler.set_epoch(epoch, start_batch)
+        used = 0
+        for number, loaded in enumerate(self._loaded(), start_batch):
+            batch = self._checked(loaded)
+            if len(batch) >= self._minimum:
+                used += 1
+                yield number, batch
+        if not used and start_batch == 0:
+            raise DataError(
+                f"no batch of {self.dataset.index.root} could be used: "
+                f"{len(self.skipped)} bad images were skipped",
+                f"the first is {self.skipped[0].path}: {self.skipped[0].reason}" if self.skipped else None,
+            )
+
+    def _loaded(self) -> Iterator[Batch | MixedSizes]:
+        try:
+            yield from self._loader
+        except RuntimeError as error:
+            if not _DEAD_WORKER.search(str(error)):
+                raise
+            raise DataError(
+                f"a process that loads images died: {error}",
+                "it may have run out of memory, or of shared memory (/dev/shm): try fewer num_workers, or 0",
+            ) from error
+
+    def _checked(self, loaded: Batch | MixedSizes) -> Batch:
+        if isinstance(loaded, MixedSizes):
+            raise _mixed_sizes(self.dataset.index, loaded)
+        for bad in loaded.bad:
+            if bad.stage == "transform":
+                raise DataError(f"{bad.path}: {bad.reason}", "resize first, or change the step")
+            if self._on_bad_image == "error":
+                raise DataError(
+                    f"{bad.path}: {bad.reason}",
+                    'mend or remove the file, or leave such files out with on_bad_image = "skip"',
+                )
+            if bad not in self.skipped:
+                self.skipped.append(bad)
+        return loaded
+
+
+def _mixed_sizes(index: FolderIndex, mixed: MixedSizes) -> DataError:
+    told = [
+        f"{printable(index.file(i))} ({height} x {width})"
+        for i, (height, width) in zip(mixed.indices, mixed.sizes, strict=True)
+    ]
+    return DataError(
+        f"the transform gives tensors of different sizes (height x width): {told[0]} and {told[1]}",
+        "add Resize and CenterCrop, Letterbox, or RandomResizedCrop",
+    )
+
+
+@dataclass(frozen=True)
+class Loaders:
+    """The loaders of a run; `val` is `None` without validation data."""
+
+    train: BatchLoader
+    val: BatchLoader | None
+
+
+def create_loaders(
+    config: DataConfig,
+    data: Data,
+    *,
+    seed: int,
+    device_type: str,
+    sampler: Literal["shuffle", "balanced"] = "shuffle",
+) -> Loaders:
+    """Create the loaders of training and validation data.
+
+    Args:
+        config: Batch size, workers, transforms, normalisation, bad images.
+        data: The prepared data.
+        seed: Seed of order and random steps.
+        device_type: Type of the device that computes, such as `cuda`.
+        sampler: Order of the training data.
+
+    Raises:
+        DataError: If there are validation data but no `val_transform`, or a transform cannot be built.
+    """
+    workers = resolve_workers(config.num_workers, device_type)
+
+    def create(index: FolderIndex, steps: Pipeline, order: Order, minimum: int) -> BatchLoader:
+        return BatchLoader(
+            ImageDataset(index, build_pipeline(steps, config.mean, config.std), seed),
+            EpochBatchSampler(index.labels, config.batch_size, seed, order),
+            workers=workers,
+            pin_memory=device_type == "cuda",
+            on_bad_image=config.on_bad_image,
+            minimum=minimum,
+        )
+
+    train = create(data.train, config.train_transform, sampler, min(2, config.batch_size))
+    if data.val is None:
+        return Loaders(train, None)
+    if config.val_transform is None:
+        raise DataError("val_transform is missing, and there are validation data")
+    return Loaders(train, create(data.val, config.val_transform, "sequential", 1))
+
+
+def resolve_workers(
+    num_workers: int | Literal["auto"], device_type: str, cpu_count: int | None = None
+) -> int:
+    """Decide how many processes load images.
+
+    Args:
+        num_workers: A number, which is kept, or `auto`: for a GPU one per core up to 8; on a CPU, which
+            computes on the same cores, a quarter of them up to 4. One core always stays free.
+        device_type: Type of the device that computes.
+        cpu_count: Cores; `None`: those this process may use.
+    """
+    if num_workers != "auto":
+        return num_workers
+    cores = usable_cores() if cpu_count is None else cpu_count
+    wanted = min(8, cores) if device_type == "cuda" else min(4, cores // 4)
+    return max(0, min(wanted, cores - 1))
+
+
+def usable_cores() -> int:
+    """Count the cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):  # not on macOS and Windows
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _start_worker(worker: int) -> None:  # noqa: ARG001 - DataLoader gives it
+    # Ctrl+C reaches the whole group of processes: the main one decides. Its own SIGTERM handler, inherited
+    # by a fork, would keep a worker alive.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    torch.set_num_threads(1)

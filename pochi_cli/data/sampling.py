@@ -1,0 +1,108 @@
+"""Which image stands where in an epoch."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from typing import Literal, NamedTuple
+
+import torch
+from torch.utils.data import Sampler
+
+Order = Literal["sequential", "shuffle", "balanced"]
+
+
+class SampleKey(NamedTuple):
+    """What a sample is asked for with; all that its randomness depends on, besides the seed.
+
+    Attributes:
+        epoch: The epoch.
+        index: Position of the image in the data.
+        draw: How often the image was drawn before in this epoch.
+    """
+
+    epoch: int
+    index: int  # type: ignore[assignment]  # hides tuple.index, which nobody needs here
+    draw: int
+
+
+def derive_seed(*parts: int) -> int:
+    """Mix integers into a seed of 64 bits that shares no pattern with its neighbours'."""
+    digest = hashlib.blake2b(repr(parts).encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "little")
+
+
+class EpochBatchSampler(Sampler[list[SampleKey]]):
+    """The batches of one epoch; their order is a function of the seed and the epoch alone.
+
+    Args:
+        labels: Label of each image.
+        batch_size: Images per batch.
+        seed: Decides the order.
+        order: `sequential` for evaluation; `shuffle`: each image once, in random order; `balanced`: as many
+            draws as there are images, with replacement, every class equally likely.
+    """
+
+    def __init__(self, labels: Sequence[int], batch_size: int, seed: int, order: Order) -> None:
+        self.labels = torch.tensor(labels, dtype=torch.int64)
+        self.batch_size = batch_size
+        self.seed = seed
+        self.order = order
+        self._epoch = 0
+        self._start_batch = 0
+
+    def set_epoch(self, epoch: int, start_batch: int = 0) -> None:
+        """Choose the epoch that is iterated next, and the batch from which on."""
+        self._epoch = epoch
+        self._start_batch = start_batch
+
+    def __len__(self) -> int:
+        """Count the batches of a whole epoch, wherever it starts."""
+        return len(self._starts())
+
+    def __iter__(self) -> Iterator[list[SampleKey]]:
+        """Yield the keys of each batch, from the start batch on."""
+        keys = self._keys()
+        starts = self._starts()
+        ends = [*starts[1:], len(keys)]
+        for start, end in list(zip(starts, ends, strict=True))[self._start_batch :]:
+            yield keys[start:end]
+
+    def _starts(self) -> list[int]:
+        count = len(self.labels)
+        starts = list(range(0, count, self.batch_size))
+        # Batch normalisation cannot normalise one image: a last one joins the batch before.
+        alone = count % self.batch_size == 1 and count > self.batch_size
+        return starts[:-1] if alone and self.order != "sequential" else starts
+
+    def _keys(self) -> list[SampleKey]:
+        seen: Counter[int] = Counter()
+        keys = []
+        for index in self._indices():
+            keys.append(SampleKey(self._epoch, index, seen[index]))
+            seen[index] += 1
+        return keys
+
+    def _indices(self) -> list[int]:
+        count = len(self.labels)
+        if self.order == "sequential":
+            return list(range(count))
+        generator = torch.Generator().manual_seed(derive_seed(self.seed, self._epoch))
+        chosen = (
+            torch.randperm(count, generator=generator)
+            if self.order == "shuffle"
+            else self._balanced(generator)
+        )
+        indices: list[int] = chosen.tolist()
+        return indices
+
+    def _balanced(self, generator: torch.Generator) -> torch.Tensor:
+        """Draw a class, then an image of it, as often as there are images."""
+        by_class = torch.argsort(self.labels, stable=True)
+        counts = torch.bincount(self.labels)
+        counts = counts[counts > 0]
+        first = counts.cumsum(0) - counts
+        drawn = torch.randint(len(counts), (len(self.labels),), generator=generator)
+        place = torch.rand(len(self.labels), generator=generator, dtype=torch.float64)
+        return by_class[first[drawn] + (place * counts[drawn]).long()]

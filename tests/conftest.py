@@ -1,0 +1,31 @@
+"""Real small data for every test."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from pochi_cli.data.digits import write_digits
+
+
+@pytest.fixture(scope="session")
+def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The digits as an image folder with `train` and `val`; read only."""
+    directory = tmp_path_factory.mktemp("data") / "digits"
+    write_digits(directory)
+    return directory
+
+
+@pytest.fixture(scope="session")
+def few_digits(digits: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A few digits as a folder: `train` with 65 images of 4 uneven classes, `val` with 30; read only."""
+    directory = tmp_path_factory.mktemp("data") / "few"
+    for part, counts in (("train", (25, 20, 15, 5)), ("val", (10, 10, 5, 5))):
+        for label, count in enumerate(counts):
+            target = directory / part / str(label)
+            target.mkdir(parents=True)
+            for image in sorted((digits / part / str(label)).iterdir())[:count]:
+                shutil.copy(image, target)
+    return directory
