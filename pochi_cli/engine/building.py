@@ -1,0 +1,64 @@
+"""Model, optimizer and objective, from their parts of the config."""
+
+from __future__ import annotations
+
+from pochi_cli.config.root import ClassificationConfig
+from pochi_cli.data.prepare import Data
+from pochi_cli.engine.averaging import create_average
+from pochi_cli.engine.early_stopping import EarlyStopping
+from pochi_cli.engine.losses import CrossEntropy, balanced_weights
+from pochi_cli.engine.mixing import create_mixing
+from pochi_cli.engine.objectives import ClassificationObjective
+from pochi_cli.engine.optim import create_optimizer
+from pochi_cli.engine.runtime import Runtime
+from pochi_cli.engine.state import TrainingState
+from pochi_cli.models.factory import check_input, create_model
+from pochi_cli.models.freezing import freeze
+
+
+def build_state(
+    config: ClassificationConfig, data: Data, runtime: Runtime, *, from_scratch: bool
+) -> tuple[TrainingState, tuple[str, ...]]:
+    """Build model and optimizer; weights are loaded only for a run that begins."""
+    start = config if from_scratch else config.model_copy(update={"pretrained": False, "weights": None})
+    built = create_model(start, len(data.class_names), data.size)
+    model = built.model
+    freeze(model, config.freeze)
+    check_input(model, config.model_name, data.size, _smallest_batch(len(data.train), config.batch_size))
+    if data.val_size is not None and data.val_size != data.size:
+        check_input(model, config.model_name, data.val_size, 2)
+    model.to(runtime.device)
+    model.to(memory_format=runtime.memory_format)
+    state = TrainingState(
+        model=model,
+        average=create_average(model, config.ema_decay),
+        optimizer=create_optimizer(config, model),
+        scaler=runtime.create_scaler(),
+        early_stopping=EarlyStopping(config.early_stopping),
+    )
+    return state, built.messages if from_scratch else ()
+
+
+def _smallest_batch(images: int, batch_size: int) -> int:
+    """Size of the smallest training batch, given that a last one of one image joins the one before."""
+    if images <= batch_size:
+        return images
+    rest = images % batch_size
+    return batch_size if rest in (0, 1) else rest
+
+
+def build_objective(config: ClassificationConfig, data: Data) -> ClassificationObjective:
+    """Build the loss, with the class weights that the config and the data give, and the mixing."""
+    weights: tuple[float, ...] | None
+    match config.class_weights:
+        case "none":
+            weights = None
+        case "balanced":
+            weights = tuple(balanced_weights(data.train.class_counts))
+        case given:
+            weights = tuple(given)
+    return ClassificationObjective(
+        CrossEntropy(weights, config.label_smoothing),
+        CrossEntropy(weights),
+        create_mixing(config, len(data.class_names), config.seed),
+    )

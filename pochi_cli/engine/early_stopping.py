@@ -1,0 +1,56 @@
+"""When to stop before the last epoch."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from pochi_cli.config.optim import EarlyStoppingConfig
+
+
+@dataclass
+class EarlyStopping:
+    """Watches a metric and counts the epochs without improvement.
+
+    Improvement is a change by at least `min_delta` against the best value so far; with `min_delta = 0`,
+    any change for the better.
+
+    Args:
+        config: What to watch, how long, and what counts.
+    """
+
+    config: EarlyStoppingConfig
+    best: float | None = None
+    epochs_waited: int = 0
+
+    def update(self, value: float | None) -> bool:
+        """Take in an epoch's value.
+
+        Returns:
+            Whether to stop.
+        """
+        if not self.config.enabled or value is None:
+            return False
+        if self._improves(value):
+            self.best = value
+            self.epochs_waited = 0
+        else:
+            self.epochs_waited += 1
+        return self.epochs_waited >= self.config.patience
+
+    def _improves(self, value: float) -> bool:
+        if self.best is None:
+            return not math.isnan(value)
+        gain = self.best - value if self.config.monitor == "val_loss" else value - self.best
+        # 1.0 - 0.9 is a little less than 0.1: rounding must not decide.
+        enough = gain >= self.config.min_delta or math.isclose(gain, self.config.min_delta, rel_tol=1e-9)
+        return enough and gain > 0
+
+    def state_dict(self) -> dict[str, float | int | None]:
+        """State for a checkpoint."""
+        return {"best": self.best, "epochs_waited": self.epochs_waited}
+
+    def load_state_dict(self, state: dict[str, float | int | None]) -> None:
+        """Take the state up again."""
+        self.best = state["best"]
+        self.epochs_waited = int(state["epochs_waited"] or 0)

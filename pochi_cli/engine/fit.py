@@ -1,0 +1,231 @@
+"""The loop."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, Literal, NoReturn
+
+import torch
+
+from pochi_cli.config.root import ClassificationConfig
+from pochi_cli.data.datasets import Batch
+from pochi_cli.data.loaders import BatchLoader, Loaders
+from pochi_cli.engine.checkpoint import save_checkpoint
+from pochi_cli.engine.evaluate import evaluate
+from pochi_cli.engine.objectives import Objective
+from pochi_cli.engine.optim import set_learning_rates
+from pochi_cli.engine.progress import Progress, StepRecord
+from pochi_cli.engine.runtime import Runtime
+from pochi_cli.engine.signals import SignalFlag
+from pochi_cli.engine.state import Position, TrainingState
+from pochi_cli.engine.totals import EpochTotals, FiniteGuard
+from pochi_cli.errors import Interrupted
+from pochi_cli.models.freezing import train_mode
+from pochi_cli.runs.records import EpochRecord, RunFiles, is_better
+
+Decision = Literal["continue", "stop"]
+OnEpoch = Callable[[EpochRecord], Decision | None]
+
+
+@dataclass(frozen=True)
+class Job:
+    """Everything that the loop works with.
+
+    Attributes:
+        config: The resolved config.
+        config_values: The same as plain values, for checkpoints.
+        objective: What a step computes.
+        state: What changes.
+        files: Where it is recorded.
+        on_epoch: Called with each epoch's record; `"stop"` ends the training.
+        signals: Whether the user asked to stop.
+    """
+
+    config: ClassificationConfig
+    config_values: dict[str, Any]
+    class_names: tuple[str, ...]
+    runtime: Runtime
+    objective: Objective
+    loaders: Loaders
+    state: TrainingState
+    files: RunFiles
+    progress: Progress
+    on_epoch: OnEpoch
+    signals: SignalFlag
+
+
+def fit(job: Job) -> None:
+    """Train to the last epoch, to an early stop, or to an interruption.
+
+    Raises:
+        Interrupted: A signal asked to stop; the state is saved.
+        PochiError: The data, the storage or the training failed.
+    """
+    state, config = job.state, job.config
+    stopped = False
+    while state.position.epoch <= config.epochs and not stopped:
+        started = time.monotonic()
+        epoch = state.position.epoch
+        rates = set_learning_rates(state.optimizer, config, epoch)
+        rate = config.learning_rate if config.layer_rates else next(iter(rates.values()))
+        train_loss, train_accuracy, speed = train_epoch(job, epoch, rate)
+        val_loss, val_accuracy = validate(job)
+        tell_skipped(job)
+        record = EpochRecord(
+            epoch=epoch,
+            learning_rate=rate,
+            train_loss=train_loss,
+            train_accuracy=train_accuracy,
+            val_loss=val_loss,
+            val_accuracy=val_accuracy,
+            layer_rates={pattern: rates[pattern] for pattern in config.layer_rates},
+            duration_s=time.monotonic() - started,
+            images_per_second=speed,
+        )
+        stopped = job.on_epoch(record) == "stop"
+        stopped |= state.early_stopping.update(getattr(record, config.early_stopping.monitor))
+        state.duration_s += record.duration_s
+        state.history = state.history.add(record)
+        state.position = Position(epoch + 1)
+        record_epoch(job, record, is_last=stopped or epoch == config.epochs)
+
+
+def train_epoch(job: Job, epoch: int, learning_rate: float) -> tuple[float, float, float]:
+    """Run the steps of an epoch, from where the state stands in it.
+
+    Returns:
+        Mean loss, accuracy in percent, and training images per second.
+    """
+    state, config, runtime, objective = job.state, job.config, job.runtime, job.objective
+    totals, guard = EpochTotals(runtime), FiniteGuard(runtime)
+    if state.position.sums:
+        totals.restore(list(state.position.sums))
+    step, done = state.position.steps, state.position.batches
+    job.progress.epoch(epoch, done)
+    train_mode(state.model)
+    started = time.monotonic()
+
+    for numbers, batches in in_groups(job.loaders.train, epoch, done, config.accumulate_steps):
+        step, done = step + 1, numbers[-1] + 1
+        inputs = [
+            objective.prepare(
+                batch.to(runtime.device, non_blocking=True, channels_last=runtime.channels_last),
+                epoch,
+                number,
+            )
+            for number, batch in zip(numbers, batches, strict=True)
+        ]
+        # One mean over all samples of the step, however they are spread over its batches.
+        weight = torch.stack([part.weight for part in inputs]).sum()
+        for part in inputs:
+            with runtime.autocast():
+                logits = state.model(part.images)
+            losses = objective.training_losses(logits, part)
+            loss = losses.losses.sum() / weight
+            state.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+            totals.add(losses, logits, part.targets)
+            guard.see(loss, step)
+        if guard.checks_every_step:
+            guard.check(state.model, epoch)
+        if config.clip_grad_norm is not None:
+            state.scaler.unscale_(state.optimizer)
+            torch.nn.utils.clip_grad_norm_(state.model.parameters(), config.clip_grad_norm)
+        state.scaler.step(state.optimizer)
+        state.scaler.update()
+        state.optimizer.zero_grad(set_to_none=True)
+        state.average.update()
+
+        due = step % config.log_every_steps == 0
+        if due:
+            guard.check(state.model, epoch)
+        means = totals.read() if due or job.progress.wants_metrics() else (None, None)
+        job.progress.step(StepRecord(done, totals.images, learning_rate, *means))
+        if job.signals.number is not None:
+            break
+
+    guard.check(state.model, epoch)
+    state.position = Position(epoch, done, step, tuple(totals.state()))  # waits for the device
+    if job.signals.number is not None:
+        interrupt(job, job.signals.number)
+    return *totals.read(), totals.images / max(time.monotonic() - started, 1e-9)
+
+
+def in_groups(
+    loader: BatchLoader, epoch: int, start_batch: int, size: int
+) -> Iterator[tuple[list[int], list[Batch]]]:
+    """Yield the batches of each optimizer step with their numbers."""
+    numbers: list[int] = []
+    batches: list[Batch] = []
+    for number, batch in loader.batches(epoch, start_batch):
+        numbers.append(number)
+        batches.append(batch)
+        if len(batches) == size:
+            yield numbers, batches
+            numbers, batches = [], []
+    if batches:
+        yield numbers, batches
+
+
+def validate(job: Job) -> tuple[float, float] | tuple[None, None]:
+    """Judge the model that counts; nothing without validation data."""
+    if job.loaders.val is None:
+        return None, None
+
+    def on_batch(batches_done: int) -> None:
+        job.progress.validation(batches_done)
+        if job.signals.number is not None:
+            interrupt(job, job.signals.number)
+
+    on_batch(0)
+    batches = job.loaders.val.batches(epoch=0)
+    return evaluate(job.state.average.model, job.objective, batches, job.runtime, on_batch)
+
+
+def tell_skipped(job: Job) -> None:
+    """Warn of each bad image that was left out, once."""
+    for loader in (job.loaders.train, job.loaders.val):
+        for bad in loader.newly_skipped() if loader else ():
+            job.progress.warning(f"left out {bad.path}: {bad.reason}")
+
+
+def record_epoch(job: Job, record: EpochRecord, *, is_last: bool) -> None:
+    """Write the epoch's checkpoints, then history, metrics and run.json.
+
+    The latest checkpoint comes last of the checkpoints: a run that is killed in between goes on from the
+    epoch before, and writes the others again.
+    """
+    state, layout, files = job.state, job.files.layout, job.files
+    metric = job.config.early_stopping.monitor
+    value: float | None = getattr(record, metric)
+    best = value is not None and is_better(value, files.record.best_value, metric)
+    numbered = record.epoch % job.config.save_interval == 0 or is_last
+    paths = [
+        *([layout.best_model] if best else []),
+        *([layout.checkpoint(record.epoch)] if numbered else []),
+        layout.latest_model,
+    ]
+    save_checkpoint(state.to_checkpoint(job.config_values, job.class_names), paths)
+    files.write_history(state.history)
+    changes: dict[str, Any] = {"epochs_done": len(state.history), "duration_s": state.duration_s}
+    if best:
+        changes |= {"best_epoch": record.epoch, "best_value": value}
+    files.update(**changes)
+    checkpoint = layout.checkpoint(record.epoch).name if numbered else None
+    job.progress.epoch_done(record, is_best=best, checkpoint=checkpoint)
+    if job.signals.number is not None and not is_last:
+        interrupt(job, job.signals.number)
+
+
+def interrupt(job: Job, signal_number: int) -> NoReturn:
+    """Save the state, which is that between two steps, and stop.
+
+    Raises:
+        Interrupted: Always.
+    """
+    layout = job.files.layout
+    save_checkpoint(job.state.to_checkpoint(job.config_values, job.class_names), [layout.latest_model])
+    raise Interrupted(
+        signal_number, f"stopped and saved; go on with: pochi train --resume {layout.directory}"
+    )

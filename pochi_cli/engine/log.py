@@ -1,0 +1,85 @@
+"""train.log: what was told while training, with the time of each line."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
+
+from pochi_cli.engine.progress import Progress, SilentProgress, StepRecord
+from pochi_cli.errors import StorageError
+from pochi_cli.runs.records import EpochRecord
+
+
+class LoggedProgress(SilentProgress):
+    """Passes everything on, and writes to a file what is worth keeping.
+
+    Args:
+        progress: Told everything.
+        path: The log, which is appended to.
+    """
+
+    def __init__(self, progress: Progress, path: Path) -> None:
+        self._progress = progress
+        self._path = path
+
+    def write(self, text: str) -> None:
+        """Append a line.
+
+        Raises:
+            StorageError: Writing failed.
+        """
+        try:
+            with self._path.open("a", encoding="utf-8") as file:
+                file.write(f"{datetime.now().astimezone():%Y-%m-%d %H:%M:%S%z} {text}\n")
+        except OSError as error:
+            raise StorageError(f"cannot write {self._path}: {error.strerror or error}") from error
+
+    def message(self, text: str) -> None:
+        """Keep and pass on."""
+        self.write(text)
+        self._progress.message(text)
+
+    def warning(self, text: str) -> None:
+        """Keep and pass on."""
+        self.write(f"warning: {text}")
+        self._progress.warning(text)
+
+    def start(self, run_name: str, first_epoch: int, epochs: int, batches: int, val_batches: int) -> None:
+        """Keep and pass on."""
+        self.write(f"run {run_name}: epoch {first_epoch} to {epochs}, {batches} batches each")
+        self._progress.start(run_name, first_epoch, epochs, batches, val_batches)
+
+    def epoch(self, epoch: int, batches_done: int) -> None:
+        """Pass on."""
+        self._progress.epoch(epoch, batches_done)
+
+    def wants_metrics(self) -> bool:
+        """Pass on."""
+        return self._progress.wants_metrics()
+
+    def step(self, record: StepRecord) -> None:
+        """Pass on."""
+        self._progress.step(record)
+
+    def validation(self, batches_done: int) -> None:
+        """Pass on."""
+        self._progress.validation(batches_done)
+
+    def epoch_done(self, record: EpochRecord, *, is_best: bool, checkpoint: str | None) -> None:
+        """Keep and pass on."""
+        values = [
+            f"epoch {record.epoch}",
+            f"train loss {record.train_loss:.4f} accuracy {record.train_accuracy:.2f} %",
+        ]
+        if record.val_loss is not None and record.val_accuracy is not None:
+            values.append(f"val loss {record.val_loss:.4f} accuracy {record.val_accuracy:.2f} %")
+        values.append(f"learning rate {record.learning_rate:g}")
+        values.append(f"{record.images_per_second:.1f} images/s")
+        values += ["best so far"] if is_best else []
+        values += [f"saved {checkpoint}"] if checkpoint else []
+        self.write(", ".join(values))
+        self._progress.epoch_done(record, is_best=is_best, checkpoint=checkpoint)
+
+    def stop(self) -> None:
+        """Pass on."""
+        self._progress.stop()

@@ -1,0 +1,89 @@
+"""What a training tells while it goes on. The terminal's form of it is in `pochi_cli.console`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from pochi_cli.runs.records import EpochRecord
+
+
+@dataclass(frozen=True)
+class StepRecord:
+    """How far an epoch has got.
+
+    Attributes:
+        batches: Batches done in this epoch.
+        images: Images seen in this epoch by this process; a resumed epoch starts from 0.
+        learning_rate: As in `EpochRecord`.
+        loss, accuracy: Running mean of the epoch, in percent; `None` where they were not read.
+    """
+
+    batches: int
+    images: int
+    learning_rate: float
+    loss: float | None = None
+    accuracy: float | None = None
+
+
+class Progress(Protocol):
+    """Told by the engine how far it is."""
+
+    def message(self, text: str) -> None:
+        """Something that the user should know."""
+
+    def warning(self, text: str) -> None:
+        """Something that is legal and probably not meant."""
+
+    def start(self, run_name: str, first_epoch: int, epochs: int, batches: int, val_batches: int) -> None:
+        """Training begins."""
+
+    def epoch(self, epoch: int, batches_done: int) -> None:
+        """An epoch begins, or goes on after an interruption."""
+
+    def wants_metrics(self) -> bool:
+        """Whether to read the running metrics from the device now, which costs a synchronisation."""
+
+    def step(self, record: StepRecord) -> None:
+        """A step is done."""
+
+    def validation(self, batches_done: int) -> None:
+        """Batches of the validation data are done; 0 when it begins."""
+
+    def epoch_done(self, record: EpochRecord, *, is_best: bool, checkpoint: str | None) -> None:
+        """An epoch is done; `checkpoint` names a numbered one that was saved."""
+
+    def stop(self) -> None:
+        """Training ended, however."""
+
+
+class SilentProgress:
+    """Tells nothing."""
+
+    def message(self, text: str) -> None:
+        """Do nothing."""
+
+    def warning(self, text: str) -> None:
+        """Do nothing."""
+
+    def start(self, run_name: str, first_epoch: int, epochs: int, batches: int, val_batches: int) -> None:
+        """Do nothing."""
+
+    def epoch(self, epoch: int, batches_done: int) -> None:
+        """Do nothing."""
+
+    def wants_metrics(self) -> bool:
+        """Never."""
+        return False
+
+    def step(self, record: StepRecord) -> None:
+        """Do nothing."""
+
+    def validation(self, batches_done: int) -> None:
+        """Do nothing."""
+
+    def epoch_done(self, record: EpochRecord, *, is_best: bool, checkpoint: str | None) -> None:
+        """Do nothing."""
+
+    def stop(self) -> None:
+        """Do nothing."""

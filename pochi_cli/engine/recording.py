@@ -1,0 +1,136 @@
+"""The records of a run from its beginning to its end, however it ends."""
+
+from __future__ import annotations
+
+import signal
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import datetime
+from os import getpid
+from typing import Any
+
+import tomli_w
+import torch
+
+from pochi_cli.config.root import ClassificationConfig
+from pochi_cli.data.prepare import Data
+from pochi_cli.engine.log import LoggedProgress
+from pochi_cli.engine.runtime import Runtime
+from pochi_cli.errors import Interrupted, PochiError, StorageError
+from pochi_cli.runs.atomic import write_json, write_text
+from pochi_cli.runs.index import Run
+from pochi_cli.runs.layout import RunLayout
+from pochi_cli.runs.metadata import describe_environment
+from pochi_cli.runs.records import History, RunFiles, RunRecord, is_better
+
+
+def open_files(
+    layout: RunLayout,
+    config: ClassificationConfig,
+    values: dict[str, Any],
+    data: Data,
+    runtime: Runtime,
+    history: History,
+    run: Run | None,
+) -> RunFiles:
+    """Write the records that a run has from its beginning."""
+    if run is None:
+        record = RunRecord(
+            id=layout.name,
+            experiment_id=str(uuid.uuid4()),
+            task=config.task,
+            model_name=config.model_name,
+            status="running",
+            started_at=datetime.now().astimezone().isoformat(timespec="seconds"),
+            stamp=layout.stamp,
+            epochs=config.epochs,
+            class_names=data.class_names,
+            data_fingerprint=data.fingerprint,
+            process_id=getpid(),
+            environment={**describe_environment(), "torch_build": torch.__version__},
+            settings={
+                "device": str(runtime.device),
+                "device_name": _device_name(runtime.device),
+                "precision": runtime.precision,
+                "channels_last": runtime.channels_last,
+                "threads": runtime.threads,
+                "seed": config.seed,
+                "image_size": list(data.size),
+                "train_images": len(data.train),
+                "val_images": len(data.val) if data.val else 0,
+            },
+            best_metric=config.early_stopping.monitor,
+        )
+    else:
+        best_epoch, best_value = _best(history, config.early_stopping.monitor)
+        record = replace(
+            run.record,
+            status="running",
+            reason=None,
+            ended_at=None,
+            process_id=getpid(),
+            epochs=config.epochs,
+            epochs_done=len(history),
+            best_epoch=best_epoch,
+            best_value=best_value,
+        )
+    write_text(layout.config_toml, tomli_w.dumps(values))
+    write_json(layout.config_json, {"experiment_id": record.experiment_id, **values})
+    files = RunFiles(layout, record, export_metrics=config.enable_metrics_export)
+    if len(history):
+        files.write_history(history)
+    return files
+
+
+def _best(history: History, metric: str) -> tuple[int | None, float | None]:
+    best_epoch: int | None = None
+    best: float | None = None
+    for record in history.epochs:
+        value: float | None = getattr(record, metric)
+        if value is not None and is_better(value, best, metric):
+            best_epoch, best = record.epoch, value
+    return best_epoch, best
+
+
+def _device_name(device: torch.device) -> str:
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+
+
+@contextmanager
+def closing(files: RunFiles, progress: LoggedProgress) -> Iterator[None]:
+    """Record how the run ended."""
+    try:
+        yield
+    except Interrupted as stop:
+        _close(files, progress, stop, status="interrupted", reason=str(stop))
+        raise
+    except KeyboardInterrupt:
+        at_once = Interrupted(signal.SIGINT, "stopped at once; what was saved before can be resumed")
+        _close(files, progress, at_once, status="interrupted", reason=str(at_once))
+        raise at_once from None
+    except BaseException as error:
+        reason = error.message if isinstance(error, PochiError) else repr(error)
+        _close(files, progress, error, status="failed", reason=reason)
+        raise
+    else:
+        progress.stop()
+        files.update(status="finished", ended_at=_now())
+        progress.write("finished")
+
+
+def _close(
+    files: RunFiles, progress: LoggedProgress, error: BaseException, *, status: str, reason: str
+) -> None:
+    progress.stop()
+    try:
+        files.update(status=status, reason=reason, ended_at=_now())
+        progress.write(f"{status}: {reason}")
+    except StorageError as second:
+        # The disk that failed the run may also refuse its epitaph; the first error is the one to tell.
+        error.add_note(f"the run's record could not be closed either: {second.message}")
+
+
+def _now() -> str:
+    return datetime.now().astimezone().isoformat(timespec="seconds")

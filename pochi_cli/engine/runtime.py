@@ -1,0 +1,141 @@
+"""Device, precision, memory layout, threads, and the randomness of the process."""
+
+from __future__ import annotations
+
+import os
+import random
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import torch
+
+from pochi_cli.config.recording import HardwareConfig
+from pochi_cli.errors import DeviceError
+
+_HALF = {"bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """What the computation runs on.
+
+    Attributes:
+        device: cpu, mps, cuda or cuda:N.
+        precision: Arithmetic of forward and backward; weights stay in float32.
+        channels_last: Memory layout of images and weights.
+        threads: Threads of the computation on the CPU.
+    """
+
+    device: torch.device
+    precision: Literal["fp32", "bf16", "fp16"]
+    channels_last: bool
+    threads: int
+
+    @property
+    def memory_format(self) -> torch.memory_format:
+        """The layout as torch names it."""
+        return torch.channels_last if self.channels_last else torch.contiguous_format
+
+    @property
+    def sum_dtype(self) -> torch.dtype:
+        """Dtype for sums over an epoch: float64 where the device has it."""
+        return torch.float32 if self.device.type == "mps" else torch.float64
+
+    def autocast(self) -> AbstractContextManager[Any]:
+        """Run operations in the chosen precision inside the block."""
+        if self.precision == "fp32":
+            return nullcontext()
+        return torch.autocast(self.device.type, dtype=_HALF[self.precision])
+
+    def create_scaler(self) -> torch.amp.GradScaler:
+        """Build the loss scaler that fp16 needs; for other precisions it does nothing."""
+        return torch.amp.GradScaler(self.device.type, enabled=self.precision == "fp16")
+
+
+def choose_runtime(config: HardwareConfig) -> Runtime:
+    """Choose what the config leaves open.
+
+    `precision = "auto"` takes bf16 on CUDA devices that have it, fp16 on older ones and fp32 elsewhere;
+    `channels_last = "auto"` goes with half precision on CUDA.
+
+    Raises:
+        DeviceError: The device or precision asked for is not there.
+    """
+    device = _choose_device(config.device)
+    precision = config.precision
+    if config.deterministic:
+        precision = "fp32"
+    elif precision == "auto":
+        precision = "fp32"
+        if device.type == "cuda":
+            precision = "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
+    elif precision == "fp16" and device.type == "cpu":
+        raise DeviceError("precision is fp16, which needs a GPU; the device is cpu", hint="use bf16 or fp32")
+    layout = config.channels_last
+    channels_last = (device.type == "cuda" and precision != "fp32") if layout == "auto" else layout
+    return Runtime(device, precision, channels_last, config.threads or torch.get_num_threads())
+
+
+def _choose_device(name: str | None) -> torch.device:
+    if name is None:
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    device = torch.device(name)
+    if device.type == "cuda":
+        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        if (device.index or 0) >= count:
+            there = f"there are {count} CUDA devices" if count else "there is no usable CUDA device"
+            raise DeviceError(f"device is {name}, but {there}", hint='use device = "cpu", or leave it out')
+    if device.type == "mps" and not torch.backends.mps.is_available():
+        raise DeviceError("device is mps, but there is no such device here", hint='use device = "cpu"')
+    return device
+
+
+@contextmanager
+def configured(config: HardwareConfig, runtime: Runtime) -> Iterator[None]:
+    """Set threads, determinism and seeds of the process, and put back the settings afterwards.
+
+    Randomness is seeded, and not put back: a caller's random numbers after a training go on from it.
+    """
+    threads = torch.get_num_threads()
+    deterministic = torch.are_deterministic_algorithms_enabled()
+    benchmark = torch.backends.cudnn.benchmark
+    torch.set_num_threads(runtime.threads)
+    torch.backends.cudnn.benchmark = config.cudnn_benchmark
+    if config.deterministic:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.use_deterministic_algorithms(True)
+    random.seed(config.seed)
+    np.random.seed(config.seed)
+    torch.manual_seed(config.seed)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+        torch.backends.cudnn.benchmark = benchmark
+        torch.use_deterministic_algorithms(deterministic)
+
+
+def random_state() -> dict[str, Any]:
+    """Read the state of every global source of randomness, as tensors and plain values."""
+    name, keys, position, has_gauss, gauss = np.random.get_state(legacy=True)
+    return {
+        "python": random.getstate(),
+        "numpy": (name, torch.from_numpy(np.asarray(keys).astype(np.int64)), position, has_gauss, gauss),
+        "torch": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+    }
+
+
+def restore_random_state(state: dict[str, Any]) -> None:
+    """Put back what `random_state` read."""
+    random.setstate(state["python"])
+    name, keys, position, has_gauss, gauss = state["numpy"]
+    np.random.set_state((name, keys.numpy().astype(np.uint32), position, has_gauss, gauss))
+    torch.set_rng_state(state["torch"])
+    if torch.cuda.is_available() and len(state["cuda"]) == torch.cuda.device_count():
+        torch.cuda.set_rng_state_all(state["cuda"])

@@ -1,0 +1,102 @@
+"""All that a training consists of between two steps, and its form in a checkpoint."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import nn
+
+from pochi_cli.engine.averaging import ExponentialAverage, NoAverage
+from pochi_cli.engine.checkpoint import FORMAT_VERSION
+from pochi_cli.engine.early_stopping import EarlyStopping
+from pochi_cli.engine.runtime import random_state, restore_random_state
+from pochi_cli.runs.records import History
+
+
+@dataclass(frozen=True)
+class Position:
+    """Where a training stands within an epoch.
+
+    Attributes:
+        epoch: The epoch that goes on, from 1.
+        batches: Batches of it that are done.
+        steps: Optimizer steps of it that are done.
+        sums: State of the epoch's totals; empty at its start.
+    """
+
+    epoch: int
+    batches: int = 0
+    steps: int = 0
+    sums: tuple[float, ...] = ()
+
+
+@dataclass
+class TrainingState:
+    """What changes while training.
+
+    Attributes:
+        model: The model that is trained.
+        average: The model that counts: the averaged one, or `model` itself.
+        position: Where it stands.
+        history: The finished epochs.
+        duration_s: Time spent so far, over all sessions.
+    """
+
+    model: nn.Module
+    average: ExponentialAverage | NoAverage
+    optimizer: torch.optim.Optimizer
+    scaler: torch.amp.GradScaler
+    early_stopping: EarlyStopping
+    position: Position = field(default_factory=lambda: Position(epoch=1))
+    history: History = field(default_factory=History)
+    duration_s: float = 0.0
+
+    def to_checkpoint(self, config: dict[str, Any], class_names: tuple[str, ...]) -> dict[str, Any]:
+        """Collect tensors and plain values from which this very state can be restored.
+
+        Args:
+            config: The resolved config.
+            class_names: In the order of the labels.
+        """
+        return {
+            "format_version": FORMAT_VERSION,
+            "epoch": len(self.history),
+            "model_state_dict": self.model.state_dict(),
+            "ema_state_dict": self.average.state_dict(),
+            "optimizer_state_dict": self.optimizer.state_dict(),
+            # Rates are a function of the epoch: see config/schedule.py.
+            "scheduler_state_dict": {"last_epoch": len(self.history)},
+            "scaler_state_dict": self.scaler.state_dict(),
+            "early_stopping": self.early_stopping.state_dict(),
+            "rng_state": random_state(),
+            # Order and augmentation are functions of seed, epoch and image: the place is enough.
+            "sampler_state": {
+                "epoch": self.position.epoch,
+                "batches": self.position.batches,
+                "steps": self.position.steps,
+                "sums": list(self.position.sums),
+            },
+            "train_history": self.history.to_dict(),
+            "duration_s": self.duration_s,
+            "class_names": list(class_names),
+            "config": config,
+        }
+
+    def restore(self, checkpoint: dict[str, Any]) -> None:
+        """Take up the state of a checkpoint, the process's random state included.
+
+        Raises:
+            RuntimeError, KeyError, ValueError: It does not fit this model or optimizer.
+        """
+        self.model.load_state_dict(checkpoint["model_state_dict"])
+        self.average.load_state_dict(checkpoint["ema_state_dict"])
+        self.optimizer.load_state_dict(checkpoint["optimizer_state_dict"])
+        self.scaler.load_state_dict(checkpoint["scaler_state_dict"])
+        self.early_stopping.load_state_dict(checkpoint["early_stopping"])
+        self.history = History.from_dict(checkpoint["train_history"])
+        place = checkpoint["sampler_state"]
+        self.position = Position(place["epoch"], place["batches"], place["steps"], tuple(place["sums"]))
+        self.duration_s = checkpoint["duration_s"]
+        restore_random_state(checkpoint["rng_state"])

@@ -1,0 +1,162 @@
+"""From a config to a trained run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from pochi_cli.config.root import ClassificationConfig
+from pochi_cli.data.loaders import create_loaders
+from pochi_cli.data.prepare import Data, prepare_data
+from pochi_cli.engine.building import build_objective, build_state
+from pochi_cli.engine.checkpoint import load_checkpoint
+from pochi_cli.engine.fit import Job, OnEpoch, fit
+from pochi_cli.engine.log import LoggedProgress
+from pochi_cli.engine.progress import Progress, SilentProgress
+from pochi_cli.engine.recording import closing, open_files
+from pochi_cli.engine.resolving import resolve
+from pochi_cli.engine.runtime import choose_runtime, configured
+from pochi_cli.engine.signals import noting_signals
+from pochi_cli.engine.state import TrainingState
+from pochi_cli.errors import MemoryExhaustedError, RunError, first_line
+from pochi_cli.runs.index import Run, open_run
+from pochi_cli.runs.layout import create_run_directory
+
+
+def train(
+    config: ClassificationConfig, *, progress: Progress | None = None, on_epoch: OnEpoch = lambda _: None
+) -> Run:
+    """Train a new run.
+
+    Args:
+        config: What to do.
+        progress: Told how far it is.
+        on_epoch: Called with each epoch's record; `"stop"` ends the training.
+
+    Raises:
+        PochiError: Data, model, device, storage or training failed.
+        Interrupted: A signal asked to stop; the state is saved.
+    """
+    return _train(config, None, progress or SilentProgress(), on_epoch)
+
+
+def resume(
+    run: Run,
+    config: ClassificationConfig,
+    *,
+    progress: Progress | None = None,
+    on_epoch: OnEpoch = lambda _: None,
+) -> Run:
+    """Go on with a run from its latest checkpoint, or from the start if it has none.
+
+    Args:
+        run: The run.
+        config: Its config, as `resumed_config` gives it.
+        progress: Told how far it is.
+        on_epoch: Called with each epoch's record; `"stop"` ends the training.
+
+    Raises:
+        PochiError: As for `train`; or the run is already trained, damaged, or its data have changed.
+        Interrupted: A signal asked to stop; the state is saved.
+    """
+    return _train(config, run, progress or SilentProgress(), on_epoch)
+
+
+def _train(config: ClassificationConfig, run: Run | None, progress: Progress, on_epoch: OnEpoch) -> Run:
+    runtime = choose_runtime(config)
+    with configured(config, runtime), _memory_errors(config):
+        data = prepare_data(config, config.seed)
+        config = resolve(config, data, runtime)
+        checkpoint = _latest_checkpoint(run, config, data)
+        state, messages = build_state(config, data, runtime, from_scratch=checkpoint is None)
+        if checkpoint is not None:
+            _restore(state, checkpoint, run)
+        loaders = create_loaders(
+            config, data, seed=config.seed, device_type=runtime.device.type, sampler=config.sampler
+        )
+        objective = build_objective(config, data).to(runtime.device)
+        if config.compile:
+            state.model.compile()
+
+        # From here on there is something to save. Before, a signal simply ends the process.
+        layout = run.layout if run else create_run_directory(Path(config.work_dir), datetime.now())
+        values = config.model_dump(mode="json", exclude_none=True)
+        files = open_files(layout, config, values, data, runtime, state.history, run)
+        told = LoggedProgress(progress, layout.log)
+        with closing(files, told), noting_signals() as signals:
+            for text in messages:
+                told.message(text)
+            for text in data.warnings:
+                told.warning(text)
+            told.start(
+                str(layout.directory),
+                state.position.epoch,
+                config.epochs,
+                len(loaders.train),
+                len(loaders.val) if loaders.val else 0,
+            )
+            fit(
+                Job(
+                    config=config,
+                    config_values=values,
+                    class_names=data.class_names,
+                    runtime=runtime,
+                    objective=objective,
+                    loaders=loaders,
+                    state=state,
+                    files=files,
+                    progress=told,
+                    on_epoch=on_epoch,
+                    signals=signals,
+                )
+            )
+    return open_run(layout.directory)
+
+
+def _latest_checkpoint(run: Run | None, config: ClassificationConfig, data: Data) -> dict[str, Any] | None:
+    """Read what a run goes on from; `None` for a new run and for one that has no checkpoint yet."""
+    if run is None:
+        return None
+    if data.fingerprint != run.record.data_fingerprint:
+        raise RunError(
+            f"the data of {run.layout.name} have changed since it began, so it cannot go on exactly",
+            hint="put the images back as they were, or train a new run",
+        )
+    if run.record.status == "finished" and config.epochs == run.record.epochs:
+        raise RunError(
+            f"{run.layout.name} is finished, after {run.record.epochs_done} of {config.epochs} epochs",
+            hint="give it more: --set epochs=N",
+        )
+    return load_checkpoint(run.layout.latest_model) if run.layout.latest_model.exists() else None
+
+
+def _restore(state: TrainingState, checkpoint: dict[str, Any], run: Run | None) -> None:
+    try:
+        state.restore(checkpoint)
+    except (RuntimeError, KeyError, ValueError) as error:
+        name = run.layout.latest_model if run else "the checkpoint"
+        raise RunError(f"{name} does not fit the run's own config: {first_line(error)}") from error
+
+
+@contextmanager
+def _memory_errors(config: ClassificationConfig) -> Iterator[None]:
+    try:
+        yield
+    except (torch.OutOfMemoryError, MemoryError) as error:
+        raise _out_of_memory(config, error) from error
+    except RuntimeError as error:
+        if "not enough memory" not in str(error):  # what torch's CPU allocator says
+            raise
+        raise _out_of_memory(config, error) from error
+
+
+def _out_of_memory(config: ClassificationConfig, error: BaseException) -> MemoryExhaustedError:
+    return MemoryExhaustedError(
+        f"out of memory with batch_size {config.batch_size}: {first_line(error)}",
+        hint="lower batch_size and raise accumulate_steps by the same factor, or use smaller images",
+    )
