@@ -77,7 +77,9 @@ class Diagnostic:
         key = f" at `{format_key(self.key)}`" if self.key else ""
         remedy = f"; {self.help}" if self.help else ""
         notes = "".join(f" ({note.message})" for note in self.notes)
-        return f"{place + ': ' if place else ''}{self.severity}[{self.code}]{key}: {self.message}{remedy}{notes}"
+        return (
+            f"{place + ': ' if place else ''}{self.severity}[{self.code}]{key}: {self.message}{remedy}{notes}"
+        )
 
 
 class PochiError(Exception):

@@ -25,14 +25,23 @@ def describe_plan(config: ClassificationConfig) -> list[tuple[str, str]]:
         plan.append(("val transform", _steps(config.val_transform)))
     effective = config.batch_size * config.accumulate_steps
     plan += [
-        ("batch size", f"{config.batch_size}" + (f" x {config.accumulate_steps} = {effective}" if config.accumulate_steps > 1 else "")),
+        (
+            "batch size",
+            f"{config.batch_size}"
+            + (f" x {config.accumulate_steps} = {effective}" if config.accumulate_steps > 1 else ""),
+        ),
         ("epochs", str(config.epochs)),
         ("optimizer", f"{config.optimizer} ({_arguments(config.optimizer_params.model_dump())})"),
         ("scheduler", _scheduler(config)),
     ]
     for pattern, rate in config.layer_rates.items():
         plan.append((f"rate of {pattern}", _course(config, rate)))
-    plan.append(("rate of the others" if config.layer_rates else "learning rate", _course(config, config.learning_rate)))
+    plan.append(
+        (
+            "rate of the others" if config.layer_rates else "learning rate",
+            _course(config, config.learning_rate),
+        )
+    )
     plan.append(("writes", f"{config.work_dir}/<date>_<number>/"))
     return plan
 

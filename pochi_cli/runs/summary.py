@@ -16,7 +16,9 @@ def summarize(run: Run) -> tuple[str, list[tuple[str, str]]]:
     rows = [("epochs", f"{record.epochs_done} of {record.epochs}, {_duration(record.duration_s)}")]
     if record.best_epoch is not None and record.best_value is not None:
         unit = " %" if record.best_metric.endswith("accuracy") else ""
-        rows.append(("best", f"{record.best_metric} {record.best_value:.4f}{unit} in epoch {record.best_epoch}"))
+        rows.append(
+            ("best", f"{record.best_metric} {record.best_value:.4f}{unit} in epoch {record.best_epoch}")
+        )
     rows.append(("last", f"train loss {last.train_loss:.4f}, accuracy {last.train_accuracy:.2f} %"))
     rows.append(("directory", str(layout.directory)))
     found = [
@@ -34,4 +36,6 @@ def summarize(run: Run) -> tuple[str, list[tuple[str, str]]]:
 def _duration(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s" if minutes else f"{seconds:.1f} s"
+    return (
+        f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s" if minutes else f"{seconds:.1f} s"
+    )

@@ -5,7 +5,11 @@ from __future__ import annotations
 import csv
 import json
 import math
+import os
 import shutil
+import signal
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -18,10 +22,21 @@ from sklearn.metrics import accuracy_score
 from torchvision.models import resnet18
 
 from pochi_cli.config.load import validate
+from pochi_cli.engine.progress import SilentProgress, StepRecord
 from pochi_cli.engine.resolving import resumed_config
+from pochi_cli.engine.runtime import choose_runtime
+from pochi_cli.engine.totals import FiniteGuard
 from pochi_cli.engine.training import resume, train
-from pochi_cli.errors import ConfigError, DataError, ModelError, NonFiniteLossError, RunError
+from pochi_cli.errors import (
+    ConfigError,
+    DataError,
+    Interrupted,
+    ModelError,
+    NonFiniteLossError,
+    RunError,
+)
 from pochi_cli.runs.index import Run, find_run
+from tests.data.photos import write_photos
 from tests.engine.tiny import RANDOM_STEPS, tiny_config, tiny_raw
 
 # With these frozen, a sample's logits do not depend on the others of its batch.
@@ -404,3 +419,158 @@ def test_a_bad_image_is_named_or_skipped(few_digits: Path, tmp_path: Path) -> No
     run = train(validate({**raw, "on_bad_image": "skip"}))
     assert run.record.status == "finished"
     assert str(broken) in run.layout.log.read_text()
+
+
+class Stopper(SilentProgress):
+    """Sends this process a signal at a place in the training."""
+
+    def __init__(self, number: int, *, epoch: int, batches: int | None) -> None:
+        self.number, self.place = number, (epoch, batches)
+        self.now = 0
+
+    def epoch(self, epoch: int, batches_done: int) -> None:  # noqa: ARG002
+        self.now = epoch
+
+    def step(self, record: StepRecord) -> None:
+        if self.place == (self.now, record.batches):
+            os.kill(os.getpid(), self.number)
+
+    def validation(self, batches_done: int) -> None:
+        if self.place == (self.now, None) and batches_done == 1:
+            os.kill(os.getpid(), self.number)
+
+
+@pytest.mark.parametrize(
+    ("number", "epoch", "batches"),
+    [
+        (signal.SIGINT, 1, 2),  # before there is any checkpoint
+        (signal.SIGTERM, 2, 4),
+        (signal.SIGINT, 2, 7),  # after the last step
+        (signal.SIGTERM, 3, None),  # while validating
+    ],
+)
+def test_an_interrupted_run_goes_on_as_if_it_had_not_been(
+    few_digits: Path, tmp_path: Path, number: int, epoch: int, batches: int | None
+) -> None:
+    settings = {**EVERYTHING, "work_dir": str(tmp_path), "epochs": 3}
+    straight = train(tiny_config(few_digits, **settings))
+    with pytest.raises(Interrupted, match="go on with: pochi train --resume") as stop:
+        train(tiny_config(few_digits, **settings), progress=Stopper(number, epoch=epoch, batches=batches))
+    assert stop.value.signal_number == number
+    run = find_run("latest", tmp_path)
+    assert run.record.status == "interrupted"
+    assert len(run.history) == epoch - 1
+    torch.manual_seed(12345)
+    resumed = resume(run, resumed_config(run, tomllib.loads(run.layout.config_toml.read_text())))
+    assert resumed.record.status == "finished"
+    assert_same_run(straight, resumed)
+
+
+def test_a_run_without_checkpoint_starts_again_in_its_directory(few_digits: Path, tmp_path: Path) -> None:
+    straight = train(tiny_config(few_digits, work_dir=str(tmp_path)))
+    killed = train(tiny_config(few_digits, work_dir=str(tmp_path)))
+    for path in killed.layout.models.iterdir():
+        path.unlink()
+    killed.layout.run_json.write_text(killed.layout.run_json.read_text().replace("finished", "running"))
+    killed = find_run(killed.directory)
+    resumed = resume(killed, resumed_config(killed, tomllib.loads(killed.layout.config_toml.read_text())))
+    assert_same_run(straight, resumed)
+
+
+def test_a_second_interrupt_stops_at_once(few_digits: Path, tmp_path: Path) -> None:
+    class Impatient(SilentProgress):
+        def step(self, record: StepRecord) -> None:  # noqa: ARG002
+            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(Interrupted, match="stopped at once"):
+        train(tiny_config(few_digits, work_dir=str(tmp_path)), progress=Impatient())
+    run = find_run("latest", tmp_path)
+    assert run.record.status == "interrupted"
+    assert not run.layout.latest_model.exists()
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_a_full_disk_fails_the_run_and_keeps_what_was_there(few_digits: Path, tmp_path: Path) -> None:
+    raw = tiny_raw(few_digits, work_dir=str(tmp_path / "runs"), epochs=3)
+    code = f"""
+import resource, signal
+from pochi_cli.config.load import validate
+from pochi_cli.engine.training import train
+from pochi_cli.errors import StorageError
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+
+def fill_the_disk(record):
+    if record.epoch == 2:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))
+
+try:
+    train(validate({raw!r}), on_epoch=fill_the_disk)
+except StorageError as error:
+    print(error.message)
+"""
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    run = find_run("latest", tmp_path / "runs")
+    assert f"cannot write {run.layout.models}" in result.stdout
+    assert run.record.status == "failed"
+    assert "cannot write" in str(run.record.reason)
+    assert [path.name for path in run.directory.rglob(".tmp-*")] == []
+    assert checkpoint(run.layout.latest_model)["epoch"] == 1
+    assert len(run.history) == len(rows(run)) == 1
+    resumed = resume(run, resumed_config(run, tomllib.loads(run.layout.config_toml.read_text())))
+    assert len(resumed.history) == 3
+
+
+def test_photographs_of_mixed_sizes_and_modes_train(tmp_path: Path) -> None:
+    photos = write_photos(tmp_path / "photos")
+    steps = [
+        {"name": "RandomResizedCrop", "size": 32},
+        {"name": "RandomHorizontalFlip"},
+        {"name": "TrivialAugmentWide"},
+        {"name": "ToTensor"},
+        {"name": "Normalize"},
+    ]
+    val_steps = [{"name": "Letterbox", "size": 32}, {"name": "ToTensor"}, {"name": "Normalize"}]
+    run = train(
+        tiny_config(
+            work_dir=str(tmp_path / "runs"),
+            dataset="folder",
+            train_data_root=str(photos),
+            val_split=0.3,
+            batch_size=4,
+            num_workers=1,
+            train_transform=steps,
+            val_transform=val_steps,
+        )
+    )
+    assert run.record.status == "finished"
+    assert run.record.settings["train_images"] + run.record.settings["val_images"] == 10
+
+
+def test_half_precision_and_channels_last_train(few_digits: Path, tmp_path: Path) -> None:
+    run = train(
+        tiny_config(few_digits, work_dir=str(tmp_path), precision="bf16", channels_last=True, epochs=1)
+    )
+    assert run.record.settings["precision"] == "bf16"
+    assert all(
+        t.dtype != torch.bfloat16 for t in checkpoint(run.layout.latest_model)["model_state_dict"].values()
+    )
+
+
+def test_deterministic_training_runs(few_digits: Path, tmp_path: Path) -> None:
+    run = train(tiny_config(few_digits, work_dir=str(tmp_path), deterministic=True, epochs=1))
+    assert run.record.status == "finished"
+
+
+def test_the_cpu_never_learns_from_a_bad_loss() -> None:
+    """The guard speaks before the optimizer takes the step, and remembers the first bad one."""
+    runtime = choose_runtime(tiny_config())
+    guard = FiniteGuard(runtime)
+    model = torch.nn.Linear(2, 2)
+    guard.see(torch.tensor(1.0), 1)
+    guard.check(model, 1)
+    guard.see(torch.tensor(float("nan")), 2)
+    guard.see(torch.tensor(1.0), 3)
+    guard.see(torch.tensor(float("inf")), 4)
+    with pytest.raises(NonFiniteLossError, match="epoch 7, step 2"):
+        guard.check(model, 7)

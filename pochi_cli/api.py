@@ -1,0 +1,92 @@
+"""Pochi from Python. PyTorch is imported only by the functions that need it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pochi_cli.config.load import apply_override, read_toml
+from pochi_cli.config.load import load_config as load_config
+from pochi_cli.config.root import ClassificationConfig
+from pochi_cli.runs.index import Run, find_run
+from pochi_cli.runs.records import EpochRecord
+
+if TYPE_CHECKING:
+    from pochi_cli.engine.fit import OnEpoch
+    from pochi_cli.engine.progress import Progress
+
+__all__ = ["Run", "load_config", "load_run", "resume", "train"]
+
+
+def load_run(reference: str | Path, work_dir: str | Path = "work_dirs") -> Run:
+    """Open a run: paths, record and history as attributes.
+
+    Args:
+        reference: A run's directory, its name, its UUID or a unique prefix of it, or `latest`.
+        work_dir: Where all but a path are looked up.
+
+    Raises:
+        RunError: None, or more than one, fits.
+    """
+    return find_run(reference, Path(work_dir))
+
+
+def train(
+    config: ClassificationConfig, on_epoch: OnEpoch | None = None, *, progress: Progress | None = None
+) -> Run:
+    """Train a new run and draw its graphs.
+
+    Args:
+        config: As `load_config` returns it.
+        on_epoch: Called with each epoch's record; returning `"stop"` ends the training.
+        progress: Told how far it is; by default nothing is printed.
+
+    Raises:
+        PochiError: Data, model, device, storage or training failed.
+        Interrupted: A signal asked to stop; the state is saved.
+    """
+    from pochi_cli.engine.training import train as train_run
+
+    return _with_figures(train_run(config, progress=progress, on_epoch=on_epoch or _go_on), config)
+
+
+def resume(
+    run: Run,
+    overrides: Sequence[str] = (),
+    on_epoch: OnEpoch | None = None,
+    *,
+    progress: Progress | None = None,
+) -> Run:
+    """Go on with a run exactly as if it had never stopped.
+
+    Args:
+        run: The run; its own config is used.
+        overrides: `key=value` changes, of keys that may change (such as `epochs=100`).
+        on_epoch: Called with each epoch's record; returning `"stop"` ends the training.
+        progress: Told how far it is; by default nothing is printed.
+
+    Raises:
+        PochiError: As for `train`; or the run cannot go on.
+        Interrupted: A signal asked to stop; the state is saved.
+    """
+    from pochi_cli.engine.resolving import resumed_config
+    from pochi_cli.engine.training import resume as resume_run
+
+    raw = read_toml(run.layout.config_toml)
+    for override in overrides:
+        apply_override(raw, override)
+    config = resumed_config(run, raw)
+    return _with_figures(resume_run(run, config, progress=progress, on_epoch=on_epoch or _go_on), config)
+
+
+def _go_on(_: EpochRecord) -> None:
+    """Neither look at the epoch nor stop."""
+
+
+def _with_figures(run: Run, config: ClassificationConfig) -> Run:
+    if config.enable_metrics_export:
+        from pochi_cli.plots.metrics import write_metrics_figures
+
+        write_metrics_figures(run)
+    return run

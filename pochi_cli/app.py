@@ -1,0 +1,60 @@
+"""The `pochi` command. Exceptions become exit codes here and nowhere else."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from pochi_cli.commands import data, init, plot, train, validate_config
+from pochi_cli.errors import Interrupted, PochiError
+from pochi_cli.version import __version__
+
+app = typer.Typer(
+    name="pochi",
+    help="Train image classifiers from one strict TOML file, and understand the runs.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command("init")(init.init)
+app.command("validate-config")(validate_config.validate_config)
+app.command("train")(train.train)
+app.add_typer(data.app, name="data")
+app.add_typer(plot.app, name="plot")
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"pochi {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    pass
+
+
+def main() -> None:
+    """Run the command line.
+
+    Exit codes: 0 success; 1 the work failed or the config is invalid; 2 wrong usage; 130 after SIGINT,
+    143 after SIGTERM.
+    """
+    try:
+        app(prog_name="pochi")
+    except PochiError as error:
+        from pochi_cli.console import show_error
+
+        show_error(error)
+        sys.exit(1)
+    except Interrupted as stop:
+        from pochi_cli.console import note
+
+        note(str(stop))
+        sys.exit(128 + stop.signal_number)

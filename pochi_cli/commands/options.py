@@ -1,0 +1,22 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="KEY=VALUE",
+        help="Replace a key of the config, checked like the file; repeatable. "
+        "KEY may be dotted, VALUE is TOML, a bare word is a string.",
+        show_default=False,
+    ),
+]
+WorkDir = Annotated[
+    Path, typer.Option("--work-dir", help="Where runs are looked up by name, UUID or `latest`.")
+]

@@ -1,0 +1,35 @@
+"""`pochi plot`: pictures from recorded files, without torch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pochi_cli.commands.options import WorkDir
+
+app = typer.Typer(help="Draw pictures from recorded files.", no_args_is_help=True)
+
+
+@app.callback()
+def _group() -> None:
+    pass
+
+
+@app.command("metrics")
+def metrics(
+    run: Annotated[str, typer.Argument(help="Run directory, name, UUID, or `latest`.")] = "latest",
+    output_dir: Annotated[
+        Path | None,
+        typer.Option("--output-dir", help="Default: the run's own directory.", show_default=False),
+    ] = None,
+    work_dir: WorkDir = Path("work_dirs"),
+) -> None:
+    """Draw loss, accuracy and layer-wise learning rates of a run."""
+    from pochi_cli.console import show
+    from pochi_cli.plots.metrics import write_metrics_figures
+    from pochi_cli.runs.index import find_run
+
+    for path in write_metrics_figures(find_run(run, work_dir), output_dir):
+        show(str(path))
