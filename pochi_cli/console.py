@@ -149,6 +149,8 @@ class TerminalProgress:
         """Begin the epoch's bar anew."""
         self._epoch, self._offset, self._text = epoch, batches_done, ""
         self._started = time.monotonic()
+        if self._bars is not None and self._part is not None:
+            self._bars.reset(self._part)
         self._update_part("train", self._batches, batches_done)
 
     def wants_metrics(self) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Annotated
 
@@ -20,3 +21,8 @@ Overrides = Annotated[
 WorkDir = Annotated[
     Path, typer.Option("--work-dir", help="Where runs are looked up by name, UUID or `latest`.")
 ]
+
+
+def quoted(text: str) -> str:
+    """Write a text as a TOML string, for an option that stands for a key."""
+    return json.dumps(text, ensure_ascii=False)

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from pochi_cli.commands.options import Overrides
+from pochi_cli.commands.options import Overrides, quoted
 
 
 def train(
@@ -38,10 +38,10 @@ def train(
 
     changes = list(overrides or ())
     if device is not None:
-        changes.append(f"device={device}")
+        changes.append(f"device={quoted(device)}")
     if config is not None:
         if work_dir is not None:
-            changes.append(f"work_dir='{work_dir}'")
+            changes.append(f"work_dir={quoted(str(work_dir))}")
         run = api.train(api.load_config(config, changes), progress=console.create_progress())
     else:
         found = api.load_run(str(resume), work_dir or "work_dirs")

@@ -1,0 +1,177 @@
+"""Commands: their output, their errors and their exit codes."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from pochi_cli.config.load import load_config
+from pochi_cli.config.templates import template_names
+from pochi_cli.runs.index import find_run
+from pochi_cli.version import __version__
+from tests.commands.cli import pochi, write_toml
+from tests.engine.tiny import tiny_raw
+
+CONFIGS = Path(__file__).parent.parent.parent / "configs"
+
+
+def test_version(tmp_path: Path) -> None:
+    assert pochi("--version", cwd=tmp_path).stdout == f"pochi {__version__}\n"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["nonsense"],
+        ["train"],
+        ["train", "a.toml", "--resume", "latest"],
+        ["train", "--epochs"],
+        ["init", "a", "b"],
+    ],
+)
+def test_wrong_usage_is_2(tmp_path: Path, arguments: list[str]) -> None:
+    result = pochi(*arguments, cwd=tmp_path)
+    assert result.returncode == 2
+    assert "Traceback" not in result.stderr
+
+
+def test_train_resume_and_plot(few_digits: Path, tmp_path: Path) -> None:
+    config = write_toml(tmp_path / "my.toml", tiny_raw(few_digits))
+    result = pochi("train", config, "--set", "epochs=1", "--device", "cpu", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    run = find_run("latest", tmp_path / "work_dirs")
+    assert f"run {run.layout.name} finished" in result.stdout
+    assert "1/1" in result.stderr  # progress goes to stderr
+    assert "1/1" not in result.stdout
+    assert {path.name.rpartition("_")[2] for path in run.layout.visualization.glob("*.png")} == {
+        "loss.png",
+        "accuracy.png",
+    }
+
+    result = pochi("train", "--resume", "latest", "--set", "epochs=2", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert len(run.history) == 2
+    assert pochi("train", "--resume", run.layout.name, cwd=tmp_path).returncode == 1
+
+    result = pochi("plot", "metrics", "--output-dir", tmp_path / "pictures", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert sorted(map(Path, result.stdout.split())) == sorted((tmp_path / "pictures").glob("*.png"))
+
+
+def test_work_dir_option_decides_where_a_run_goes(few_digits: Path, tmp_path: Path) -> None:
+    config = write_toml(tmp_path / "my.toml", tiny_raw(few_digits, epochs=1, work_dir="from_the_file"))
+    place = tmp_path / "it's here"
+    assert pochi("train", config, "--work-dir", place, cwd=tmp_path).returncode == 0
+    assert find_run("latest", place).record.status == "finished"
+    assert not (tmp_path / "from_the_file").exists()
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_saves_and_tells_how_to_go_on(
+    few_digits: Path, tmp_path: Path, number: int, code: int
+) -> None:
+    config = write_toml(tmp_path / "my.toml", tiny_raw(few_digits, epochs=1000))
+    process = subprocess.Popen(
+        [sys.executable, "-m", "pochi_cli", "train", config],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "COLUMNS": "200"},
+    )
+    latest = tmp_path / "work_dirs"
+    deadline = time.monotonic() + 120
+    while not list(latest.glob("*/models/latest_model.pth")) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    process.send_signal(number)
+    _, told = process.communicate(timeout=60)
+    assert process.returncode == code, told
+    assert "go on with: pochi train --resume" in told
+    assert "Traceback" not in told
+    assert find_run("latest", latest).record.status == "interrupted"
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"train_data_root": "/nowhere"}, "/nowhere"),
+        ({"epochs": 0}, "out-of-range"),
+        ({"epoch": 3}, "unknown key `epoch`"),
+        ({"weights": "/nowhere/weights.pth", "pretrained": None}, "/nowhere/weights.pth"),
+        ({"num_classes": 7}, "num_classes is 7"),
+        ({"work_dir": "/proc/nowhere"}, "/proc/nowhere"),
+        ({"pretrained": True}, "pretrained"),
+    ],
+)
+def test_failures_are_told_without_a_traceback_and_leave_nothing(
+    few_digits: Path, tmp_path: Path, changes: dict[str, object], told: str
+) -> None:
+    config = write_toml(tmp_path / "my.toml", tiny_raw(few_digits, **changes))
+    # No network, and no weights in this cache.
+    result = pochi(
+        "train", config, cwd=tmp_path, TORCH_HOME=str(tmp_path / "torch"), HTTPS_PROXY="http://127.0.0.1:9"
+    )
+    assert result.returncode == 1, result.stderr
+    assert told in result.stderr
+    assert "Traceback" not in result.stderr
+    assert result.stdout == ""
+    assert not (tmp_path / "work_dirs").exists()
+
+
+def test_validate_config_tells_every_mistake(tmp_path: Path) -> None:
+    good = CONFIGS / "quickstart.toml"
+    bad = write_toml(tmp_path / "bad.toml", tiny_raw(learning_rate=2, optimizer="Adams", nonsense=1))
+    result = pochi("validate-config", good, bad, tmp_path / "missing.toml", cwd=tmp_path)
+    assert result.returncode == 1
+    assert f"{good} is valid" in result.stdout
+    for part in ("learning_rate", "Adams", "nonsense", "3 errors", "missing.toml", "1 error,"):
+        assert part in result.stderr
+
+
+def test_set_is_validated_like_the_file(tmp_path: Path) -> None:
+    good = CONFIGS / "quickstart.toml"
+    result = pochi("validate-config", good, "--set", "epochs=no", "--set", "seed=4", cwd=tmp_path)
+    assert result.returncode == 1
+    assert 'epochs is "no"' in result.stderr
+
+
+@pytest.mark.parametrize("name", template_names())
+def test_templates_are_valid_and_say_what_they_need(tmp_path: Path, name: str) -> None:
+    result = pochi("init", "my.toml", "--template", name, cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    load_config(tmp_path / "my.toml")
+    assert "Needs" in (tmp_path / "my.toml").read_text().partition("\n\n")[0]
+
+
+def test_every_example_config_is_a_template() -> None:
+    assert len(template_names()) == len(list(CONFIGS.glob("*.toml"))) == 7
+
+
+def test_init_never_overwrites(tmp_path: Path) -> None:
+    (tmp_path / "pochi.toml").write_text("mine")
+    result = pochi("init", cwd=tmp_path)
+    assert result.returncode == 1
+    assert "exists already" in result.stderr
+    assert (tmp_path / "pochi.toml").read_text() == "mine"
+    result = pochi("init", "new.toml", "--template", "quickstrat", cwd=tmp_path)
+    assert result.returncode == 1
+    assert "did you mean quickstart?" in result.stderr
+
+
+def test_data_digits(tmp_path: Path) -> None:
+    result = pochi("data", "digits", "d", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert len(list((tmp_path / "d").rglob("*.png"))) == 1797
+    assert pochi("data", "digits", "d", cwd=tmp_path).returncode == 1
+
+
+def test_plot_without_runs(tmp_path: Path) -> None:
+    result = pochi("plot", "metrics", cwd=tmp_path)
+    assert result.returncode == 1
+    assert "there is no run" in result.stderr

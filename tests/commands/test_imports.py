@@ -1,0 +1,45 @@
+"""What starts quickly must not import what starts slowly."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+CONFIGS = Path(__file__).parent.parent.parent / "configs"
+HEAVY = {"torch", "torchvision", "numpy", "optuna", "matplotlib", "plotly", "sklearn", "tensorboard", "PIL"}
+
+
+def imported_by(*arguments: str) -> set[str]:
+    code = f"""
+import sys
+sys.argv = ["pochi", *{list(arguments)!r}]
+from pochi_cli.app import main
+try:
+    main()
+except SystemExit as end:
+    assert not end.code, end.code
+print("IMPORTED", *{{name.split(".")[0] for name in sys.modules}})
+"""
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    return set(result.stdout.rpartition("IMPORTED ")[2].split())
+
+
+def test_help_imports_hardly_anything() -> None:
+    assert not imported_by("--help") & (HEAVY | {"pydantic"})
+
+
+@pytest.mark.parametrize("arguments", [("train", "--help"), ("plot", "metrics", "--help")])
+def test_help_of_a_command_imports_nothing_heavy(arguments: tuple[str, ...]) -> None:
+    assert not imported_by(*arguments) & HEAVY
+
+
+def test_validate_config_imports_no_torch() -> None:
+    assert not imported_by("validate-config", str(CONFIGS / "layerwise.toml")) & HEAVY
+
+
+def test_version_imports_hardly_anything() -> None:
+    assert not imported_by("--version") & (HEAVY | {"pydantic"})

@@ -1,0 +1,45 @@
+"""README's examples are true."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text("utf-8")
+
+
+def test_readme_names_every_example_config() -> None:
+    for path in (ROOT / "configs").glob("*.toml"):
+        assert f"`{path.stem}`" in README
+
+
+def test_readme_commands_exist() -> None:
+    commands = re.findall(r"^pochi ([a-z-]+)", README, re.MULTILINE)
+    assert commands == ["init", "validate-config", "train", "train", "plot"]
+    for command in set(commands):
+        result = subprocess.run(
+            [sys.executable, "-m", "pochi_cli", command, "--help"],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert result.returncode == 0, result.stderr
+
+
+def test_readme_python_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (code,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    # The same lines on fewer epochs, in a place of their own.
+    code = code.replace("epochs=3", "epochs=1").replace('"configs/', f'"{ROOT}/configs/')
+    monkeypatch.chdir(tmp_path)
+    exec(compile(code, "README.md", "exec"), {})  # noqa: S102
+    assert (tmp_path / "work_dirs").is_dir()
+
+
+def test_picture_is_there() -> None:
+    (path,) = re.findall(r"!\[[^\]]*\]\(([^)]+)\)", README)
+    assert (ROOT / path).is_file()
