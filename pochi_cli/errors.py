@@ -15,6 +15,8 @@ Interrupted                  SIGINT or SIGTERM was obeyed: exit code 128 + signa
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -26,10 +28,14 @@ Severity = Literal["error", "warning"]
 
 
 def format_key(path: KeyPath) -> str:
-    """Write a key path as a user would: `train_transform[0].size`."""
+    """Write a key path as TOML does: `train_transform[0].size`, `layer_rates."layer2\\.0"`."""
     text = ""
     for part in path:
-        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else part
+        if isinstance(part, int):
+            text += f"[{part}]"
+            continue
+        bare = re.fullmatch(r"[A-Za-z0-9_-]+", part)
+        text += ("." if text else "") + (part if bare else json.dumps(part, ensure_ascii=False))
     return text
 
 
@@ -73,13 +79,12 @@ class Diagnostic:
 
     def __str__(self) -> str:
         """One line: severity, code, place, message and help."""
-        place = ":".join(str(part) for part in (self.source, self.line, self.column) if part is not None)
-        key = f" at `{format_key(self.key)}`" if self.key else ""
+        place = "".join(f"{part}:" for part in (self.source, self.line, self.column) if part is not None)
+        name = format_key(self.key)
+        key = f" at `{name}`" if name and name not in self.message else ""
         remedy = f"; {self.help}" if self.help else ""
         notes = "".join(f" ({note.message})" for note in self.notes)
-        return (
-            f"{place + ': ' if place else ''}{self.severity}[{self.code}]{key}: {self.message}{remedy}{notes}"
-        )
+        return f"{place} {self.severity}[{self.code}]{key}: {self.message}{remedy}{notes}".lstrip()
 
 
 class PochiError(Exception):

@@ -102,13 +102,13 @@ BROKEN: dict[str, tuple[dict[str, Any], str, str, str | None]] = {
     "shadowed-rate": (
         folder(**rates(**{"layer1": 0.1, r"layer1\.0": 0.2})),
         "unmatched-layer-pattern",
-        r"layer_wise_lr_config.layer_rates.layer1\.0",
+        r'layer_wise_lr_config.layer_rates."layer1\\.0"',
         None,
     ),
     "frozen-rate": (
         folder(freeze=["layer1"], **rates(**{r"layer1\.0": 0.2})),
         "unmatched-layer-pattern",
-        r"layer_wise_lr_config.layer_rates.layer1\.0",
+        r'layer_wise_lr_config.layer_rates."layer1\\.0"',
         "freeze",
     ),
     "all-frozen": (folder(freeze=[".*"]), "conflict", "freeze", None),
@@ -116,7 +116,7 @@ BROKEN: dict[str, tuple[dict[str, Any], str, str, str | None]] = {
     "no-regex-rate": (
         folder(**rates(**{"a)": 0.1})),
         "wrong-type",
-        "layer_wise_lr_config.layer_rates.a)",
+        'layer_wise_lr_config.layer_rates."a)"',
         None,
     ),
     "small-stem": (folder(stem="small", model_name="vgg11"), "conflict", "stem", "model_name"),
