@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from pochi_cli.config.load import apply_override, read_toml
 from pochi_cli.config.load import load_config as load_config
 from pochi_cli.config.root import ClassificationConfig
+from pochi_cli.errors import StorageError
 from pochi_cli.runs.index import Run, find_run
 from pochi_cli.runs.records import EpochRecord
 
@@ -36,6 +37,8 @@ def train(
     config: ClassificationConfig, on_epoch: OnEpoch | None = None, *, progress: Progress | None = None
 ) -> Run:
     """Train a new run and draw its graphs.
+
+    Seeds, threads and other settings of the process are set meanwhile: train one run at a time in a process.
 
     Args:
         config: As `load_config` returns it.
@@ -88,5 +91,11 @@ def _with_figures(run: Run, config: ClassificationConfig) -> Run:
     if config.enable_metrics_export:
         from pochi_cli.plots.metrics import write_metrics_figures
 
-        write_metrics_figures(run)
+        try:
+            write_metrics_figures(run)
+        except StorageError as error:
+            again = f"pochi plot metrics {run.directory}"
+            raise StorageError(
+                error.message, f"the run itself is complete; draw later with: {again}"
+            ) from error
     return run

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from typing import Annotated
 
@@ -55,6 +56,8 @@ def main() -> None:
         sys.exit(1)
     except Interrupted as stop:
         from pochi_cli.console import note
+
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # impatience must not spoil the exit code
 
         note(str(stop))
         sys.exit(128 + stop.signal_number)

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import sys
 import time
 from collections.abc import Iterable
+from contextlib import suppress
+from typing import Any, TextIO, cast
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.markup import escape
 from rich.progress import (
     BarColumn,
@@ -19,7 +23,7 @@ from rich.progress import (
 from rich.table import Table
 
 from pochi_cli.engine.progress import StepRecord
-from pochi_cli.errors import ConfigError, Diagnostic, PochiError
+from pochi_cli.errors import ConfigError, Diagnostic, PochiError, StorageError
 from pochi_cli.runs.records import EpochRecord
 
 _PLAIN_INTERVAL_S = 10.0
@@ -27,17 +31,54 @@ _LIVE_INTERVAL_S = 0.5
 _WIDTHS = (9, 10, 6, 8, 6, 9, 6)
 
 
-def _stdout() -> Console:
-    return Console(highlight=False, soft_wrap=True)
+class _Patient:
+    """A stream that goes silent when nobody reads it any more: a closed terminal must not end a training."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        """Write, or do nothing."""
+        with suppress(OSError):
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        """Flush, or do nothing."""
+        with suppress(OSError):
+            self._stream.flush()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
 
 
 def _stderr() -> Console:
-    return Console(stderr=True, highlight=False, soft_wrap=True)
+    return Console(file=cast(TextIO, _Patient(sys.stderr)), highlight=False, soft_wrap=True)
+
+
+class _Results(Console):
+    """Standard output, whose loss is a failure: the result did not arrive."""
+
+    def on_broken_pipe(self) -> None:
+        """Pass it on; rich would exit."""
+        raise BrokenPipeError
+
+
+def _print_result(content: RenderableType, *, soft_wrap: bool = False) -> None:
+    try:
+        _Results(highlight=False).print(content, markup=False, soft_wrap=soft_wrap)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # The reader, such as `head`, had enough. What is left in the buffer must not fail at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise StorageError(f"cannot write the result: {error.strerror or error}") from error
 
 
 def show(text: str) -> None:
     """Print a result."""
-    _stdout().print(text, markup=False)
+    _print_result(text, soft_wrap=True)
 
 
 def note(text: str) -> None:
@@ -52,7 +93,7 @@ def show_fields(title: str, fields: Iterable[tuple[str, str]]) -> None:
     table.add_column(overflow="fold")
     for name, value in fields:
         table.add_row(escape(name), escape(value))
-    Console(highlight=False).print(table)
+    _print_result(table)
 
 
 def show_error(error: PochiError) -> None:
@@ -136,7 +177,7 @@ class TerminalProgress:
             TextColumn("{task.fields[values]}"),
             TimeElapsedColumn(),
             TimeRemainingColumn(),
-            console=Console(stderr=True, highlight=False),
+            console=Console(file=cast(TextIO, _Patient(sys.stderr)), highlight=False),
             refresh_per_second=4,
             transient=True,
         )

@@ -11,7 +11,9 @@ from pochi_cli.commands.options import Overrides, quoted
 
 
 def train(
-    config: Annotated[Path | None, typer.Argument(help="TOML file.", show_default=False)] = None,
+    config: Annotated[
+        Path | None, typer.Argument(help="TOML file.", show_default=False, readable=False)
+    ] = None,
     overrides: Overrides = None,
     resume: Annotated[
         str | None,

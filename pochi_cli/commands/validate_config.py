@@ -11,7 +11,7 @@ from pochi_cli.commands.options import Overrides
 
 
 def validate_config(
-    configs: Annotated[list[Path], typer.Argument(help="TOML files.", show_default=False)],
+    configs: Annotated[list[Path], typer.Argument(help="TOML files.", show_default=False, readable=False)],
     overrides: Overrides = None,
 ) -> None:
     """Report every mistake in configs; print the plan of those that have none."""

@@ -31,7 +31,9 @@ class HardwareConfig(StrictModel):
     cudnn_benchmark: bool = Field(
         False, description="Let cuDNN choose algorithms by measuring; for inputs of one size."
     )
-    threads: PositiveInt | None = Field(None, description="Threads of the computation on the CPU.")
+    threads: Annotated[int, Field(ge=1, le=1024)] | None = Field(
+        None, description="Threads of the computation on the CPU."
+    )
     seed: Annotated[int, Field(ge=0, lt=2**32)] = Field(0, description="Seed of all randomness.")
     deterministic: bool = Field(False, description="Only deterministic algorithms, at some cost in speed.")
 

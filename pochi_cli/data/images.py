@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import os
 import struct
+import warnings
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -76,7 +79,7 @@ def read_rgb(path: str | Path) -> Image.Image:
         BadImageError: If the file cannot be read or decoded, or has values that have no meaning as colours.
     """
     try:
-        with Path(path).open("rb") as file, Image.open(file) as image:
+        with _opened(path) as image:
             image.load()
             upright = _upright(image)
     except _DECODE_FAILURES as error:
@@ -94,7 +97,7 @@ def read_size(path: str | Path) -> tuple[int, int]:
         BadImageError: If the file's header cannot be read.
     """
     try:
-        with Path(path).open("rb") as file, Image.open(file) as image:
+        with _opened(path) as image:
             if image.format == "TIFF":
                 # Whether `size` has the orientation in it depends on Pillow's version, until it is loaded.
                 image.load()
@@ -103,6 +106,15 @@ def read_size(path: str | Path) -> tuple[int, int]:
             return image.size if turned else (image.height, image.width)
     except _DECODE_FAILURES as error:
         raise BadImageError(path, _reason(path, error)) from error
+
+
+@contextmanager
+def _opened(path: str | Path) -> Iterator[Image.Image]:
+    """Open an image without Pillow's warnings, which name no file: of large sizes, of damaged EXIF data."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with Path(path).open("rb") as file, Image.open(file) as image:
+            yield image
 
 
 def _orientation(image: Image.Image) -> int:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import pickle
 import shutil
+import zipfile
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -36,13 +38,22 @@ def save_checkpoint(content: dict[str, Any], paths: Sequence[Path]) -> None:
                 raise error.__context__ from None
             raise
     for path in others:
-        with atomic_writer(path) as file:
-            temporary = Path(file.name)
-            temporary.unlink()
-            try:
-                os.link(first, temporary)
-            except OSError:
-                shutil.copyfile(first, temporary)
+        copy_checkpoint(first, path)
+
+
+def copy_checkpoint(source: Path, path: Path) -> None:
+    """Give a checkpoint one more name: a hard link, or a copy where the file system has none.
+
+    Raises:
+        StorageError: Writing failed.
+    """
+    with atomic_writer(path) as file:
+        temporary = Path(file.name)
+        temporary.unlink()
+        try:
+            os.link(source, temporary)
+        except OSError:
+            shutil.copyfile(source, temporary)
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:
@@ -51,22 +62,39 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     Raises:
         RunError: It is missing, damaged, of a newer format, or holds more than tensors and plain values.
     """
+    _check_whole(path)
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError:
-        raise RunError(f"there is no checkpoint {path}") from None
     except pickle.UnpicklingError as error:
         raise RunError(
             f"{path} is refused: it holds more than tensors and plain values",
             hint="only checkpoints that Pochi wrote can be resumed; for other weights use the key `weights`",
         ) from error
-    except (OSError, RuntimeError, EOFError, ValueError) as error:
+    except Exception as error:  # the unpickler raises whatever the bytes lead it to
         raise RunError(f"{path} is damaged: {first_line(error)}") from error
-    if not isinstance(content, dict) or "format_version" not in content:
+    version = content.get("format_version") if isinstance(content, dict) else None
+    if not isinstance(version, int):
         raise RunError(f"{path} is not a checkpoint of Pochi")
-    if content["format_version"] > FORMAT_VERSION:
+    if version > FORMAT_VERSION:
         raise RunError(
-            f"{path} has format {content['format_version']}, this version reads up to {FORMAT_VERSION}",
-            hint="update Pochi",
+            f"{path} has format {version}, this version reads up to {FORMAT_VERSION}", hint="update Pochi"
         )
-    return content
+    checkpoint: dict[str, Any] = content
+    return checkpoint
+
+
+def _check_whole(path: Path) -> None:
+    """Compare the check sums inside a checkpoint, which torch itself does not.
+
+    Raises:
+        RunError: It is missing or damaged.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            damaged = archive.testzip()
+    except FileNotFoundError:
+        raise RunError(f"there is no checkpoint {path}") from None
+    except (OSError, zipfile.BadZipFile, EOFError, NotImplementedError, zlib.error) as error:
+        raise RunError(f"{path} is damaged, or no checkpoint: {first_line(error)}") from error
+    if damaged is not None:
+        raise RunError(f"{path} is damaged: the check sum of its part {damaged} is wrong")

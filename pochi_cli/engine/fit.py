@@ -12,7 +12,7 @@ import torch
 from pochi_cli.config.root import ClassificationConfig
 from pochi_cli.data.datasets import Batch
 from pochi_cli.data.loaders import BatchLoader, Loaders
-from pochi_cli.engine.checkpoint import save_checkpoint
+from pochi_cli.engine.checkpoint import copy_checkpoint, save_checkpoint
 from pochi_cli.engine.evaluate import evaluate
 from pochi_cli.engine.objectives import Objective
 from pochi_cli.engine.optim import set_learning_rates
@@ -84,12 +84,12 @@ def fit(job: Job) -> None:
             duration_s=time.monotonic() - started,
             images_per_second=speed,
         )
-        stopped = job.on_epoch(record) == "stop"
-        stopped |= state.early_stopping.update(getattr(record, config.early_stopping.monitor))
+        stopped = state.early_stopping.update(getattr(record, config.early_stopping.monitor))
         state.duration_s += record.duration_s
         state.history = state.history.add(record)
         state.position = Position(epoch + 1)
         record_epoch(job, record, is_last=stopped or epoch == config.epochs)
+        stopped = decide(job, record) or stopped
 
 
 def train_epoch(job: Job, epoch: int, learning_rate: float) -> tuple[float, float, float]:
@@ -216,6 +216,21 @@ def record_epoch(job: Job, record: EpochRecord, *, is_last: bool) -> None:
     job.progress.epoch_done(record, is_best=best, checkpoint=checkpoint)
     if job.signals.number is not None and not is_last:
         interrupt(job, job.signals.number)
+
+
+def decide(job: Job, record: EpochRecord) -> bool:
+    """Ask the caller whether to stop; the last epoch then gets its numbered checkpoint.
+
+    Raises:
+        ValueError: The answer is none of those allowed.
+    """
+    decision = job.on_epoch(record)
+    if decision not in (None, "continue", "stop"):
+        raise ValueError(f'on_epoch must return None, "continue" or "stop", not {decision!r}')
+    layout = job.files.layout
+    if decision == "stop" and not layout.checkpoint(record.epoch).exists():
+        copy_checkpoint(layout.latest_model, layout.checkpoint(record.epoch))
+    return decision == "stop"
 
 
 def interrupt(job: Job, signal_number: int) -> NoReturn:

@@ -18,6 +18,7 @@ from pochi_cli.config.root import ClassificationConfig
 from pochi_cli.data.prepare import Data
 from pochi_cli.engine.log import LoggedProgress
 from pochi_cli.engine.runtime import Runtime
+from pochi_cli.engine.signals import SignalFlag
 from pochi_cli.errors import Interrupted, PochiError, StorageError
 from pochi_cli.runs.atomic import write_json, write_text
 from pochi_cli.runs.index import Run
@@ -99,18 +100,18 @@ def _device_name(device: torch.device) -> str:
 
 
 @contextmanager
-def closing(files: RunFiles, progress: LoggedProgress) -> Iterator[None]:
+def closing(files: RunFiles, progress: LoggedProgress, signals: SignalFlag) -> Iterator[None]:
     """Record how the run ended."""
     try:
         yield
     except Interrupted as stop:
         _close(files, progress, stop, status="interrupted", reason=str(stop))
         raise
-    except KeyboardInterrupt:
-        at_once = Interrupted(signal.SIGINT, "stopped at once; what was saved before can be resumed")
-        _close(files, progress, at_once, status="interrupted", reason=str(at_once))
-        raise at_once from None
     except BaseException as error:
+        if signals.at_once or isinstance(error, KeyboardInterrupt):
+            at_once = Interrupted(signal.SIGINT, "stopped at once; what was saved before can be resumed")
+            _close(files, progress, at_once, status="interrupted", reason=str(at_once))
+            raise at_once from None
         reason = error.message if isinstance(error, PochiError) else repr(error)
         _close(files, progress, error, status="failed", reason=reason)
         raise

@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM end a run in good order: the step is finished and the state saved first."""
+"""SIGINT, SIGTERM and SIGHUP end a run in good order: the step is finished and the state saved first."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+# SIGHUP comes when the terminal is closed; Windows has none.
+_SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 
 
 class SignalFlag:
@@ -16,34 +17,39 @@ class SignalFlag:
 
     Attributes:
         number: The signal, or `None`.
+        at_once: Whether SIGINT came a second time. Whatever is raised from then on is its consequence, in
+            whichever form the library that it hit passes it on.
     """
 
     def __init__(self) -> None:
         self.number: int | None = None
+        self.at_once = False
 
     def note(self, number: int, _frame: FrameType | None) -> None:
         """Handle a signal.
 
         Raises:
-            KeyboardInterrupt: SIGINT came a second time.
+            KeyboardInterrupt: SIGINT came a second time; later ones are ignored.
         """
-        if self.number is not None and number == signal.SIGINT:
+        if self.number is not None and number == signal.SIGINT and not self.at_once:
+            self.at_once = True
             raise KeyboardInterrupt
-        self.number = number
+        self.number = self.number or number
 
 
 @contextmanager
 def noting_signals() -> Iterator[SignalFlag]:
-    """Note SIGINT and SIGTERM inside the block instead of obeying them at once.
+    """Note these signals inside the block instead of obeying them at once.
 
     A second SIGINT raises KeyboardInterrupt. Only the main thread can handle signals; in another one
-    they keep their meaning.
+    they keep their meaning. So does one that is ignored, as under nohup.
     """
     flag = SignalFlag()
     if threading.current_thread() is not threading.main_thread():
         yield flag
         return
-    previous = {number: signal.signal(number, flag.note) for number in _SIGNALS}
+    heeded = [number for number in _SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
+    previous = {number: signal.signal(number, flag.note) for number in heeded}
     try:
         yield flag
     finally:

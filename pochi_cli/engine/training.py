@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -24,8 +24,10 @@ from pochi_cli.engine.runtime import choose_runtime, configured
 from pochi_cli.engine.signals import noting_signals
 from pochi_cli.engine.state import TrainingState
 from pochi_cli.errors import MemoryExhaustedError, RunError, first_line
+from pochi_cli.runs.atomic import remove_leftovers
 from pochi_cli.runs.index import Run, open_run
-from pochi_cli.runs.layout import create_run_directory
+from pochi_cli.runs.layout import create_run_directory, restore_directories
+from pochi_cli.runs.lock import locked
 
 
 def train(
@@ -64,7 +66,10 @@ def resume(
         PochiError: As for `train`; or the run is already trained, damaged, or its data have changed.
         Interrupted: A signal asked to stop; the state is saved.
     """
-    return _train(config, run, progress or SilentProgress(), on_epoch)
+    with locked(run.layout.lock):
+        restore_directories(run.layout)
+        remove_leftovers(run.directory)
+        return _train(config, open_run(run.directory), progress or SilentProgress(), on_epoch)
 
 
 def _train(config: ClassificationConfig, run: Run | None, progress: Progress, on_epoch: OnEpoch) -> Run:
@@ -84,11 +89,14 @@ def _train(config: ClassificationConfig, run: Run | None, progress: Progress, on
             state.model.compile()
 
         # From here on there is something to save. Before, a signal simply ends the process.
-        layout = run.layout if run else create_run_directory(Path(config.work_dir), datetime.now())
-        values = config.model_dump(mode="json", exclude_none=True)
-        files = open_files(layout, config, values, data, runtime, state.history, run)
-        told = LoggedProgress(progress, layout.log)
-        with closing(files, told), noting_signals() as signals:
+        with noting_signals() as signals, ExitStack() as stack:
+            layout = run.layout if run else create_run_directory(Path(config.work_dir), datetime.now())
+            if run is None:
+                stack.enter_context(locked(layout.lock))
+            values = config.model_dump(mode="json", exclude_none=True)
+            files = open_files(layout, config, values, data, runtime, state.history, run)
+            told = LoggedProgress(progress, layout.log)
+            stack.enter_context(closing(files, told, signals))
             for text in messages:
                 told.message(text)
             for text in data.warnings:
@@ -132,7 +140,15 @@ def _latest_checkpoint(run: Run | None, config: ClassificationConfig, data: Data
             f"{run.layout.name} is finished, after {run.record.epochs_done} of {config.epochs} epochs",
             hint="give it more: --set epochs=N",
         )
-    return load_checkpoint(run.layout.latest_model) if run.layout.latest_model.exists() else None
+    if not run.layout.latest_model.exists() and run.record.epochs_done == 0:
+        return None
+    try:
+        return load_checkpoint(run.layout.latest_model)
+    except RunError as error:
+        numbered = sorted(run.layout.models.glob(run.layout.checkpoint_pattern))
+        if numbered and error.hint is None:
+            error.hint = f"to go on from an older state, copy {numbered[-1]} to {run.layout.latest_model}"
+        raise
 
 
 def _restore(state: TrainingState, checkpoint: dict[str, Any], run: Run | None) -> None:

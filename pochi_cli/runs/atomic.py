@@ -47,6 +47,15 @@ def atomic_writer(path: Path) -> Iterator[IO[bytes]]:
             temporary.unlink(missing_ok=True)
 
 
+def remove_leftovers(directory: Path) -> None:
+    """Remove the temporary files that a killed process left in a directory and those below it.
+
+    Only for a directory in which no other process is writing.
+    """
+    for path in directory.rglob(f"{TEMPORARY_PREFIX}*"):
+        path.unlink(missing_ok=True)
+
+
 def write_text(path: Path, text: str) -> None:
     """Write a UTF-8 text file atomically.
 

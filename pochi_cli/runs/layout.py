@@ -55,6 +55,11 @@ class RunLayout:
         return self.directory / "train.log"
 
     @property
+    def lock(self) -> Path:
+        """Held by the process that trains the run."""
+        return self.directory / ".lock"
+
+    @property
     def models(self) -> Path:
         """Directory of the checkpoints."""
         return self.directory / "models"
@@ -72,6 +77,11 @@ class RunLayout:
     def checkpoint(self, epoch: int) -> Path:
         """Numbered checkpoint of an epoch."""
         return self.models / f"checkpoint_epoch_{epoch:03d}.pth"
+
+    @property
+    def checkpoint_pattern(self) -> str:
+        """Matches the names of the numbered checkpoints, in the directory of the models."""
+        return "checkpoint_epoch_*.pth"
 
     @property
     def visualization(self) -> Path:
@@ -122,11 +132,27 @@ def create_run_directory(work_dir: Path, now: datetime) -> RunLayout:
             except FileExistsError:
                 number += 1
         layout = RunLayout(directory, f"{now:%Y%m%d_%H%M%S}")
-        layout.models.mkdir()
-        layout.visualization.mkdir()
+        _make_parts(layout)
     except OSError as error:
         raise StorageError(
             f"cannot make a run directory in {work_dir}: {error.strerror or error}",
             hint="choose another work_dir, or mend its permissions or space",
         ) from error
     return layout
+
+
+def restore_directories(layout: RunLayout) -> None:
+    """Make those directories of a run that are missing.
+
+    Raises:
+        StorageError: They cannot be made.
+    """
+    try:
+        _make_parts(layout)
+    except OSError as error:
+        raise StorageError(f"cannot write {layout.directory}: {error.strerror or error}") from error
+
+
+def _make_parts(layout: RunLayout) -> None:
+    layout.models.mkdir(exist_ok=True)
+    layout.visualization.mkdir(exist_ok=True)

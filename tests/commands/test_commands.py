@@ -97,6 +97,27 @@ def test_a_signal_saves_and_tells_how_to_go_on(
     assert find_run("latest", latest).record.status == "interrupted"
 
 
+def test_a_closed_terminal_does_not_end_a_training(few_digits: Path, tmp_path: Path) -> None:
+    config = write_toml(tmp_path / "my.toml", tiny_raw(few_digits))
+    code = f"{sys.executable} -m pochi_cli train {config} 2>&1 >/dev/null | head -1"
+    subprocess.run(code, shell=True, cwd=tmp_path, check=True, capture_output=True)  # noqa: S602
+    assert find_run("latest", tmp_path / "work_dirs").record.status == "finished"
+
+
+def test_a_result_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
+    with Path("/dev/full").open("w") as full:
+        result = subprocess.run(
+            [sys.executable, "-m", "pochi_cli", "validate-config", CONFIGS / "quickstart.toml"],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            cwd=tmp_path,
+            check=False,
+        )
+    assert result.returncode == 1
+    assert result.stderr == "error: cannot write the result: No space left on device\n"
+
+
 @pytest.mark.parametrize(
     ("changes", "told"),
     [

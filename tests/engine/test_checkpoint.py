@@ -86,9 +86,9 @@ def test_damage_is_named(tmp_path: Path) -> None:
         load_checkpoint(path)
     save_checkpoint(CONTENT, [path])
     whole = path.read_bytes()
-    for damaged in (b"", whole[: len(whole) // 2], b"not a checkpoint"):
+    for damaged in (b"", whole[: len(whole) // 2], b"not a checkpoint", os.urandom(5000)):
         path.write_bytes(damaged)
-        with pytest.raises(RunError, match=str(path)):
+        with pytest.raises(RunError, match=f"{path} is damaged"):
             load_checkpoint(path)
     torch.save({"weights": torch.zeros(1)}, path)
     with pytest.raises(RunError, match="not a checkpoint of Pochi"):
