@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from pochi_cli.config.load import apply_override, read_toml
 from pochi_cli.config.load import load_config as load_config
 from pochi_cli.config.root import ClassificationConfig
-from pochi_cli.errors import StorageError
+from pochi_cli.errors import InstallationError, StorageError, first_line
 from pochi_cli.runs.index import Run, find_run
 from pochi_cli.runs.records import EpochRecord
 
@@ -49,6 +49,7 @@ def train(
         PochiError: Data, model, device, storage or training failed.
         Interrupted: A signal asked to stop; the state is saved.
     """
+    _require_torch()
     from pochi_cli.engine.training import train as train_run
 
     return _with_figures(train_run(config, progress=progress, on_epoch=on_epoch or _go_on), config)
@@ -73,6 +74,7 @@ def resume(
         PochiError: As for `train`; or the run cannot go on.
         Interrupted: A signal asked to stop; the state is saved.
     """
+    _require_torch()
     from pochi_cli.engine.resolving import resumed_config
     from pochi_cli.engine.training import resume as resume_run
 
@@ -81,6 +83,22 @@ def resume(
         apply_override(raw, override)
     config = resumed_config(run, raw)
     return _with_figures(resume_run(run, config, progress=progress, on_epoch=on_epoch or _go_on), config)
+
+
+def _require_torch() -> None:
+    """Import torch and torchvision.
+
+    Raises:
+        InstallationError: They are not there, or are of builds that do not fit each other.
+    """
+    try:
+        import torchvision  # noqa: F401 - it imports torch, and registers its operators with it
+    except (ImportError, OSError, RuntimeError) as error:
+        raise InstallationError(
+            f"torch and torchvision do not work together: {first_line(error)}",
+            hint="install matching builds of both from one source: "
+            "pip install --upgrade --force-reinstall torch torchvision",
+        ) from error
 
 
 def _go_on(_: EpochRecord) -> None:

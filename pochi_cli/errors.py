@@ -7,6 +7,7 @@ PochiError                   an expected failure: told without a traceback, exit
 ├── DeviceError              the device or precision asked for is not there
 ├── RunError                 a run that is missing, damaged or cannot go on
 ├── StorageError             a file could not be written
+├── InstallationError        PyTorch and torchvision do not work together
 └── TrainingError            training itself failed
     ├── NonFiniteLossError   the loss became NaN or infinite
     └── MemoryExhaustedError the device has too little memory
@@ -127,6 +128,10 @@ class RunError(PochiError):
 
 class StorageError(PochiError):
     """A file or directory could not be written."""
+
+
+class InstallationError(PochiError):
+    """PyTorch or torchvision cannot be imported."""
 
 
 class TrainingError(PochiError):

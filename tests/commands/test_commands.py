@@ -104,6 +104,18 @@ def test_a_closed_terminal_does_not_end_a_training(few_digits: Path, tmp_path: P
     assert find_run("latest", tmp_path / "work_dirs").record.status == "finished"
 
 
+def test_builds_that_do_not_fit_are_named(few_digits: Path, tmp_path: Path) -> None:
+    package = tmp_path / "path" / "torchvision"
+    package.mkdir(parents=True)
+    # What torchvision says at import beside a torch that it was not built for.
+    (package / "__init__.py").write_text('raise RuntimeError("operator torchvision::nms does not exist")')
+    config = write_toml(tmp_path / "my.toml", tiny_raw(few_digits))
+    result = pochi("train", config, cwd=tmp_path, PYTHONPATH=str(package.parent))
+    assert result.returncode == 1
+    assert "torch and torchvision do not work together: operator torchvision::nms" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
 def test_a_result_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
     with Path("/dev/full").open("w") as full:
         result = subprocess.run(
