@@ -8,7 +8,7 @@ from __future__ import annotations
 from itertools import permutations
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import Discriminator, Field, Strict, Tag, model_validator
+from pydantic import AfterValidator, Discriminator, Field, Strict, Tag, model_validator
 
 from pochi_cli.config.base import ByShape, Fraction, Items, List, Number, Pair, PositiveInt, StrictModel
 
@@ -24,6 +24,21 @@ Factor = Annotated[Annotated[NonNegative, Number] | Annotated[Pair[NonNegative],
 Degrees = Annotated[Annotated[NonNegative, Number] | Annotated[Pair[float], List], ByShape]
 """A largest angle d, meaning [-d, d], or the range itself."""
 Fill = Annotated[int, Field(ge=0, le=255)]
+
+
+Edge = Annotated[int, Field(ge=0)]
+
+
+def _two_or_four(edges: tuple[int, ...]) -> tuple[int, ...]:
+    if len(edges) not in (2, 4):
+        raise ValueError(f"must have 2 or 4 entries, not {len(edges)}")
+    return edges
+
+
+Padding = Annotated[
+    Annotated[Edge, Number] | Annotated[Items[Edge], AfterValidator(_two_or_four), List], ByShape
+]
+"""Pixels on every edge, [left and right, top and bottom], or [left, top, right, bottom]."""
 
 
 def _both(size: int | Size) -> Size:
@@ -94,7 +109,7 @@ class RandomCrop(RandomStep):
 
     name: Literal["RandomCrop"]
     size: SizeArgument
-    padding: Annotated[int, Field(ge=0)] | None = None
+    padding: Padding | None = None
     pad_if_needed: bool = False
     fill: Fill = 0
     padding_mode: Literal["constant", "edge", "reflect", "symmetric"] = "constant"
@@ -123,24 +138,19 @@ class RandomResizedCrop(RandomStep):
         return _both(self.size)
 
 
-Edge = Annotated[int, Field(ge=0)]
-
-
 class Pad(Step):
-    """Pad by one number, or by [left, top, right, bottom]."""
+    """Pad by one number, by [left and right, top and bottom], or by [left, top, right, bottom]."""
 
     name: Literal["Pad"]
-    padding: Annotated[
-        Annotated[Edge, Number] | Annotated[Annotated[tuple[Edge, Edge, Edge, Edge], Strict(False)], List],
-        ByShape,
-    ]
+    padding: Padding
     fill: Fill = 0
     padding_mode: Literal["constant", "edge", "reflect", "symmetric"] = "constant"
 
     def output_size(self, size: Size | None) -> Size | None:  # noqa: D102
         if size is None:
             return None
-        left, top, right, bottom = (self.padding,) * 4 if isinstance(self.padding, int) else self.padding
+        edges = (self.padding,) if isinstance(self.padding, int) else self.padding
+        left, top, right, bottom = (edges * 4)[:4]
         return (size[0] + top + bottom, size[1] + left + right)
 
 
@@ -179,6 +189,12 @@ class RandomRotation(RandomStep):
     expand: bool = False
     fill: Fill = 0
 
+    @model_validator(mode="after")
+    def _range(self) -> RandomRotation:
+        if isinstance(self.degrees, tuple):
+            _ordered(self.degrees, "degrees")
+        return self
+
     def output_size(self, size: Size | None) -> Size | None:  # noqa: D102
         return None if self.expand else size
 
@@ -196,8 +212,9 @@ class RandomAffine(RandomStep):
 
     @model_validator(mode="after")
     def _ranges(self) -> RandomAffine:
-        if self.scale is not None:
-            _ordered(self.scale, "scale")
+        for name in ("degrees", "scale", "shear"):
+            if isinstance(value := getattr(self, name), tuple):
+                _ordered(value, name)
         return self
 
 

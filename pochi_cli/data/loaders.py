@@ -6,8 +6,7 @@ import os
 import re
 import signal
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
 from torch.utils.data import DataLoader
@@ -116,12 +115,8 @@ class BatchLoader:
         try:
             yield from self._loader
         except RuntimeError as error:
-            if not _DEAD_WORKER.search(str(error)):
-                raise
-            raise DataError(
-                f"a process that loads images died: {error}",
-                "it may have run out of memory, or of shared memory (/dev/shm): try fewer num_workers, or 0",
-            ) from error
+            raise_if_worker_died(error)
+            raise
 
     def _checked(self, loaded: Batch | MixedSizes) -> Batch:
         if isinstance(loaded, MixedSizes):
@@ -139,6 +134,19 @@ class BatchLoader:
         return loaded
 
 
+def raise_if_worker_died(error: RuntimeError) -> None:
+    """Tell the death of a loading process from other errors; torch may raise it anywhere in the main thread.
+
+    Raises:
+        DataError: A process that loads images was killed.
+    """
+    if _DEAD_WORKER.search(str(error)):
+        raise DataError(
+            f"a process that loads images died: {error}",
+            "it may have run out of memory, or of shared memory (/dev/shm): try fewer num_workers, or 0",
+        ) from error
+
+
 def _mixed_sizes(index: FolderIndex, mixed: MixedSizes) -> DataError:
     told = [
         f"{printable(index.file(i))} ({height} x {width})"
@@ -150,8 +158,7 @@ def _mixed_sizes(index: FolderIndex, mixed: MixedSizes) -> DataError:
     )
 
 
-@dataclass(frozen=True)
-class Loaders:
+class Loaders(NamedTuple):
     """The loaders of a run; `val` is `None` without validation data."""
 
     train: BatchLoader

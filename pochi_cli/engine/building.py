@@ -23,7 +23,7 @@ def build_state(
     start = config if from_scratch else config.model_copy(update={"pretrained": False, "weights": None})
     built = create_model(start, len(data.class_names), data.size)
     model = built.model
-    freeze(model, config.freeze)
+    frozen = freeze(model, config.freeze)
     check_input(model, config.model_name, data.size, _smallest_batch(len(data.train), config.batch_size))
     if data.val_size is not None and data.val_size != data.size:
         check_input(model, config.model_name, data.val_size, 2)
@@ -36,7 +36,10 @@ def build_state(
         scaler=runtime.create_scaler(),
         early_stopping=EarlyStopping(config.early_stopping),
     )
-    return state, built.messages if from_scratch else ()
+    messages = built.messages if from_scratch else ()
+    if frozen.names:
+        messages += (f"frozen: {frozen.frozen_values:,} of {frozen.all_values:,} parameter values",)
+    return state, messages
 
 
 def _smallest_batch(images: int, batch_size: int) -> int:

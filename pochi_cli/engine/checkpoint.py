@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from pochi_cli.errors import RunError, first_line
-from pochi_cli.runs.atomic import atomic_writer
+from pochi_cli.runs.atomic import atomic_writer, temporary_beside
 
 FORMAT_VERSION = 1
 
@@ -47,13 +47,14 @@ def copy_checkpoint(source: Path, path: Path) -> None:
     Raises:
         StorageError: Writing failed.
     """
-    with atomic_writer(path) as file:
-        temporary = Path(file.name)
-        temporary.unlink()
-        try:
-            os.link(source, temporary)
-        except OSError:
-            shutil.copyfile(source, temporary)
+    temporary = temporary_beside(path)
+    try:
+        os.link(source, temporary)
+        temporary.replace(path)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        with atomic_writer(path) as file, source.open("rb") as whole:
+            shutil.copyfileobj(whole, file)
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:

@@ -36,7 +36,12 @@ class EarlyStopping:
             self.epochs_waited = 0
         else:
             self.epochs_waited += 1
-        return self.epochs_waited >= self.config.patience
+        return self.is_exhausted
+
+    @property
+    def is_exhausted(self) -> bool:
+        """Whether the patience has run out; a training that is resumed then has nothing left to do."""
+        return self.config.enabled and self.epochs_waited >= self.config.patience
 
     def _improves(self, value: float) -> bool:
         if self.best is None:

@@ -64,7 +64,7 @@ def fit(job: Job) -> None:
         PochiError: The data, the storage or the training failed.
     """
     state, config = job.state, job.config
-    stopped = False
+    stopped = state.early_stopping.is_exhausted
     while state.position.epoch <= config.epochs and not stopped:
         started = time.monotonic()
         epoch = state.position.epoch
@@ -90,6 +90,8 @@ def fit(job: Job) -> None:
         state.position = Position(epoch + 1)
         record_epoch(job, record, is_last=stopped or epoch == config.epochs)
         stopped = decide(job, record) or stopped
+        if job.signals.number is not None and not stopped and epoch < config.epochs:
+            interrupt(job, job.signals.number)
 
 
 def train_epoch(job: Job, epoch: int, learning_rate: float) -> tuple[float, float, float]:
@@ -127,7 +129,8 @@ def train_epoch(job: Job, epoch: int, learning_rate: float) -> tuple[float, floa
             state.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
             totals.add(losses, logits, part.targets)
             guard.see(loss, step)
-        if guard.checks_every_step:
+        due = step % config.log_every_steps == 0
+        if due or guard.checks_every_step:
             guard.check(state.model, epoch)
         if config.clip_grad_norm is not None:
             state.scaler.unscale_(state.optimizer)
@@ -137,11 +140,8 @@ def train_epoch(job: Job, epoch: int, learning_rate: float) -> tuple[float, floa
         state.optimizer.zero_grad(set_to_none=True)
         state.average.update()
 
-        due = step % config.log_every_steps == 0
-        if due:
-            guard.check(state.model, epoch)
-        means = totals.read() if due or job.progress.wants_metrics() else (None, None)
-        job.progress.step(StepRecord(done, totals.images, learning_rate, *means))
+        loss_mean, accuracy = totals.read() if due or job.progress.wants_metrics() else (None, None)
+        job.progress.step(StepRecord(done, totals.images, learning_rate, loss_mean, accuracy, is_due=due))
         if job.signals.number is not None:
             break
 
@@ -185,7 +185,7 @@ def validate(job: Job) -> tuple[float, float] | tuple[None, None]:
 
 def tell_skipped(job: Job) -> None:
     """Warn of each bad image that was left out, once."""
-    for loader in (job.loaders.train, job.loaders.val):
+    for loader in job.loaders:
         for bad in loader.newly_skipped() if loader else ():
             job.progress.warning(f"left out {bad.path}: {bad.reason}")
 
@@ -208,14 +208,16 @@ def record_epoch(job: Job, record: EpochRecord, *, is_last: bool) -> None:
     ]
     save_checkpoint(state.to_checkpoint(job.config_values, job.class_names), paths)
     files.write_history(state.history)
-    changes: dict[str, Any] = {"epochs_done": len(state.history), "duration_s": state.duration_s}
+    changes: dict[str, Any] = {
+        "epochs_done": len(state.history),
+        "duration_s": state.duration_s,
+        "skipped_images": sum(len(loader.skipped) for loader in job.loaders if loader),
+    }
     if best:
         changes |= {"best_epoch": record.epoch, "best_value": value}
     files.update(**changes)
     checkpoint = layout.checkpoint(record.epoch).name if numbered else None
     job.progress.epoch_done(record, is_best=best, checkpoint=checkpoint)
-    if job.signals.number is not None and not is_last:
-        interrupt(job, job.signals.number)
 
 
 def decide(job: Job, record: EpochRecord) -> bool:

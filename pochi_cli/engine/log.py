@@ -5,12 +5,12 @@ from __future__ import annotations
 from datetime import datetime
 from pathlib import Path
 
-from pochi_cli.engine.progress import Progress, SilentProgress, StepRecord
+from pochi_cli.engine.progress import Progress, StepRecord
 from pochi_cli.errors import StorageError
 from pochi_cli.runs.records import EpochRecord
 
 
-class LoggedProgress(SilentProgress):
+class LoggedProgress:
     """Passes everything on, and writes to a file what is worth keeping.
 
     Args:
@@ -21,6 +21,7 @@ class LoggedProgress(SilentProgress):
     def __init__(self, progress: Progress, path: Path) -> None:
         self._progress = progress
         self._path = path
+        self._epoch = 0
 
     def write(self, text: str) -> None:
         """Append a line.
@@ -51,6 +52,7 @@ class LoggedProgress(SilentProgress):
 
     def epoch(self, epoch: int, batches_done: int) -> None:
         """Pass on."""
+        self._epoch = epoch
         self._progress.epoch(epoch, batches_done)
 
     def wants_metrics(self) -> bool:
@@ -58,7 +60,12 @@ class LoggedProgress(SilentProgress):
         return self._progress.wants_metrics()
 
     def step(self, record: StepRecord) -> None:
-        """Pass on."""
+        """Keep one of every `log_every_steps`, and pass on."""
+        if record.is_due:
+            self.write(
+                f"epoch {self._epoch}, batch {record.batches}: "
+                f"loss {record.loss:.4f} accuracy {record.accuracy:.2f} %"
+            )
         self._progress.step(record)
 
     def validation(self, batches_done: int) -> None:

@@ -54,7 +54,10 @@ class Mixing:
         cut = self.cutmix_alpha > 0 and (self.mixup_alpha == 0 or random.random() < 0.5)
         alpha = self.cutmix_alpha if cut else self.mixup_alpha
         ratio = float(random.beta(alpha, alpha))
-        partner = torch.from_numpy(random.permutation(len(images))).to(images.device)
+        partner = torch.from_numpy(random.permutation(len(images)))
+        if images.is_cuda:
+            partner = partner.pin_memory()  # from pageable memory the copy would wait for the device
+        partner = partner.to(images.device, non_blocking=True)
         if cut:
             images, ratio = self._paste(images, images[partner], ratio, random)
         else:

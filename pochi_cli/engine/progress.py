@@ -16,6 +16,7 @@ class StepRecord:
         batches: Batches done in this epoch.
         images: Images seen in this epoch by this process; a resumed epoch starts from 0.
         learning_rate: As in `EpochRecord`.
+        is_due: Whether it is one of every `log_every_steps`.
         loss, accuracy: Running mean of the epoch, in percent; `None` where they were not read.
     """
 
@@ -24,6 +25,7 @@ class StepRecord:
     learning_rate: float
     loss: float | None = None
     accuracy: float | None = None
+    is_due: bool = False
 
 
 class Progress(Protocol):

@@ -15,6 +15,7 @@ import tomli_w
 import torch
 
 from pochi_cli.config.root import ClassificationConfig
+from pochi_cli.data.loaders import resolve_workers
 from pochi_cli.data.prepare import Data
 from pochi_cli.engine.log import LoggedProgress
 from pochi_cli.engine.runtime import Runtime
@@ -37,6 +38,19 @@ def open_files(
     run: Run | None,
 ) -> RunFiles:
     """Write the records that a run has from its beginning."""
+    environment = {**describe_environment(), "torch": torch.__version__}
+    settings = {
+        "device": str(runtime.device),
+        "device_name": _device_name(runtime.device),
+        "precision": runtime.precision,
+        "channels_last": runtime.channels_last,
+        "threads": runtime.threads,
+        "num_workers": resolve_workers(config.num_workers, runtime.device.type),
+        "seed": config.seed,
+        "image_size": list(data.size),
+        "train_images": len(data.train),
+        "val_images": len(data.val) if data.val else 0,
+    }
     if run is None:
         record = RunRecord(
             id=layout.name,
@@ -44,24 +58,14 @@ def open_files(
             task=config.task,
             model_name=config.model_name,
             status="running",
-            started_at=datetime.now().astimezone().isoformat(timespec="seconds"),
+            started_at=_now(),
             stamp=layout.stamp,
             epochs=config.epochs,
             class_names=data.class_names,
             data_fingerprint=data.fingerprint,
             process_id=getpid(),
-            environment={**describe_environment(), "torch_build": torch.__version__},
-            settings={
-                "device": str(runtime.device),
-                "device_name": _device_name(runtime.device),
-                "precision": runtime.precision,
-                "channels_last": runtime.channels_last,
-                "threads": runtime.threads,
-                "seed": config.seed,
-                "image_size": list(data.size),
-                "train_images": len(data.train),
-                "val_images": len(data.val) if data.val else 0,
-            },
+            environment=environment,
+            settings=settings,
             best_metric=config.early_stopping.monitor,
         )
     else:
@@ -72,6 +76,8 @@ def open_files(
             reason=None,
             ended_at=None,
             process_id=getpid(),
+            environment=environment,
+            settings=settings,
             epochs=config.epochs,
             epochs_done=len(history),
             best_epoch=best_epoch,

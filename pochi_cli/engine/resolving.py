@@ -14,7 +14,17 @@ from pochi_cli.runs.index import Run
 
 # What may differ between the sessions of one run without changing its course.
 _MAY_CHANGE = frozenset(
-    {"epochs", "num_workers", "device", "save_interval", "log_every_steps", "enable_metrics_export"}
+    {
+        "epochs",
+        "num_workers",
+        "device",
+        "save_interval",
+        "log_every_steps",
+        "enable_metrics_export",
+        # Moved data are the same data: their fingerprint holds them to it.
+        "train_data_root",
+        "val_data_root",
+    }
 )
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import datetime
@@ -11,7 +13,7 @@ from typing import Any
 import torch
 
 from pochi_cli.config.root import ClassificationConfig
-from pochi_cli.data.loaders import create_loaders
+from pochi_cli.data.loaders import create_loaders, raise_if_worker_died
 from pochi_cli.data.prepare import Data, prepare_data
 from pochi_cli.engine.building import build_objective, build_state
 from pochi_cli.engine.checkpoint import load_checkpoint
@@ -23,11 +25,14 @@ from pochi_cli.engine.resolving import resolve
 from pochi_cli.engine.runtime import choose_runtime, configured
 from pochi_cli.engine.signals import noting_signals
 from pochi_cli.engine.state import TrainingState
-from pochi_cli.errors import MemoryExhaustedError, RunError, first_line
+from pochi_cli.errors import MemoryExhaustedError, RunError, StorageError, first_line
 from pochi_cli.runs.atomic import remove_leftovers
 from pochi_cli.runs.index import Run, open_run
 from pochi_cli.runs.layout import create_run_directory, restore_directories
 from pochi_cli.runs.lock import locked
+
+# What torch's allocator of main memory says, on Linux and on Windows.
+_CPU_MEMORY = re.compile(r"(can't allocate|not enough) memory")
 
 
 def train(
@@ -74,7 +79,7 @@ def resume(
 
 def _train(config: ClassificationConfig, run: Run | None, progress: Progress, on_epoch: OnEpoch) -> Run:
     runtime = choose_runtime(config)
-    with configured(config, runtime), _memory_errors(config):
+    with configured(config, runtime), _known_torch_errors(config):
         data = prepare_data(config, config.seed)
         config = resolve(config, data, runtime)
         checkpoint = _latest_checkpoint(run, config, data)
@@ -94,7 +99,12 @@ def _train(config: ClassificationConfig, run: Run | None, progress: Progress, on
             if run is None:
                 stack.enter_context(locked(layout.lock))
             values = config.model_dump(mode="json", exclude_none=True)
-            files = open_files(layout, config, values, data, runtime, state.history, run)
+            try:
+                files = open_files(layout, config, values, data, runtime, state.history, run)
+            except StorageError:
+                if run is None:
+                    shutil.rmtree(layout.directory, ignore_errors=True)  # nothing is left half-made
+                raise
             told = LoggedProgress(progress, layout.log)
             stack.enter_context(closing(files, told, signals))
             for text in messages:
@@ -140,6 +150,11 @@ def _latest_checkpoint(run: Run | None, config: ClassificationConfig, data: Data
             f"{run.layout.name} is finished, after {run.record.epochs_done} of {config.epochs} epochs",
             hint="give it more: --set epochs=N",
         )
+    if run.record.status == "finished" and run.record.epochs_done < run.record.epochs:
+        raise RunError(
+            f"{run.layout.name} was stopped after epoch {run.record.epochs_done}, before its last one",
+            hint="train a new run without early stopping, or with more patience",
+        )
     if not run.layout.latest_model.exists() and run.record.epochs_done == 0:
         return None
     try:
@@ -160,13 +175,14 @@ def _restore(state: TrainingState, checkpoint: dict[str, Any], run: Run | None) 
 
 
 @contextmanager
-def _memory_errors(config: ClassificationConfig) -> Iterator[None]:
+def _known_torch_errors(config: ClassificationConfig) -> Iterator[None]:
     try:
         yield
     except (torch.OutOfMemoryError, MemoryError) as error:
         raise _out_of_memory(config, error) from error
     except RuntimeError as error:
-        if "not enough memory" not in str(error):  # what torch's CPU allocator says
+        raise_if_worker_died(error)
+        if not _CPU_MEMORY.search(str(error)):
             raise
         raise _out_of_memory(config, error) from error
 

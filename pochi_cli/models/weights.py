@@ -153,6 +153,9 @@ def _read_pickled(path: Path) -> object:
 def _tensors(content: object, path: Path) -> dict[str, Tensor]:
     """Find the state_dict in what a file held, and give its tensors today's names."""
     if isinstance(content, dict):
+        average = content.get("ema_state_dict")  # of a run with ema_decay: the weights that were validated
+        if isinstance(average, dict) and isinstance(average.get("model"), dict):
+            content = average
         content = next((content[key] for key in _NESTED if isinstance(content.get(key), dict)), content)
     if not isinstance(content, Mapping) or not any(isinstance(value, Tensor) for value in content.values()):
         keys = ", ".join(map(repr, list(content)[:3])) if isinstance(content, Mapping) else ""

@@ -16,6 +16,11 @@ from pochi_cli.errors import StorageError
 TEMPORARY_PREFIX = ".tmp-"
 
 
+def temporary_beside(path: Path) -> Path:
+    """Name a file in the same directory that nobody else uses."""
+    return path.with_name(f"{TEMPORARY_PREFIX}{path.name}-{secrets.token_hex(4)}")
+
+
 @contextmanager
 def atomic_writer(path: Path) -> Iterator[IO[bytes]]:
     """Open a temporary file in the same directory that replaces `path` when the block ends well.
@@ -26,7 +31,7 @@ def atomic_writer(path: Path) -> Iterator[IO[bytes]]:
     Raises:
         StorageError: Writing failed: no space, no permission.
     """
-    temporary = path.with_name(f"{TEMPORARY_PREFIX}{path.name}-{secrets.token_hex(4)}")
+    temporary = temporary_beside(path)
     is_ours = False
     try:
         # Opened for exclusive creation, so that the umask and the directory decide who may read the file.

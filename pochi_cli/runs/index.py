@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pochi_cli.errors import RunError
 from pochi_cli.runs.layout import RUN_NAME, RunLayout, run_json_in
 from pochi_cli.runs.records import History, RunRecord, read_history, read_run_record
+
+if TYPE_CHECKING:
+    from pochi_cli.config.root import ClassificationConfig
 
 
 @dataclass(frozen=True)
@@ -27,6 +33,17 @@ class Run:
     def directory(self) -> Path:
         """The run's directory."""
         return self.layout.directory
+
+    @cached_property
+    def config(self) -> ClassificationConfig:
+        """The resolved config.
+
+        Raises:
+            ConfigError: config.toml is missing or damaged.
+        """
+        from pochi_cli.config.load import load_config
+
+        return load_config(self.layout.config_toml)
 
     @property
     def history(self) -> History:
@@ -77,7 +94,7 @@ def find_run(reference: str | Path, work_dir: Path = Path("work_dirs")) -> Run:
     for directory in directories:
         if directory.name == text:
             return open_run(directory)
-    runs = [open_run(directory) for directory in directories] if _may_be_uuid(text) else []
+    runs = _readable_runs(directories) if _may_be_uuid(text) else []
     fitting = [run for run in runs if run.record.experiment_id.startswith(text.lower())]
     if len(fitting) == 1:
         return fitting[0]
@@ -88,6 +105,15 @@ def find_run(reference: str | Path, work_dir: Path = Path("work_dirs")) -> Run:
         f"there is no run {text} in {work_dir}",
         hint="give a run's directory, its name such as 20261120_001, its UUID, or latest",
     )
+
+
+def _readable_runs(directories: list[Path]) -> list[Run]:
+    """Open runs; one whose record is damaged has no UUID to be found by."""
+    runs = []
+    for directory in directories:
+        with suppress(RunError):
+            runs.append(open_run(directory))
+    return runs
 
 
 def _may_be_uuid(text: str) -> bool:

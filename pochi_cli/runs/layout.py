@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -132,7 +133,11 @@ def create_run_directory(work_dir: Path, now: datetime) -> RunLayout:
             except FileExistsError:
                 number += 1
         layout = RunLayout(directory, f"{now:%Y%m%d_%H%M%S}")
-        _make_parts(layout)
+        try:
+            _make_parts(layout)
+        except OSError:
+            shutil.rmtree(directory, ignore_errors=True)
+            raise
     except OSError as error:
         raise StorageError(
             f"cannot make a run directory in {work_dir}: {error.strerror or error}",

@@ -133,6 +133,7 @@ class RunRecord:
         class_names: In the order of the labels.
         data_fingerprint: SHA-256 over the names and sizes of the image files.
         best_epoch, best_value: By `best_metric`; `None` without validation data.
+        skipped_images: Files that could not be decoded and were left out.
         environment: Versions, host, device, git commit.
         settings: What was chosen at run time: device, precision, layout, workers, threads, seed.
     """
@@ -156,6 +157,7 @@ class RunRecord:
     best_value: float | None = None
     ended_at: str | None = None
     duration_s: float = 0.0
+    skipped_images: int = 0
     reason: str | None = None
 
 

@@ -20,6 +20,8 @@ def summarize(run: Run) -> tuple[str, list[tuple[str, str]]]:
             ("best", f"{record.best_metric} {record.best_value:.4f}{unit} in epoch {record.best_epoch}")
         )
     rows.append(("last", f"train loss {last.train_loss:.4f}, accuracy {last.train_accuracy:.2f} %"))
+    if record.skipped_images:
+        rows.append(("left out", f"{record.skipped_images} images, which the log names"))
     rows.append(("directory", str(layout.directory)))
     found = [
         ("models", (layout.best_model, layout.latest_model)),

@@ -6,8 +6,11 @@ from typing import Any, get_args
 
 import pytest
 
+from pochi_cli.config.load import validate
 from pochi_cli.config.transforms import AnyStep
+from pochi_cli.errors import ConfigError
 from tests.config.raw import TO_TENSOR, folder, found, valid
+from tests.engine.tiny import tiny_raw
 
 FLIP = {"name": "RandomHorizontalFlip"}
 
@@ -135,3 +138,19 @@ def test_sizes_are_whole_numbers(name: str, size: Any) -> None:
 )
 def test_the_form_of_a_pipeline(steps: Any, mistake: tuple[str, str]) -> None:
     assert found(folder(train_transform=steps)) == {mistake}
+
+
+@pytest.mark.parametrize(
+    "step",
+    [
+        {"name": "RandomRotation", "degrees": [30.0, -30.0]},
+        {"name": "RandomAffine", "degrees": [30.0, -30.0]},
+        {"name": "RandomAffine", "degrees": 5, "shear": [3.0, -3.0]},
+        {"name": "Pad", "padding": [1, 2, 3]},
+    ],
+)
+def test_ranges_that_run_backwards_and_odd_paddings_are_refused(step: dict[str, object]) -> None:
+    raw = tiny_raw(train_transform=[step, {"name": "ToTensor"}])
+    with pytest.raises(ConfigError) as caught:
+        validate(raw)
+    assert [d.key[:2] for d in caught.value.diagnostics] == [("train_transform", 0)]

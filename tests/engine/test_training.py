@@ -5,11 +5,13 @@ from __future__ import annotations
 import csv
 import json
 import math
+import multiprocessing
 import os
 import shutil
 import signal
 import subprocess
 import sys
+import time
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -26,11 +28,12 @@ from pochi_cli.engine.progress import SilentProgress, StepRecord
 from pochi_cli.engine.resolving import resumed_config
 from pochi_cli.engine.runtime import choose_runtime
 from pochi_cli.engine.totals import FiniteGuard
-from pochi_cli.engine.training import resume, train
+from pochi_cli.engine.training import _known_torch_errors, resume, train
 from pochi_cli.errors import (
     ConfigError,
     DataError,
     Interrupted,
+    MemoryExhaustedError,
     ModelError,
     NonFiniteLossError,
     RunError,
@@ -96,7 +99,7 @@ def test_a_run_leaves_a_complete_record(few_digits: Path, tmp_path: Path) -> Non
     assert record["status"] == "finished"
     assert record["class_names"] == ["0", "1", "2", "3"]
     assert record["epochs_done"] == 3
-    assert record["environment"]["torch_build"] == torch.__version__
+    assert record["environment"]["torch"] == torch.__version__
     assert record["settings"]["precision"] == "fp32"
     history = json.loads(run.layout.history_json.read_text())
     assert history["epochs"] == [1, 2, 3]
@@ -503,6 +506,7 @@ def test_a_bad_image_is_named_or_skipped(few_digits: Path, tmp_path: Path) -> No
     run = train(validate({**raw, "on_bad_image": "skip"}))
     assert run.record.status == "finished"
     assert str(broken) in run.layout.log.read_text()
+    assert run.record.skipped_images == 1
 
 
 class Stopper(SilentProgress):
@@ -666,3 +670,75 @@ def test_the_cpu_never_learns_from_a_bad_loss() -> None:
     guard.see(torch.tensor(float("inf")), 4)
     with pytest.raises(NonFiniteLossError, match="epoch 7, step 2"):
         guard.check(model, 7)
+
+
+def test_a_training_stopped_early_has_nothing_left_to_do(few_digits: Path, tmp_path: Path) -> None:
+    stopping = {"enabled": True, "patience": 1, "min_delta": 90.0}
+    settings: dict[str, Any] = {"work_dir": str(tmp_path), "epochs": 9, "early_stopping": stopping}
+    straight = train(tiny_config(few_digits, **settings))
+
+    def die(record: EpochRecord) -> None:
+        if record.epoch == len(straight.history):
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        train(tiny_config(few_digits, **settings), on_epoch=die)
+    run = find_run("latest", tmp_path)
+    resumed = resume(run, run.config)
+    assert resumed.record.status == "finished"
+    assert_same_run(straight, resumed)
+    with pytest.raises(RunError, match="was stopped after epoch 2, before its last one"):
+        resume(resumed, run.config.model_copy(update={"epochs": 20}))
+
+
+def test_memory_that_is_not_there_is_told_as_such() -> None:
+    with pytest.raises(MemoryExhaustedError, match="out of memory with batch_size 16"):  # noqa: SIM117
+        with _known_torch_errors(tiny_config()):
+            torch.empty(2**50)
+
+
+def test_a_killed_loading_process_is_told_as_such(few_digits: Path, tmp_path: Path) -> None:
+    class Killer(SilentProgress):
+        def step(self, record: StepRecord) -> None:  # noqa: ARG002
+            for child in multiprocessing.active_children():
+                os.kill(int(child.pid or 0), signal.SIGKILL)
+            time.sleep(1)  # torch raises where the main thread happens to be
+
+    with pytest.raises(DataError, match="a process that loads images died"):
+        train(tiny_config(few_digits, work_dir=str(tmp_path), num_workers=1), progress=Killer())
+    assert find_run("latest", tmp_path).record.status == "failed"
+
+
+def test_nothing_is_left_of_a_run_whose_records_cannot_be_written(few_digits: Path, tmp_path: Path) -> None:
+    raw = tiny_raw(few_digits, work_dir=str(tmp_path / "runs"))
+    code = f"""
+import resource, signal
+from pochi_cli.config.load import validate
+from pochi_cli.engine.training import train
+from pochi_cli.errors import StorageError
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))
+try:
+    train(validate({raw!r}))
+except StorageError as error:
+    print(error.message)
+"""
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "cannot write" in result.stdout
+    assert list((tmp_path / "runs").iterdir()) == []
+
+
+def test_the_log_holds_the_running_loss(few_digits: Path, tmp_path: Path) -> None:
+    run = train(tiny_config(few_digits, work_dir=str(tmp_path), epochs=1, log_every_steps=2))
+    told = run.layout.log.read_text()
+    assert "epoch 1, batch 2: loss" in told
+    assert "epoch 1, batch 3: loss" not in told
+
+
+def test_moved_data_are_the_same_data(few_digits: Path, tmp_path: Path) -> None:
+    data = plain_copy(few_digits, tmp_path / "data")
+    run = train(tiny_config(data, work_dir=str(tmp_path / "runs"), epochs=1))
+    moved = data.rename(tmp_path / "moved")
+    raw = tomllib.loads(run.layout.config_toml.read_text())
+    raw |= {"epochs": 2, "train_data_root": str(moved / "train"), "val_data_root": str(moved / "val")}
+    assert len(resume(run, resumed_config(run, raw)).history) == 2

@@ -57,13 +57,15 @@ def equal(state: dict[str, Tensor]) -> bool:
     [
         STATE,
         {"model_state_dict": STATE, "ema_state_dict": {"a.weight": torch.zeros(1)}, "epoch": 3},
+        # Of a run with ema_decay the averaged weights count: they are what was validated.
+        {"model_state_dict": {"a.weight": torch.zeros(1)}, "ema_state_dict": {"model": STATE, "steps": 3}},
         {"state_dict": STATE, "optimizer": {"lr": 0.1}},
         {"model": STATE, "epoch": 1},
         {name: torch.nn.Parameter(tensor) for name, tensor in STATE.items()},
         {f"module.{name}": tensor for name, tensor in STATE.items()},
         {"state_dict": {f"module._orig_mod.{name}": tensor for name, tensor in STATE.items()}},
     ],
-    ids=["bare", "ours", "state_dict", "model", "parameters", "ddp", "ddp-compiled"],
+    ids=["bare", "ours", "average", "state_dict", "model", "parameters", "ddp", "ddp-compiled"],
 )
 def test_every_accepted_form_gives_the_same_tensors(tmp_path: Path, save: Save, content: object) -> None:
     save(content, tmp_path / "w.pth")
