@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from pochi_cli.config.load import read_toml, validate
+from pochi_cli.config.messages import show
 from pochi_cli.config.root import ClassificationConfig
 from pochi_cli.data.prepare import Data
 from pochi_cli.engine.runtime import Runtime
@@ -78,6 +79,10 @@ def _listed(names: tuple[str, ...], most: int = 10) -> str:
     return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
+def _text(value: Any) -> str:
+    return "not given" if value is None else show(value)
+
+
 def resumed_config(run: Run, raw: dict[str, Any]) -> ClassificationConfig:
     """Validate the config of a run that goes on.
 
@@ -96,7 +101,7 @@ def resumed_config(run: Run, raw: dict[str, Any]) -> ClassificationConfig:
     diagnostics = [
         Diagnostic(
             "conflict",
-            f"{key} was {before[key]} when {run.layout.name} began, and is {after[key]} now",
+            f"{key} was {_text(before[key])} when {run.layout.name} began, and is {_text(after[key])} now",
             (key,),
             help=f"train a new run with it; a run that goes on may change only {allowed}",
         )

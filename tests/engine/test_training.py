@@ -362,8 +362,9 @@ def test_resuming_refuses_what_would_change_the_course(few_digits: Path, tmp_pat
     run = train(tiny_config(few_digits, work_dir=str(tmp_path)))
     raw = tomllib.loads(run.layout.config_toml.read_text())
     with pytest.raises(ConfigError) as caught:
-        resumed_config(run, {**raw, "learning_rate": 0.5, "seed": 3, "epochs": 1})
-    assert [d.key[0] for d in caught.value.diagnostics] == ["learning_rate", "seed", "epochs"]
+        resumed_config(run, {**raw, "learning_rate": 0.5, "clip_grad_norm": 3, "epochs": 1})
+    assert [d.key[0] for d in caught.value.diagnostics] == ["learning_rate", "clip_grad_norm", "epochs"]
+    assert "clip_grad_norm was not given when" in caught.value.diagnostics[1].message
     with pytest.raises(RunError, match="is finished, after 2 of 2 epochs"):
         resume(run, resumed_config(run, raw))
 
