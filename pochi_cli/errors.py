@@ -46,11 +46,41 @@ def first_line(error: BaseException) -> str:
 
 
 @dataclass(frozen=True)
+class Span:
+    """A stretch of a text that was read.
+
+    Attributes:
+        source: A file's path, or `--set`, whose arguments count as lines.
+        line, column: Where it begins, from 1; columns count characters. `None` for the file as a whole.
+        end_line, end_column: The first character behind it.
+        text: The line that it begins on, without its end.
+    """
+
+    source: str
+    line: int | None = None
+    column: int | None = None
+    end_line: int | None = None
+    end_column: int | None = None
+    text: str = ""
+
+    def __str__(self) -> str:
+        """Write `source:line:column`."""
+        return ":".join(str(part) for part in (self.source, self.line, self.column) if part is not None)
+
+
+@dataclass(frozen=True)
 class Note:
-    """A second place that a diagnostic speaks of."""
+    """A second place that a diagnostic speaks of.
+
+    Attributes:
+        message: What is there.
+        key: Key path of the place; empty for a remark on no place.
+        span: The place, where it is known.
+    """
 
     message: str
     key: KeyPath = ()
+    span: Span | None = None
 
 
 @dataclass(frozen=True)
@@ -64,8 +94,9 @@ class Diagnostic:
         severity: `error` stops the command, `warning` does not.
         help: The likely fix, or what is allowed.
         notes: Other places involved.
-        source: What was read: a file's path, or a `--set` argument.
-        line, column: From 1; `None` where the position is not known.
+        at: What to point at: the key itself, or its value.
+        called_by: For a key that the file lacks: the key that calls for it, which is then pointed at.
+        span: The place that `key` has in what was read, where it is known.
     """
 
     code: str
@@ -74,18 +105,18 @@ class Diagnostic:
     severity: Severity = "error"
     help: str | None = None
     notes: tuple[Note, ...] = ()
-    source: str | None = None
-    line: int | None = None
-    column: int | None = None
+    at: Literal["key", "value"] = "value"
+    called_by: KeyPath = ()
+    span: Span | None = None
 
     def __str__(self) -> str:
-        """One line: severity, code, place, message and help."""
-        place = "".join(f"{part}:" for part in (self.source, self.line, self.column) if part is not None)
+        """One line: place, severity, code, message, help and notes."""
+        place = f"{self.span}: " if self.span else ""
         name = format_key(self.key)
         key = f" at `{name}`" if name and name not in self.message else ""
         remedy = f"; {self.help}" if self.help else ""
-        notes = "".join(f" ({note.message})" for note in self.notes)
-        return f"{place} {self.severity}[{self.code}]{key}: {self.message}{remedy}{notes}".lstrip()
+        notes = "".join(f" ({note.message}{f' at {note.span}' if note.span else ''})" for note in self.notes)
+        return f"{place}{self.severity}[{self.code}]{key}: {self.message}{remedy}{notes}"
 
 
 class PochiError(Exception):

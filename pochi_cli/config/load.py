@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from pochi_cli.config.messages import diagnose, fold_misspelt, known_keys
 from pochi_cli.config.root import ClassificationConfig
 from pochi_cli.config.rules import RULES
-from pochi_cli.errors import ConfigError, Diagnostic, KeyPath, format_key
+from pochi_cli.errors import ConfigError, Diagnostic, KeyPath, Span, format_key
 
 # Values that stand in for required keys that are missing or wrong, so that the rules on other keys run.
 _STAND_INS: dict[str, Any] = {
@@ -81,11 +81,11 @@ def read_toml(path: Path) -> dict[str, Any]:
         message = "arrays or tables are nested too deeply"
     except ValueError:  # the only other one: Python reads integers up to 4,300 digits
         message = "an integer has too many digits"
-    raise ConfigError([Diagnostic("invalid-toml", message, source=str(path))])
+    raise ConfigError([Diagnostic("invalid-toml", message, span=Span(str(path)))])
 
 
 def _unreadable(path: Path, why: str) -> ConfigError:
-    return ConfigError([Diagnostic("unreadable-file", f"cannot read {path}: {why}", source=str(path))])
+    return ConfigError([Diagnostic("unreadable-file", f"cannot read {path}: {why}", span=Span(str(path)))])
 
 
 def apply_override(raw: dict[str, Any], argument: str) -> None:
@@ -152,7 +152,7 @@ def _bad_override(argument: str, why: str) -> ConfigError:
                 "invalid-set",
                 f"cannot apply --set {argument}: {why}",
                 help="write --set key=value, such as --set learning_rate=0.01",
-                source="--set",
+                span=Span("--set"),
             )
         ]
     )
@@ -185,7 +185,9 @@ def validate(raw: Mapping[str, Any], source: str | None = None) -> Classificatio
     if diagnostics:
         order = {key: position for position, key in enumerate(raw)}
         diagnostics = sorted(fold_misspelt(diagnostics), key=lambda d: _position(d.key, order))
-        raise ConfigError([dataclasses.replace(diagnostic, source=source) for diagnostic in diagnostics])
+        raise ConfigError(
+            [dataclasses.replace(diagnostic, span=source and Span(source)) for diagnostic in diagnostics]
+        )
     return config
 
 

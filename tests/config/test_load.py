@@ -39,7 +39,8 @@ def unreadable(path: Path) -> Diagnostic:
     with pytest.raises(ConfigError) as caught:
         load_config(path)
     (diagnostic,) = caught.value.diagnostics
-    assert diagnostic.source == str(path)
+    assert diagnostic.span is not None
+    assert diagnostic.span.source == str(path)
     return diagnostic
 
 
@@ -141,7 +142,7 @@ def test_an_empty_file_lacks_what_is_required(tmp_path: Path) -> None:
     assert {(d.code, d.key) for d in caught.value.diagnostics} == {
         ("missing-key", (key,)) for key in ("epochs", "learning_rate", "train_data_root", "train_transform")
     }
-    assert all(diagnostic.source == str(path) for diagnostic in caught.value.diagnostics)
+    assert all(str(diagnostic.span) == str(path) for diagnostic in caught.value.diagnostics)
 
 
 # ---------------------------------------------------------------- --set
