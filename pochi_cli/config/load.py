@@ -185,9 +185,8 @@ def validate(raw: Mapping[str, Any], source: str | None = None) -> Classificatio
     if diagnostics:
         order = {key: position for position, key in enumerate(raw)}
         diagnostics = sorted(fold_misspelt(diagnostics), key=lambda d: _position(d.key, order))
-        raise ConfigError(
-            [dataclasses.replace(diagnostic, span=source and Span(source)) for diagnostic in diagnostics]
-        )
+        span = None if source is None else Span(source)
+        raise ConfigError([dataclasses.replace(diagnostic, span=span) for diagnostic in diagnostics])
     return config
 
 
