@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pochi_cli.config.load import apply_override, read_toml
 from pochi_cli.config.load import load_config as load_config
 from pochi_cli.config.root import ClassificationConfig
 from pochi_cli.errors import InstallationError, StorageError, first_line
@@ -78,10 +77,7 @@ def resume(
     from pochi_cli.engine.resolving import resumed_config
     from pochi_cli.engine.training import resume as resume_run
 
-    raw = read_toml(run.layout.config_toml)
-    for override in overrides:
-        apply_override(raw, override)
-    config = resumed_config(run, raw)
+    config = resumed_config(run, overrides)
     return _with_figures(resume_run(run, config, progress=progress, on_epoch=on_epoch or _go_on), config)
 
 

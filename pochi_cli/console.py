@@ -21,9 +21,13 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 from rich.table import Table
+from rich.text import Text
 
+from pochi_cli.config.diagnostics import Role, render, summary
 from pochi_cli.engine.progress import StepRecord
 from pochi_cli.errors import ConfigError, Diagnostic, PochiError, StorageError
+from pochi_cli.runs.plan import Plan
+from pochi_cli.runs.plan_text import describe_plan, describe_rates
 from pochi_cli.runs.records import EpochRecord
 
 _PLAIN_INTERVAL_S = 10.0
@@ -96,6 +100,19 @@ def show_fields(title: str, fields: Iterable[tuple[str, str]]) -> None:
     _print_result(table)
 
 
+def show_plan(source: str, plan: Plan) -> None:
+    """Print what a valid config will do."""
+    show_fields(f"{source} is valid", describe_plan(plan))
+    rates = Table(title="learning rates", title_justify="left", box=None, pad_edge=False)
+    rates.add_column("group", overflow="fold")
+    rates.add_column("parameters", justify="right", no_wrap=True)
+    rates.add_column(f"epochs 1 to {plan.epochs:,}", no_wrap=True)
+    rates.add_column("rate", overflow="fold")
+    for group, count, course, ends in describe_rates(plan, width=24):
+        rates.add_row(escape(group), count, course, ends)
+    _print_result(rates)
+
+
 def show_error(error: PochiError) -> None:
     """Tell an expected failure, with its hint."""
     if isinstance(error, ConfigError):
@@ -109,15 +126,38 @@ def show_error(error: PochiError) -> None:
         console.print(f"  {escape(extra)}")
 
 
-def show_diagnostics(diagnostics: Iterable[Diagnostic]) -> None:
-    """Tell what is wrong with a config, one line each, and count."""
+_STYLES: dict[Role, str] = {
+    "error": "bold red",
+    "warning": "bold yellow",
+    "title": "bold",
+    "gutter": "blue",
+    "source": "",
+    "help": "cyan",
+    "note": "bold",
+}
+
+
+def show_diagnostics(diagnostics: Iterable[Diagnostic], source: str | None = None) -> None:
+    """Tell what is wrong with a config, each with its place, and count."""
     console = _stderr()
-    counts = {"error": 0, "warning": 0}
+    console.print(_diagnostics(list(diagnostics), source, console), soft_wrap=True)
+
+
+def show_findings(diagnostics: Iterable[Diagnostic], source: str) -> None:
+    """Print diagnostics where they are the result that was asked for."""
+    _print_result(_diagnostics(list(diagnostics), source, Console()), soft_wrap=True)
+
+
+def _diagnostics(diagnostics: list[Diagnostic], source: str | None, console: Console) -> Text:
+    width = console.width if console.is_terminal else None
+    text = Text()
     for diagnostic in diagnostics:
-        counts[diagnostic.severity] += 1
-        color = "red" if diagnostic.severity == "error" else "yellow"
-        console.print(f"[{color}]{escape(str(diagnostic))}[/]")
-    console.print(", ".join(f"{count} {name}{'' if count == 1 else 's'}" for name, count in counts.items()))
+        for line in render(diagnostic, width):
+            for fragment, role in line:
+                text.append(fragment, _STYLES[role])
+            text.append("\n")
+        text.append("\n")
+    return text.append(summary(diagnostics, source))
 
 
 def _epoch_header() -> str:

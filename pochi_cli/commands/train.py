@@ -25,17 +25,26 @@ def train(
         ),
     ] = None,
     device: Annotated[
-        str | None, typer.Option("--device", help="cpu, mps, cuda or cuda:N.", show_default=False)
+        str | None,
+        typer.Option(
+            "--device", help="cpu, mps, cuda or cuda:N; short for --set device=...", show_default=False
+        ),
     ] = None,
     work_dir: Annotated[
         Path | None,
-        typer.Option("--work-dir", help="Where the run goes, or where --resume looks.", show_default=False),
+        typer.Option(
+            "--work-dir",
+            help="Where the run goes (short for --set work_dir=...), or where --resume looks.",
+            show_default=False,
+        ),
     ] = None,
 ) -> None:
     """Train a model from a config, or go on with a run."""
     if (config is None) == (resume is None):
         raise typer.BadParameter("give either a CONFIG or --resume RUN", param_hint="CONFIG")
     from pochi_cli import api, console
+    from pochi_cli.config.document import Document
+    from pochi_cli.config.load import check_document
     from pochi_cli.runs.summary import summarize
 
     changes = list(overrides or ())
@@ -44,7 +53,13 @@ def train(
     if config is not None:
         if work_dir is not None:
             changes.append(f"work_dir={quoted(str(work_dir))}")
-        run = api.train(api.load_config(config, changes), progress=console.create_progress())
+        document = Document(config, changes)
+        checked = check_document(document)
+        valid = checked.valid()
+        if checked.diagnostics:
+            console.show_diagnostics(checked.diagnostics, str(config))
+        with document.placing():
+            run = api.train(valid, progress=console.create_progress())
     else:
         found = api.load_run(str(resume), work_dir or "work_dirs")
         run = api.resume(found, changes, progress=console.create_progress())

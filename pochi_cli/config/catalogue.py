@@ -131,14 +131,18 @@ def uses_small_stem(model_name: ModelName, stem: str, size: tuple[int, int]) -> 
     return stem == "small"
 
 
-def parameter_count(model_name: ModelName, num_classes: int, *, small_stem: bool = False) -> int:
-    """Count a model's parameters without building it."""
+def parameter_counts(model_name: ModelName, num_classes: int, *, small_stem: bool = False) -> dict[str, int]:
+    """Count the numbers in each of a model's parameters without building it.
+
+    Returns:
+        The count by the parameter's dotted name, in registration order.
+    """
     head = CATALOGUE[model_name].head
-    total = 0
+    counts: dict[str, int] = {}
     for name, shape in parameter_shapes(model_name).items():
         if name.startswith(f"{head}."):
             shape = (num_classes, *shape[1:])
         elif small_stem and name == "conv1.weight":
             shape = (*shape[:2], 3, 3)
-        total += prod(shape)
-    return total
+        counts[name] = prod(shape)
+    return counts

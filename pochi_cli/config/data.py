@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Annotated, Literal, NamedTuple
 
 from pydantic import Field, Strict
 
@@ -10,6 +11,22 @@ from pochi_cli.config.base import ByShape, Number, PathText, PositiveFloat, Posi
 from pochi_cli.config.transforms import Pipeline
 
 DatasetName = Literal["folder", "digits"]
+
+
+class NamedDataset(NamedTuple):
+    """What is known of a named data set without its files.
+
+    Attributes:
+        train_images, val_images: Number of images in its own training and validation part.
+        class_names: Its classes.
+    """
+
+    train_images: int
+    val_images: int
+    class_names: tuple[str, ...]
+
+
+NAMED_DATASETS: Mapping[str, NamedDataset] = {"digits": NamedDataset(1438, 359, tuple("0123456789"))}
 
 Workers = Annotated[Annotated[Literal["auto"], Word] | Annotated[int, Field(ge=0, le=256), Number], ByShape]
 Triple = Annotated[tuple[float, float, float], Strict(False)]

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import copy
-import dataclasses
-import tomllib
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
-from pochi_cli.config.messages import diagnose, fold_misspelt, known_keys
+from pochi_cli.config.conflicts import CONFLICTS
+from pochi_cli.config.document import Document
+from pochi_cli.config.doubts import DOUBTS
+from pochi_cli.config.layer_rules import LAYER_RULES
+from pochi_cli.config.messages import diagnose
 from pochi_cli.config.root import ClassificationConfig
-from pochi_cli.config.rules import RULES
-from pochi_cli.errors import ConfigError, Diagnostic, KeyPath, Span, format_key
+from pochi_cli.config.suggestions import fold_misspelt, known_keys
+from pochi_cli.errors import ConfigError, Diagnostic, KeyPath
 
 # Values that stand in for required keys that are missing or wrong, so that the rules on other keys run.
 _STAND_INS: dict[str, Any] = {
@@ -22,12 +25,37 @@ _STAND_INS: dict[str, Any] = {
     "learning_rate": 0.1,
     "train_transform": [{"name": "ToTensor"}],
 }
+_NEUTRAL_STEP = {"name": "Grayscale"}
+"""Stands in for a step whose required argument is wrong."""
 
 # The first key of a pair decides what the second may hold: when one must be left out, so must the other.
 _PAIRS = (frozenset({"optimizer", "optimizer_params"}), frozenset({"scheduler", "scheduler_params"}))
 
 _DEEPEST = 30
 """Levels of arrays and tables that a value may have; the deepest sensible one is a nested transform."""
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What was found out about a config.
+
+    Attributes:
+        config: The config; `None` if there is an error.
+        diagnostics: Every mistake and doubt, in the order of the file.
+    """
+
+    config: ClassificationConfig | None
+    diagnostics: tuple[Diagnostic, ...]
+
+    def valid(self) -> ClassificationConfig:
+        """Give the config.
+
+        Raises:
+            ConfigError: It has errors.
+        """
+        if self.config is None:
+            raise ConfigError(self.diagnostics)
+        return self.config
 
 
 def load_config(path: str | Path, overrides: Iterable[str] = ()) -> ClassificationConfig:
@@ -40,133 +68,33 @@ def load_config(path: str | Path, overrides: Iterable[str] = ()) -> Classificati
     Raises:
         ConfigError: With every mistake found.
     """
-    path = Path(path)
-    raw = read_toml(path)
-    diagnostics: list[Diagnostic] = []
-    for override in overrides:
-        try:
-            apply_override(raw, override)
-        except ConfigError as error:
-            diagnostics.extend(error.diagnostics)
-    try:
-        config = validate(raw, source=str(path))
-    except ConfigError as error:
-        diagnostics.extend(error.diagnostics)
-    if diagnostics:
-        raise ConfigError(diagnostics)
-    return config
+    return check_document(Document(Path(path), overrides)).valid()
 
 
-def read_toml(path: Path) -> dict[str, Any]:
-    """Read a TOML file.
-
-    Raises:
-        ConfigError: `unreadable-file` or `invalid-toml`.
-    """
-    try:
-        text = path.read_bytes().decode("utf-8-sig")
-    except FileNotFoundError:
-        raise _unreadable(path, "there is no such file") from None
-    except IsADirectoryError:
-        raise _unreadable(path, "this is a directory") from None
-    except UnicodeDecodeError as error:
-        raise _unreadable(path, f"it is not UTF-8 text (byte {error.start})") from None
-    except (OSError, ValueError) as error:  # a path with a null character is a ValueError
-        raise _unreadable(path, getattr(error, "strerror", None) or str(error)) from None
-    try:
-        return tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        message = str(error)
-    except RecursionError:
-        message = "arrays or tables are nested too deeply"
-    except ValueError:  # the only other one: Python reads integers up to 4,300 digits
-        message = "an integer has too many digits"
-    raise ConfigError([Diagnostic("invalid-toml", message, span=Span(str(path)))])
+def check_document(document: Document) -> Checked:
+    """Find every mistake and doubt in a config, each with its place."""
+    checked = check(document.raw)
+    config = None if document.refused else checked.config
+    return Checked(config, tuple(document.place([*checked.diagnostics, *document.refused])))
 
 
-def _unreadable(path: Path, why: str) -> ConfigError:
-    return ConfigError([Diagnostic("unreadable-file", f"cannot read {path}: {why}", span=Span(str(path)))])
-
-
-def apply_override(raw: dict[str, Any], argument: str) -> None:
-    """Set one key of a raw config from a `key=value` argument.
-
-    The key may be dotted. The value is TOML; a bare word that is no TOML value is a string.
-
-    Raises:
-        ConfigError: The argument is not of this form, or the key leads through a value that is no table.
-    """
-    path, value = parse_override(argument)
-    table: Any = raw
-    for position, part in enumerate(path[:-1]):
-        table = table.setdefault(part, {})
-        if not isinstance(table, dict):
-            raise _bad_override(argument, f"`{format_key(path[: position + 1])}` is not a table")
-    table[path[-1]] = value
-
-
-def parse_override(argument: str) -> tuple[tuple[str, ...], Any]:
-    """Split a `key=value` argument into its key path and its value.
-
-    Raises:
-        ConfigError: The argument is not of this form.
-    """
-    key, separator, text = argument.partition("=")
-    if not separator or not key.strip():
-        raise _bad_override(argument, "it has no `=`" if not separator else "the key is empty")
-    # A quoted key may hold `=`: then the first one is not the separator.
-    while (path := _key_path(key)) is None and "=" in text:
-        more, _, text = text.partition("=")
-        key += "=" + more
-    if path is None:
-        raise _bad_override(argument, "the part before `=` is not a TOML key")
-    return path, _toml_value(text.strip())
-
-
-def _key_path(key: str) -> tuple[str, ...] | None:
-    try:
-        node: Any = tomllib.loads(f"{key.strip()} = 0") if "\n" not in key else None
-    except (ValueError, RecursionError):
-        return None
-    path: list[str] = []
-    while isinstance(node, dict) and len(node) == 1:
-        part, node = next(iter(node.items()))
-        path.append(part)
-    return tuple(path) if path and node == 0 else None
-
-
-def _toml_value(text: str) -> Any:
-    try:
-        table = tomllib.loads(f"value = {text}")
-        # Not TOML when a comment or a second key follows the value: nothing is cut off unseen.
-        tomllib.loads(f"value = [{text}]")
-    except (ValueError, RecursionError):
-        return text
-    return table["value"]
-
-
-def _bad_override(argument: str, why: str) -> ConfigError:
-    return ConfigError(
-        [
-            Diagnostic(
-                "invalid-set",
-                f"cannot apply --set {argument}: {why}",
-                help="write --set key=value, such as --set learning_rate=0.01",
-                span=Span("--set"),
-            )
-        ]
-    )
-
-
-def validate(raw: Mapping[str, Any], source: str | None = None) -> ClassificationConfig:
+def validate(raw: Mapping[str, Any]) -> ClassificationConfig:
     """Validate a raw config.
 
     Args:
         raw: What the TOML parser returned.
-        source: Where it came from, for the diagnostics.
 
     Raises:
         ConfigError: With every mistake found, those of the cross-field rules included.
+    """
+    return check(raw).valid()
+
+
+def check(raw: Mapping[str, Any]) -> Checked:
+    """Find every mistake and doubt in a raw config; those of the cross-field rules included.
+
+    Args:
+        raw: What the TOML parser returned.
     """
     diagnostics = list(_beyond_toml(raw))
     invalid: set[KeyPath] = {diagnostic.key for diagnostic in diagnostics}
@@ -179,15 +107,12 @@ def validate(raw: Mapping[str, Any], source: str | None = None) -> Classificatio
         diagnostics.extend(found)
         invalid.update(_invalid_part(diagnostic, usable) for diagnostic in found)
         config = _salvage(usable, invalid)
-    for rule in RULES:
+    for rule in (*CONFLICTS, *LAYER_RULES, *DOUBTS):
         if not any(key[: len(path)] == path for path in invalid for key in rule.keys):
             diagnostics.extend(rule.check(config))
-    if diagnostics:
-        order = {key: position for position, key in enumerate(raw)}
-        diagnostics = sorted(fold_misspelt(diagnostics), key=lambda d: _position(d.key, order))
-        span = None if source is None else Span(source)
-        raise ConfigError([dataclasses.replace(diagnostic, span=span) for diagnostic in diagnostics])
-    return config
+    diagnostics = fold_misspelt(diagnostics)
+    is_valid = all(diagnostic.severity == "warning" for diagnostic in diagnostics)
+    return Checked(config if is_valid else None, tuple(diagnostics))
 
 
 def _beyond_toml(raw: Mapping[str, Any]) -> Iterator[Diagnostic]:
@@ -231,11 +156,19 @@ def _salvage(raw: Mapping[str, Any], invalid: set[KeyPath]) -> ClassificationCon
     try:
         return ClassificationConfig.model_validate(_STAND_INS | kept)
     except ValidationError as error:
-        spoilt = {str(line["loc"][0]) for line in error.errors()}
-        spoilt = spoilt.union(*(pair for pair in _PAIRS if pair & spoilt))
-        invalid.update((key,) for key in spoilt)
-        kept = {key: value for key, value in kept.items() if key not in spoilt}
+        spoilt = {line["loc"] for line in error.errors()}
+    for loc in spoilt:
+        # A step that lacks a required argument now: the rules on its pipeline need the other steps.
+        if loc[0] in ("train_transform", "val_transform") and len(loc) > 2 and isinstance(loc[1], int):
+            kept[loc[0]][loc[1]] = _NEUTRAL_STEP
+    try:
         return ClassificationConfig.model_validate(_STAND_INS | kept)
+    except ValidationError as error:
+        keys = {str(line["loc"][0]) for line in error.errors()}
+    keys = keys.union(*(pair for pair in _PAIRS if pair & keys))
+    invalid.update((key,) for key in keys)
+    kept = {key: value for key, value in kept.items() if key not in keys}
+    return ClassificationConfig.model_validate(_STAND_INS | kept)
 
 
 def _remove(node: Any, path: KeyPath) -> None:
@@ -244,7 +177,3 @@ def _remove(node: Any, path: KeyPath) -> None:
             return
         node = node[part]
     node.pop(path[-1], None)
-
-
-def _position(key: KeyPath, order: Mapping[str, int]) -> int:
-    return order.get(str(key[0]), -1) if key else -1

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import difflib
-import json
 from collections.abc import Iterable, Mapping
 from typing import Any, get_args
 
-from pydantic import BaseModel, Tag, ValidationError
+from pydantic import Tag, ValidationError
 from pydantic_core import ErrorDetails
 
-from pochi_cli.config.optim import OPTIMIZER_PARAMS, SCHEDULER_PARAMS
 from pochi_cli.config.root import ClassificationConfig
-from pochi_cli.config.transforms import AnyStep
+from pochi_cli.config.suggestions import STEPS, meant_key, meant_word
+from pochi_cli.config.values import show
 from pochi_cli.errors import Diagnostic, KeyPath, format_key
 
 _TYPES: Mapping[str, str] = {
@@ -40,7 +38,14 @@ _BOUNDS: Mapping[str, tuple[str, str]] = {
     "less_than_equal": ("at most", "le"),
 }
 _LAYER_RATES = ("layer_wise_lr_config", "layer_rates")
-_STEPS: Mapping[str, type[BaseModel]] = {step.__name__: step for step in get_args(get_args(AnyStep)[0])}
+_EXAMPLES: Mapping[str, str] = {
+    "epochs": "epochs = 50",
+    "learning_rate": "learning_rate = 0.01",
+    "train_transform": 'train_transform = [{ name = "Resize", size = [224, 224] }, { name = "ToTensor" }]',
+}
+"""What a required key looks like."""
+_MOST = 500
+"""Mistakes that are told one by one: nobody reads more, and each is looked up among the known names."""
 
 
 def diagnose(error: ValidationError, raw: Mapping[str, Any]) -> list[Diagnostic]:
@@ -55,7 +60,13 @@ def diagnose(error: ValidationError, raw: Mapping[str, Any]) -> list[Diagnostic]
     """
     # A default that depends on an invalid key is not the user's mistake.
     lines = [line for line in error.errors(include_url=False) if line["type"] != "default_factory_not_called"]
-    diagnostics = [_translate(line, raw) for line in lines if not _follows(line, lines)]
+    told = [line for line in lines[:_MOST] if not _follows(line, lines)]
+    lengths = _lengths(told)
+    diagnostics = [_translate(line, raw, lengths) for line in told]
+    if len(lines) > _MOST:
+        diagnostics.append(
+            Diagnostic("too-many-errors", f"{len(lines) - _MOST:,} more mistakes are not shown")
+        )
     return list(dict.fromkeys(diagnostics))  # an array that lacks two entries is said to be too short once
 
 
@@ -67,22 +78,14 @@ def _follows(line: ErrorDetails, lines: list[ErrorDetails]) -> bool:
     )
 
 
-def fold_misspelt(diagnostics: list[Diagnostic]) -> list[Diagnostic]:
-    """Make one diagnostic of a missing key and an unknown one that resembles it."""
-    missing = {d.key: d for d in diagnostics if d.code == "missing-key"}
-    folded: list[Diagnostic] = []
-    for diagnostic in diagnostics:
-        if diagnostic.code != "unknown-key":
-            continue
-        siblings = [str(key[-1]) for key in missing if key[:-1] == diagnostic.key[:-1]]
-        if close := _closest(str(diagnostic.key[-1]), siblings, cutoff=0.7):
-            del missing[(*diagnostic.key[:-1], close)]
-            remedy = f"did you mean `{close}`? (required, and missing)"
-            folded.append(Diagnostic("unknown-key", diagnostic.message, diagnostic.key, help=remedy))
-        else:
-            folded.append(diagnostic)
-    others = [d for d in diagnostics if d.code not in ("missing-key", "unknown-key")]
-    return [*missing.values(), *folded, *others]
+def _lengths(lines: list[ErrorDetails]) -> dict[tuple[int | str, ...], int]:
+    """Find how many entries the arrays need that lack some."""
+    lengths: dict[tuple[int | str, ...], int] = {}
+    for line in lines:
+        *array, last = line["loc"]
+        if line["type"] == "missing" and isinstance(last, int):
+            lengths[tuple(array)] = max(lengths.get(tuple(array), 0), last + 1)
+    return lengths
 
 
 def key_path(loc: Iterable[str | int], raw: Any, *, keep_last: bool) -> KeyPath:
@@ -117,13 +120,14 @@ def key_path(loc: Iterable[str | int], raw: Any, *, keep_last: bool) -> KeyPath:
     return tuple(path)
 
 
-def _translate(line: ErrorDetails, raw: Mapping[str, Any]) -> Diagnostic:
+def _translate(
+    line: ErrorDetails, raw: Mapping[str, Any], lengths: Mapping[tuple[int | str, ...], int]
+) -> Diagnostic:
     kind, value, context = line["type"], line["input"], line.get("ctx", {})
     path = key_path(line["loc"], raw, keep_last=kind in ("missing", "extra_forbidden"))
     name = format_key(path)
     if kind == "missing" and isinstance(path[-1], int):
-        array = format_key(path[:-1])
-        return Diagnostic("out-of-range", f"{array} has too few entries: {show(value)}", path[:-1])
+        return _wrong_length(path[:-1], value, str(lengths[line["loc"][:-1]]))
     if kind == "missing":
         return _missing(path, raw)
     if kind == "union_tag_not_found":  # a step, the only table that says by a key of its own what it is
@@ -134,7 +138,7 @@ def _translate(line: ErrorDetails, raw: Mapping[str, Any]) -> Diagnostic:
             help='a step is a table with its name, such as { name = "ToTensor" }',
         )
     if kind == "extra_forbidden":
-        return Diagnostic("unknown-key", f"unknown key `{name}`", path, help=_did_you_mean(path, raw))
+        return Diagnostic("unknown-key", f"unknown key `{name}`", path, help=meant_key(path, raw), at="key")
     if kind == "literal_error":
         return _unknown_value(path, value, str(context["expected"]))
     if kind == "union_tag_invalid":
@@ -150,11 +154,12 @@ def _translate(line: ErrorDetails, raw: Mapping[str, Any]) -> Diagnostic:
         )
     if kind == "finite_number":
         return Diagnostic("out-of-range", f"{name} is {show(value)}, but must be a finite number", path)
-    if kind in ("too_short", "string_too_short"):
-        why = "has too few entries" if value else "is empty"
-        return Diagnostic("out-of-range", f"{name} {why}: {show(value)}", path)
+    if kind == "too_short":
+        return _wrong_length(path, value, f"at least {context['min_length']}")
     if kind == "too_long":
-        return Diagnostic("out-of-range", f"{name} has too many entries: {show(value)}", path)
+        return _wrong_length(path, value, str(context["max_length"]))
+    if kind == "string_too_short":
+        return Diagnostic("out-of-range", f"{name} is empty", path, help="name it, or leave the key out")
     if kind == "string_pattern_mismatch":
         return Diagnostic(
             "unknown-value", f"{name} is {show(value)}", path, help="use cpu, mps, cuda, or cuda:N"
@@ -163,24 +168,42 @@ def _translate(line: ErrorDetails, raw: Mapping[str, Any]) -> Diagnostic:
         return Diagnostic("out-of-range", f"{name}: {context['error']}", path)
     if kind == "conflict":
         return Diagnostic(
-            "conflict", line["msg"], path, help="give a scheduler, or leave scheduler_params out"
+            "conflict", line["msg"], path, help="give a scheduler, or leave scheduler_params out", at="key"
         )
     if kind in _TYPES:
         return _wrong_type(path, value, " or ".join([_TYPES[kind], *_alternatives(path)[1]]))
     return Diagnostic("wrong-type", f"{name} is {show(value)}, which is not allowed", path)
 
 
+def _wrong_length(path: KeyPath, value: Any, needed: str) -> Diagnostic:
+    name, count = format_key(path), len(value)
+    entries = f"has {count} {'entry' if count == 1 else 'entries'}" if count else "is empty"
+    return Diagnostic("out-of-range", f"{name} {entries}, but needs {needed}: {show(value)}", path)
+
+
 def _missing(path: KeyPath, raw: Mapping[str, Any]) -> Diagnostic:
-    remedy = None
+    name, remedy = format_key(path), None
+    called_by: KeyPath = ()
     if path[0] == "scheduler_params":
-        remedy = f"scheduler = {show(raw['scheduler'])} needs it"
-    elif len(path) == 1:
-        remedy = ClassificationConfig.model_fields[str(path[0])].description
-    return Diagnostic("missing-key", f"`{format_key(path)}` is missing", path, help=remedy)
+        remedy, called_by = f"scheduler = {show(raw['scheduler'])} needs it", ("scheduler",)
+    elif example := _EXAMPLES.get(name):
+        remedy = f"add it, such as {example}"
+    else:
+        step = STEPS.get(str(_at(raw, path[:-1]).get("name")))
+        if step and (description := step.model_fields[str(path[-1])].description):
+            remedy = f"{step.__name__} needs it: {description[0].lower()}{description[1:]}"
+    return Diagnostic(
+        "missing-key", f"`{format_key(path)}` is missing", path, help=remedy, called_by=called_by
+    )
+
+
+def _at(node: Any, path: KeyPath) -> Any:
+    for part in path:
+        node = node[part]
+    return node
 
 
 def _wrong_type(path: KeyPath, value: Any, expected: str) -> Diagnostic:
-    remedy = None
     if path[:2] == _LAYER_RATES and len(path) == 3 and isinstance(value, dict):
         # `layer2.0 = 0.1` without quotes is a table in TOML.
         pattern = str(path[-1])
@@ -192,26 +215,50 @@ def _wrong_type(path: KeyPath, value: Any, expected: str) -> Diagnostic:
             f"{format_key(path)} is a table, but must be a number",
             path,
             help=f"a pattern with a dot needs quotes: {show(pattern)} = {show(value)}",
+            at="key",
         )
-    if isinstance(value, str) and isinstance(path[-1], int) and expected == "a table":
-        remedy = f"write {{ name = {show(value)} }}"
     message = f"{format_key(path)} is {show(value)} ({_type_of(value)}), but must be {expected}"
-    return Diagnostic("wrong-type", message, path, help=remedy)
+    rewritten = _rewritten(path, value, expected)
+    return Diagnostic("wrong-type", message, path, help=rewritten and f"write {rewritten}")
+
+
+def _rewritten(path: KeyPath, value: Any, expected: str) -> str | None:
+    """Write a value of the wrong type as the user probably meant it, if that can be told."""
+    if isinstance(value, str):
+        word = value.strip().lower()
+        if isinstance(path[-1], int) and expected == "a table":
+            return f"{{ name = {show(value)} }}"
+        if "true or false" in expected and word in ("true", "false"):
+            return word
+        if _reads_as(word, int) or ("a number" in expected and _reads_as(word, float)):
+            return f"{value.strip()} without quotes" if "number" in expected else None
+    if isinstance(value, float) and "a whole number" in expected and value.is_integer():
+        return str(int(value))
+    if isinstance(value, int) and expected == "true or false" and value in (0, 1):
+        return "true" if value else "false"
+    if expected == "an array [...]":
+        return f"[{show(value)}]"
+    if isinstance(value, int | float) and expected == "a string in quotes" and not isinstance(value, bool):
+        return f'"{show(value)}"'
+    return None
+
+
+def _reads_as(word: str, number: type[int] | type[float]) -> bool:
+    try:
+        number(word)
+    except ValueError:
+        return False
+    return True
 
 
 def _unknown_value(path: KeyPath, value: Any, allowed: str) -> Diagnostic:
     choices = [choice.strip("'") for choice in allowed.replace(" or ", ", ").split(", ")]
-    listed = "allowed: " + ", ".join([*choices, *_alternatives(path)[0]])
+    others = _alternatives(path)[0]
     if not isinstance(value, str):
         message = f"{format_key(path)} is {show(value)} ({_type_of(value)}), but must be a string in quotes"
-        return Diagnostic("wrong-type", message, path, help=listed)
-    close = _closest(value, choices, cutoff=0.5)
-    return Diagnostic(
-        "unknown-value",
-        f"{format_key(path)} is {show(value)}",
-        path,
-        help=f'did you mean "{close}"? {listed}' if close else listed,
-    )
+        return Diagnostic("wrong-type", message, path, help=meant_word("", choices, others))
+    message = f"{format_key(path)} is {show(value)}"
+    return Diagnostic("unknown-value", message, path, help=meant_word(value, choices, others))
 
 
 def _alternatives(path: KeyPath) -> tuple[list[str], list[str]]:
@@ -230,60 +277,6 @@ def _alternatives(path: KeyPath) -> tuple[list[str], list[str]]:
         else:
             shapes.extend(_SHAPES[tag] for tag in tags)
     return shapes, words
-
-
-def _closest(word: str, candidates: Iterable[str], cutoff: float) -> str | None:
-    by_lower = {candidate.lower(): candidate for candidate in candidates}
-    close = difflib.get_close_matches(word.lower(), by_lower, n=1, cutoff=cutoff)
-    return by_lower[close[0]] if close else None
-
-
-def _did_you_mean(path: KeyPath, raw: Mapping[str, Any]) -> str | None:
-    known = known_keys(path[:-1], raw)
-    if close := _closest(str(path[-1]), known, cutoff=0.6):
-        return f"did you mean `{close}`?"
-    return f"known here: {', '.join(sorted(known))}" if 0 < len(known) <= 12 else None
-
-
-def known_keys(table: KeyPath, raw: Mapping[str, Any]) -> list[str]:
-    """List the keys that a table of a config may have; none for one whose keys are the user's."""
-    if not table:
-        return list(ClassificationConfig.model_fields)
-    if table == ("optimizer_params",):
-        return _fields(OPTIMIZER_PARAMS.get(str(raw.get("optimizer", "SGD"))))
-    if table == ("scheduler_params",):
-        return _fields(SCHEDULER_PARAMS.get(str(raw.get("scheduler"))))
-    if isinstance(table[-1], int):
-        node: Any = raw
-        for part in table:
-            node = node[part]
-        return _fields(_STEPS.get(str(node.get("name")))) if isinstance(node, dict) else []
-    model: Any = ClassificationConfig
-    for part in table:
-        fields = getattr(model, "model_fields", {})
-        model = fields[part].annotation if part in fields else None
-    return _fields(model)
-
-
-def _fields(model: Any) -> list[str]:
-    return list(getattr(model, "model_fields", {}))
-
-
-def show(value: Any) -> str:
-    """Write a value as TOML does, on one line, shortened."""
-    if isinstance(value, bool):
-        text = "true" if value else "false"
-    elif isinstance(value, str):
-        text = json.dumps(value[:61], ensure_ascii=False)
-    elif isinstance(value, list | tuple):
-        text = "[" + ", ".join(show(item) for item in value[:61]) + "]"
-    elif isinstance(value, dict):
-        text = (
-            "{ " + ", ".join(f"{key} = {show(item)}" for key, item in value.items()) + " }" if value else "{}"
-        )
-    else:
-        text = str(value)
-    return text if len(text) <= 60 else text[:57] + "..."
 
 
 def _type_of(value: Any) -> str:

@@ -10,6 +10,8 @@ from typing import Literal, NamedTuple
 import torch
 from torch.utils.data import Sampler
 
+from pochi_cli.config.batches import batch_starts
+
 Order = Literal["sequential", "shuffle", "balanced"]
 
 
@@ -70,11 +72,7 @@ class EpochBatchSampler(Sampler[list[SampleKey]]):
             yield keys[start:end]
 
     def _starts(self) -> list[int]:
-        count = len(self.labels)
-        starts = list(range(0, count, self.batch_size))
-        # Batch normalisation cannot normalise one image: a last one joins the batch before.
-        alone = count % self.batch_size == 1 and count > self.batch_size
-        return starts[:-1] if alone and self.order != "sequential" else starts
+        return batch_starts(len(self.labels), self.batch_size, join_last=self.order != "sequential")
 
     def _keys(self) -> list[SampleKey]:
         seen: Counter[int] = Counter()

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pochi_cli.config.load import read_toml, validate
-from pochi_cli.config.messages import show
+from pochi_cli.config.classes import check_classes
+from pochi_cli.config.document import Document, read_toml
+from pochi_cli.config.load import check_document, validate
 from pochi_cli.config.root import ClassificationConfig
+from pochi_cli.config.values import show
 from pochi_cli.data.prepare import Data
 from pochi_cli.engine.runtime import Runtime
 from pochi_cli.errors import ConfigError, Diagnostic
@@ -35,34 +38,11 @@ def resolve(config: ClassificationConfig, data: Data, runtime: Runtime) -> Class
     Raises:
         ConfigError: num_classes or class_weights do not agree with the data.
     """
-    classes = len(data.class_names)
-    if config.num_classes not in (None, classes):
-        raise ConfigError(
-            [
-                Diagnostic(
-                    "class-mismatch",
-                    f"num_classes is {config.num_classes}, but the training data have {classes} classes",
-                    ("num_classes",),
-                    help="leave it out to take it from the data; the classes are "
-                    + _listed(data.class_names),
-                )
-            ]
-        )
-    weights = config.class_weights
-    if isinstance(weights, tuple) and len(weights) != classes:
-        raise ConfigError(
-            [
-                Diagnostic(
-                    "class-weights-length",
-                    f"class_weights has {len(weights)} entries, the training data have {classes} classes",
-                    ("class_weights",),
-                    help='give one weight per class, or "balanced"; the classes are '
-                    + _listed(data.class_names),
-                )
-            ]
-        )
+    key = "dataset" if config.train_data_root is None else "train_data_root"
+    if mistakes := list(check_classes(config, data.class_names, (key,))):
+        raise ConfigError(mistakes)
     changes: dict[str, Any] = {
-        "num_classes": classes,
+        "num_classes": len(data.class_names),
         "device": str(runtime.device),
         "precision": runtime.precision,
         "channels_last": runtime.channels_last,
@@ -75,25 +55,22 @@ def resolve(config: ClassificationConfig, data: Data, runtime: Runtime) -> Class
     return config.model_copy(update=changes)
 
 
-def _listed(names: tuple[str, ...], most: int = 10) -> str:
-    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
-
-
 def _text(value: Any) -> str:
     return "not given" if value is None else show(value)
 
 
-def resumed_config(run: Run, raw: dict[str, Any]) -> ClassificationConfig:
+def resumed_config(run: Run, overrides: Sequence[str]) -> ClassificationConfig:
     """Validate the config of a run that goes on.
 
     Args:
         run: The run.
-        raw: The contents of its config.toml, with changes applied.
+        overrides: `key=value` changes to its config.toml.
 
     Raises:
         ConfigError: It is invalid, or a key has changed that decides the course of the training.
     """
-    config = validate(raw, source=str(run.layout.config_toml))
+    document = Document(run.layout.config_toml, overrides)
+    config = check_document(document).valid()
     before = validate(read_toml(run.layout.config_toml)).model_dump()
     after = config.model_dump()
     changed = [key for key in after if after[key] != before[key] and key not in _MAY_CHANGE]
@@ -117,5 +94,5 @@ def resumed_config(run: Run, raw: dict[str, Any]) -> ClassificationConfig:
             )
         )
     if diagnostics:
-        raise ConfigError(diagnostics)
+        raise ConfigError(document.place(diagnostics))
     return config

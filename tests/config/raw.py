@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from pochi_cli.config.load import validate
+from pochi_cli.config.load import check, validate
 from pochi_cli.config.root import ClassificationConfig
 from pochi_cli.errors import ConfigError, Diagnostic, format_key
 
@@ -31,7 +31,11 @@ def valid(**keys: Any) -> ClassificationConfig:
 def mistakes(raw: dict[str, Any]) -> list[Diagnostic]:
     with pytest.raises(ConfigError) as caught:
         validate(raw)
-    return list(caught.value.diagnostics)
+    return [diagnostic for diagnostic in caught.value.diagnostics if diagnostic.severity == "error"]
+
+
+def doubts(raw: dict[str, Any]) -> list[Diagnostic]:
+    return [diagnostic for diagnostic in check(raw).diagnostics if diagnostic.severity == "warning"]
 
 
 def found(raw: dict[str, Any]) -> set[tuple[str, str]]:

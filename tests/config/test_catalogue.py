@@ -10,7 +10,7 @@ from pochi_cli.config.catalogue import (
     CATALOGUE,
     MODEL_NAMES,
     ModelName,
-    parameter_count,
+    parameter_counts,
     parameter_shapes,
     uses_small_stem,
 )
@@ -73,7 +73,7 @@ def test_parameter_count_equals_the_built_models(model_name: ModelName, size: tu
         built = create_model(ModelConfig(model_name=model_name, pretrained=False), 7, size)
     assert built.small_stem == uses_small_stem(model_name, "auto", size)
     expected = sum(parameter.numel() for parameter in built.model.parameters())
-    assert parameter_count(model_name, 7, small_stem=built.small_stem) == expected
+    assert sum(parameter_counts(model_name, 7, small_stem=built.small_stem).values()) == expected
 
 
 def test_only_resnets_have_a_small_stem() -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from pochi_cli.config.messages import show
+from pochi_cli.config.values import show
 from pochi_cli.errors import format_key
 from tests.config.raw import TO_TENSOR, folder, found, mistakes
 from tests.config.test_load import DEFAULTS
@@ -135,7 +135,8 @@ def test_did_you_mean_value(keys: dict[str, Any], meant: str) -> None:
     (diagnostic,) = mistakes(folder(**keys))
     assert diagnostic.code == "unknown-value"
     assert diagnostic.help is not None
-    assert diagnostic.help.startswith(f'did you mean "{meant}"? allowed: ')
+    assert diagnostic.help.startswith(f'did you mean "{meant}"?')
+    assert diagnostic.help.endswith('"?') == (len(diagnostic.help) < 40)  # long lists are left out
 
 
 @pytest.mark.parametrize(
@@ -186,16 +187,16 @@ def test_no_folding_across_tables() -> None:
 @pytest.mark.parametrize(
     ("keys", "message", "remedy"),
     [
-        ({"epochs": "3"}, 'epochs is "3" (a string), but must be a whole number', None),
+        ({"epochs": "3"}, 'epochs is "3" (a string), but must be a whole number', "write 3 without quotes"),
         ({"epochs": True}, "epochs is true (true or false), but must be a whole number", None),
         ({"epochs": 1.5}, "epochs is 1.5 (a number), but must be a whole number", None),
         ({"learning_rate": 2}, "learning_rate is 2, but must be at most 1.0", None),
         ({"learning_rate": float("nan")}, "learning_rate is nan, but must be a finite number", None),
-        ({"mean": [0.5]}, "mean has too few entries: [0.5]", None),
-        ({"mean": [1, 2, 3, 4]}, "mean has too many entries: [1, 2, 3, 4]", None),
-        ({"work_dir": ""}, 'work_dir is empty: ""', None),
-        ({"num_workers": "four"}, 'num_workers is "four"', "allowed: auto, a number"),
-        ({"channels_last": "yes"}, 'channels_last is "yes"', "allowed: auto, true or false"),
+        ({"mean": [0.5]}, "mean has 1 entry, but needs 3: [0.5]", None),
+        ({"mean": [1, 2, 3, 4]}, "mean has 4 entries, but needs 3: [1, 2, 3, 4]", None),
+        ({"work_dir": ""}, "work_dir is empty", "name it, or leave the key out"),
+        ({"num_workers": "four"}, 'num_workers is "four"', 'allowed: "auto", a number'),
+        ({"channels_last": "yes"}, 'channels_last is "yes"', 'allowed: "auto", true or false'),
         (
             {"layer_wise_lr_config": {"layer_rates": {"layer2": {"0": 0.5}}}},
             "layer_wise_lr_config.layer_rates.layer2 is a table, but must be a number",

@@ -351,8 +351,7 @@ def test_resuming_equals_never_stopping(
     straight = train(tiny_config(few_digits, **settings, epochs=4))
     half = train(tiny_config(few_digits, **settings, epochs=2))
     torch.manual_seed(12345)  # what happens between the sessions does not matter
-    raw = {**tomllib.loads(half.layout.config_toml.read_text()), "epochs": 4}
-    resumed = resume(half, resumed_config(half, raw))
+    resumed = resume(half, resumed_config(half, ["epochs=4"]))
     assert resumed.directory == half.directory
     assert resumed.record.status == "finished"
     assert_same_run(straight, resumed)
@@ -360,28 +359,27 @@ def test_resuming_equals_never_stopping(
 
 def test_resuming_refuses_what_would_change_the_course(few_digits: Path, tmp_path: Path) -> None:
     run = train(tiny_config(few_digits, work_dir=str(tmp_path)))
-    raw = tomllib.loads(run.layout.config_toml.read_text())
     with pytest.raises(ConfigError) as caught:
-        resumed_config(run, {**raw, "learning_rate": 0.5, "clip_grad_norm": 3, "epochs": 1})
+        resumed_config(run, ["learning_rate=0.5", "clip_grad_norm=3", "epochs=1"])
     assert [d.key[0] for d in caught.value.diagnostics] == ["learning_rate", "clip_grad_norm", "epochs"]
+    assert [str(d.span) for d in caught.value.diagnostics] == ["--set:1:15", "--set:2:16", "--set:3:8"]
     assert "clip_grad_norm was not given when" in caught.value.diagnostics[1].message
     with pytest.raises(RunError, match="is finished, after 2 of 2 epochs"):
-        resume(run, resumed_config(run, raw))
+        resume(run, resumed_config(run, []))
 
 
 def test_resuming_refuses_other_data(few_digits: Path, tmp_path: Path) -> None:
     data = plain_copy(few_digits, tmp_path / "data")
     run = train(tiny_config(data, work_dir=str(tmp_path / "runs")))
     next((data / "train" / "0").iterdir()).unlink()
-    raw = {**tomllib.loads(run.layout.config_toml.read_text()), "epochs": 3}
     with pytest.raises(RunError, match=r"data of .* have changed"):
-        resume(run, resumed_config(run, raw))
+        resume(run, resumed_config(run, ["epochs=3"]))
     assert find_run(run.directory).record.status == "finished"
 
 
 def test_a_lost_or_damaged_checkpoint_is_named_with_the_one_before(few_digits: Path, tmp_path: Path) -> None:
     run = train(tiny_config(few_digits, work_dir=str(tmp_path), save_interval=1))
-    config = resumed_config(run, {**tomllib.loads(run.layout.config_toml.read_text()), "epochs": 3})
+    config = resumed_config(run, ["epochs=3"])
     older = plain_copy(run.layout.models, tmp_path / "older")
     latest, history = run.layout.latest_model, run.layout.history_json.read_text()
     content = bytearray(latest.read_bytes())
@@ -404,7 +402,7 @@ def test_what_a_killed_process_left_is_removed(few_digits: Path, tmp_path: Path)
     run = train(tiny_config(few_digits, work_dir=str(tmp_path), epochs=1))
     (run.layout.models / ".tmp-latest_model.pth-0123abcd").write_bytes(b"half")
     shutil.rmtree(run.layout.visualization)
-    resume(run, resumed_config(run, {**tomllib.loads(run.layout.config_toml.read_text()), "epochs": 2}))
+    resume(run, resumed_config(run, ["epochs=2"]))
     assert not list(run.directory.rglob(".tmp-*"))
     assert len(rows(run)) == 2
 
@@ -418,7 +416,7 @@ with locked(Path({str(run.layout.lock)!r})):
     print("held", flush=True)
     input()
 """
-    config = resumed_config(run, {**tomllib.loads(run.layout.config_toml.read_text()), "epochs": 3})
+    config = resumed_config(run, ["epochs=3"])
     holder = subprocess.Popen(
         [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
@@ -550,7 +548,7 @@ def test_an_interrupted_run_goes_on_as_if_it_had_not_been(
     assert run.record.status == "interrupted"
     assert len(run.history) == epoch - 1
     torch.manual_seed(12345)
-    resumed = resume(run, resumed_config(run, tomllib.loads(run.layout.config_toml.read_text())))
+    resumed = resume(run, resumed_config(run, []))
     assert resumed.record.status == "finished"
     assert_same_run(straight, resumed)
 
@@ -563,7 +561,7 @@ def test_a_run_without_checkpoint_starts_again_in_its_directory(few_digits: Path
     record = json.loads(killed.layout.run_json.read_text())
     killed.layout.run_json.write_text(json.dumps({**record, "status": "running", "epochs_done": 0}))
     killed = find_run(killed.directory)
-    resumed = resume(killed, resumed_config(killed, tomllib.loads(killed.layout.config_toml.read_text())))
+    resumed = resume(killed, resumed_config(killed, []))
     assert_same_run(straight, resumed)
 
 
@@ -614,7 +612,7 @@ except StorageError as error:
     assert [path.name for path in run.directory.rglob(".tmp-*")] == []
     assert checkpoint(run.layout.latest_model)["epoch"] == 1
     assert len(run.history) == len(rows(run)) == 1
-    resumed = resume(run, resumed_config(run, tomllib.loads(run.layout.config_toml.read_text())))
+    resumed = resume(run, resumed_config(run, []))
     assert len(resumed.history) == 3
 
 
@@ -740,6 +738,5 @@ def test_moved_data_are_the_same_data(few_digits: Path, tmp_path: Path) -> None:
     data = plain_copy(few_digits, tmp_path / "data")
     run = train(tiny_config(data, work_dir=str(tmp_path / "runs"), epochs=1))
     moved = data.rename(tmp_path / "moved")
-    raw = tomllib.loads(run.layout.config_toml.read_text())
-    raw |= {"epochs": 2, "train_data_root": str(moved / "train"), "val_data_root": str(moved / "val")}
-    assert len(resume(run, resumed_config(run, raw)).history) == 2
+    changes = ["epochs=2", f"train_data_root={moved / 'train'}", f"val_data_root={moved / 'val'}"]
+    assert len(resume(run, resumed_config(run, changes)).history) == 2

@@ -1,0 +1,171 @@
+"""A config as it was written, so that what is said of a key can be said of its place."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from pochi_cli.config.overrides import SOURCE, Override, apply_override, parse_override
+from pochi_cli.config.spans import SourceText, TomlIndex
+from pochi_cli.config.syntax import parse_toml
+from pochi_cli.errors import ConfigError, Diagnostic, KeyPath, Note, Span
+
+_LARGEST = 1_000_000
+"""Bytes; a weight for each of 21,841 classes takes a fifth of it."""
+
+
+class Document:
+    """A TOML file and the `--set` arguments that replace some of its keys.
+
+    Args:
+        path: The file.
+        overrides: `key=value` arguments.
+
+    Attributes:
+        raw: The contents, with the arguments applied.
+        refused: What is wrong with arguments; they are not applied.
+
+    Raises:
+        ConfigError: The file cannot be read, or is no TOML.
+    """
+
+    def __init__(self, path: Path, overrides: Iterable[str] = ()) -> None:
+        self.refused: list[Diagnostic] = []
+        self._overrides: list[Override] = []
+        parsed = list(self._parsed(overrides))
+        try:
+            self._text = SourceText(_read(path), str(path))
+            self.raw = parse_toml(self._text)
+        except ConfigError as error:
+            raise ConfigError([*error.diagnostics, *self.refused]) from None
+        for override in parsed:
+            try:
+                apply_override(self.raw, override)
+                self._overrides.append(override)
+            except ConfigError as error:
+                self.refused.extend(error.diagnostics)
+
+    def _parsed(self, overrides: Iterable[str]) -> Iterator[Override]:
+        for number, argument in enumerate(overrides, 1):
+            try:
+                yield parse_override(argument, number)
+            except ConfigError as error:
+                self.refused.extend(error.diagnostics)
+
+    @property
+    def path(self) -> str:
+        """The file, as it was named."""
+        return self._text.source
+
+    @cached_property
+    def _index(self) -> TomlIndex:
+        return TomlIndex(self._text)
+
+    def place(self, diagnostics: Iterable[Diagnostic]) -> list[Diagnostic]:
+        """Give diagnostics and their notes the places of their keys, and sort them by these."""
+        placed = [
+            dataclasses.replace(
+                diagnostic,
+                span=diagnostic.span or self._locate(diagnostic),
+                notes=tuple(self._place_notes(diagnostic.notes)),
+            )
+            for diagnostic in diagnostics
+        ]
+        return sorted(placed, key=_order)
+
+    @contextmanager
+    def placing(self) -> Iterator[None]:
+        """Place the diagnostics of a config error that was raised inside."""
+        try:
+            yield
+        except ConfigError as error:
+            raise ConfigError(self.place(error.diagnostics)) from error
+
+    def _place_notes(self, notes: Iterable[Note]) -> Iterator[Note]:
+        """Give notes their places; one on a key that has its default has none, and nothing to tell."""
+        for note in notes:
+            span = note.span or (self._find(note.key, "value") if note.key else None)
+            if span or not note.key:
+                yield dataclasses.replace(note, span=span)
+
+    def _locate(self, diagnostic: Diagnostic) -> Span:
+        path = diagnostic.key
+        if found := self._find(path, diagnostic.at):
+            return found
+        if diagnostic.called_by and (found := self._find(diagnostic.called_by, "value")):
+            return found
+        # The key is missing: the innermost table that is there, else the beginning of the file.
+        for end in range(len(path) - 1, 0, -1):
+            if found := self._find(path[:end], "value"):
+                return found
+        return Span(self.path, 1, 1, 1, 1)
+
+    def _find(self, path: KeyPath, at: str) -> Span | None:
+        for override in reversed(self._overrides):
+            if path[: len(override.path)] == override.path:
+                return override.key(path) if at == "key" else override.value_span(path)
+        if found := self._index.key(path) if at == "key" else self._index.value(path):
+            return found
+        # A table that only arguments made.
+        inside = (override for override in self._overrides if override.path[: len(path)] == path)
+        return next((override.key(path) for override in inside if path), None)
+
+
+def _order(diagnostic: Diagnostic) -> tuple[bool, int, int]:
+    """The file's before the arguments', each by its place."""
+    span = diagnostic.span or Span("")
+    return span.source == SOURCE, span.line or 0, span.column or 0
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """Read a TOML file.
+
+    Raises:
+        ConfigError: `unreadable-file` or `invalid-toml`.
+    """
+    return Document(path).raw
+
+
+def _read(path: Path) -> str:
+    """Read a file's text, with line ends of one character as the parser takes them.
+
+    Raises:
+        ConfigError: `unreadable-file`.
+    """
+    try:
+        with path.open("rb") as file:
+            content = file.read(_LARGEST + 1)
+    except FileNotFoundError:
+        raise _unreadable(path, "there is no such file", _nearby(path)) from None
+    except IsADirectoryError:
+        raise _unreadable(path, "this is a directory", "name a TOML file") from None
+    except (OSError, ValueError) as error:  # a path with a null character is a ValueError
+        raise _unreadable(path, getattr(error, "strerror", None) or str(error)) from None
+    if len(content) > _LARGEST:
+        raise _unreadable(path, f"it has more than {_LARGEST:,} bytes", "a config is a text of a few kB")
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        before = SourceText(content[: error.start].decode("utf-8-sig"), str(path))
+        place = before.span(len(before.text), len(before.text))
+        why = f"it is not UTF-8 text (byte 0x{content[error.start]:02x})"
+        raise _unreadable(path, why, "save it in the encoding UTF-8", place) from None
+    return text.replace("\r\n", "\n")
+
+
+def _nearby(path: Path) -> str | None:
+    """Suggest the TOML file beside it whose name is closest."""
+    import difflib
+
+    names = [entry.name for entry in path.parent.glob("*.toml")] if path.parent.is_dir() else []
+    close = difflib.get_close_matches(path.name, names, n=1)
+    return f"did you mean {path.parent / close[0]}?" if close else None
+
+
+def _unreadable(path: Path, why: str, remedy: str | None = None, span: Span | None = None) -> ConfigError:
+    message = f"cannot read {path}: {why}"
+    return ConfigError([Diagnostic("unreadable-file", message, help=remedy, span=span or Span(str(path)))])

@@ -1,0 +1,118 @@
+"""The rules on layer-wise rates and frozen layers, whose patterns are held against the model's parameters."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Generator, Iterator
+from typing import Literal
+
+from pochi_cli.config.catalogue import CATALOGUE, parameter_shapes
+from pochi_cli.config.patterns import PatternError, assign, check_pattern, matches
+from pochi_cli.config.root import ClassificationConfig
+from pochi_cli.config.rules import Rules
+from pochi_cli.errors import Diagnostic, KeyPath, Note
+
+LAYER_RULES = Rules()
+
+
+@LAYER_RULES.rule("enable_layer_wise_lr", "layer_wise_lr_config.layer_rates")
+def _layer_rates_given(config: ClassificationConfig) -> Iterator[Diagnostic]:
+    if config.enable_layer_wise_lr and not config.layer_wise_lr_config.layer_rates:
+        yield Diagnostic(
+            "missing-layer-rates",
+            "enable_layer_wise_lr is true, but no layer_rates are given",
+            ("enable_layer_wise_lr",),
+            help="add [layer_wise_lr_config.layer_rates] with lines such as `layer1 = 0.0002`",
+        )
+
+
+@LAYER_RULES.rule("model_name", "layer_wise_lr_config.layer_rates", "freeze")
+def _patterns(config: ClassificationConfig) -> Iterator[Diagnostic]:
+    if not config.freeze and not config.layer_wise_lr_config.layer_rates:
+        return
+    names = list(parameter_shapes(config.model_name))
+    rates = config.layer_wise_lr_config.layer_rates
+    bad = yield from _unmatched(config, config.freeze, ("freeze",), names)
+    bad |= yield from _unmatched(config, tuple(rates), ("layer_wise_lr_config", "layer_rates"), names)
+    if bad:
+        return
+    trained = [name for name in names if not any(matches(pattern, name) for pattern in config.freeze)]
+    if not trained:
+        yield Diagnostic(
+            "conflict",
+            f"freeze covers every parameter of {config.model_name}: nothing is left to train",
+            ("freeze",),
+            help=f"leave the head `{CATALOGUE[config.model_name].head}` out of it",
+        )
+        return
+    taken = set(assign(rates, trained).values())
+    for pattern in rates:
+        if pattern not in taken:
+            earlier = any(matches(pattern, name) for name in trained)
+            yield Diagnostic(
+                "unmatched-layer-pattern",
+                f"the pattern `{pattern}` "
+                + (
+                    "matches only parameters that an earlier pattern takes"
+                    if earlier
+                    else "matches only frozen parameters"
+                ),
+                ("layer_wise_lr_config", "layer_rates", pattern),
+                at="key",
+                help="put the more specific pattern first" if earlier else "leave it out, or unfreeze them",
+                notes=() if earlier else (Note("freeze is set here", ("freeze",)),),
+            )
+
+
+def _unmatched(
+    config: ClassificationConfig, patterns: tuple[str, ...], key: KeyPath, names: list[str]
+) -> Generator[Diagnostic, None, bool]:
+    """Report the patterns that are no regular expression or match no parameter.
+
+    Returns:
+        Whether there was any.
+    """
+    found = False
+    for position, pattern in enumerate(patterns):
+        where = (*key, position if key == ("freeze",) else pattern)
+        try:
+            check_pattern(pattern, names)
+        except PatternError as error:
+            found = True
+            yield Diagnostic(
+                "wrong-type",
+                f"the pattern `{pattern}` of {key[-1]} {error}",
+                where,
+                at=_at(key),
+                help="a layer's name such as `layer1` is a pattern, too",
+            )
+            continue
+        if not any(matches(pattern, name) for name in names):
+            found = True
+            yield Diagnostic(
+                "unmatched-layer-pattern",
+                f"the pattern `{pattern}` of {key[-1]} matches no parameter of {config.model_name}",
+                where,
+                at=_at(key),
+                notes=(Note("model_name is set here", ("model_name",)),),
+                help="the closest layers are "
+                + ", ".join(f"`{layer}`" for layer in closest_layers(pattern, names)),
+            )
+    return found
+
+
+def _at(key: KeyPath) -> Literal["key", "value"]:
+    """A pattern is a value in `freeze`, and a key in `layer_rates`."""
+    return "value" if key == ("freeze",) else "key"
+
+
+def closest_layers(pattern: str, names: list[str], count: int = 3) -> list[str]:
+    """Find the layers (prefixes of parameter names) that look most like a pattern."""
+    layers: dict[str, None] = {}
+    for name in names:
+        parts = name.split(".")
+        for end in range(1, len(parts)):
+            layers.setdefault(".".join(parts[:end]))
+    plain = pattern.replace("\\", "")
+    close = difflib.get_close_matches(plain, layers, n=count, cutoff=0.5)
+    return close or [layer for layer in layers if "." not in layer][:8]

@@ -1,0 +1,245 @@
+"""What a valid config will do, before anything is done."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from pochi_cli.config.batches import batch_starts
+from pochi_cli.config.catalogue import parameter_counts, uses_small_stem
+from pochi_cli.config.data import NAMED_DATASETS
+from pochi_cli.config.patterns import assign, matches
+from pochi_cli.config.root import ClassificationConfig
+from pochi_cli.config.schedule import learning_rate
+from pochi_cli.config.transforms import AnyStep, final_size
+from pochi_cli.runs.layout import RunLayout
+
+_MOST_RATES = 1000
+"""Epochs whose rates a plan lists; of more, evenly spread ones."""
+
+
+@dataclass(frozen=True)
+class DataFacts:
+    """What is known of the data.
+
+    Attributes:
+        train_images: Images to train on.
+        val_images: Images to validate on.
+        class_names: The classes, in the order of their labels.
+    """
+
+    train_images: int
+    val_images: int
+    class_names: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class StepsPlan:
+    """How an epoch is made up.
+
+    Attributes:
+        train_images, val_images: Images per epoch.
+        batches_per_epoch: Batches to train on.
+        steps_per_epoch: Steps of the optimizer.
+        steps: Steps of the optimizer in all epochs.
+    """
+
+    train_images: int
+    val_images: int
+    batches_per_epoch: int
+    steps_per_epoch: int
+    steps: int
+
+
+@dataclass(frozen=True)
+class RateGroup:
+    """Parameters that share a learning rate.
+
+    Attributes:
+        pattern: The pattern that chooses them; `None` for those that no pattern matches.
+        parameters: How many numbers they hold; `None` while the number of classes is not known.
+        learning_rate: The configured rate.
+        rates: The rates used, at the plan's `rate_epochs`.
+    """
+
+    pattern: str | None
+    parameters: int | None
+    learning_rate: float
+    rates: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a config will do.
+
+    Attributes:
+        model_name: The model.
+        stem: `small` or `imagenet`; `None` for a model that has no choice, or while the size is not known.
+        num_classes: Number of classes, where it is known.
+        parameters, frozen_parameters: How many numbers the model holds, and is not to change, where known.
+        weights: `torchvision`, `random`, or a file.
+        train_data, val_data: Where the images come from; `None` without validation.
+        input_size, val_input_size: Height and width of the tensors, where they do not depend on the images.
+        steps: The epoch's make-up, where the data are known.
+        batch_size, accumulate_steps, epochs: As configured.
+        train_transform, val_transform: The steps with all their arguments.
+        optimizer, optimizer_params, scheduler, scheduler_params, warmup_epochs: As configured.
+        extras: Regularisation and the like that is switched on, by key.
+        class_weights: As configured.
+        rate_epochs: The epochs at which the groups list their rates.
+        groups: The parameter groups.
+        numbered_checkpoints: How many of them will be kept.
+        writes: The files of the run.
+    """
+
+    model_name: str
+    stem: str | None
+    num_classes: int | None
+    parameters: int | None
+    frozen_parameters: int | None
+    weights: str
+    train_data: str
+    val_data: str | None
+    input_size: tuple[int, int] | None
+    val_input_size: tuple[int, int] | None
+    steps: StepsPlan | None
+    batch_size: int
+    accumulate_steps: int
+    epochs: int
+    train_transform: tuple[dict[str, Any], ...]
+    val_transform: tuple[dict[str, Any], ...] | None
+    optimizer: str
+    optimizer_params: dict[str, Any]
+    scheduler: str | None
+    scheduler_params: dict[str, Any] | None
+    warmup_epochs: int
+    extras: dict[str, Any]
+    class_weights: str | tuple[float, ...]
+    rate_epochs: tuple[int, ...]
+    groups: tuple[RateGroup, ...]
+    numbered_checkpoints: int
+    writes: tuple[str, ...]
+
+    def to_record(self) -> dict[str, Any]:
+        """Make a record for JSON."""
+        return asdict(self)
+
+
+def make_plan(config: ClassificationConfig, facts: DataFacts | None = None) -> Plan:
+    """Work out what training a config will do.
+
+    Args:
+        config: The config.
+        facts: What is known of the data, if they were looked at.
+    """
+    facts = facts or _known_facts(config)
+    num_classes = len(facts.class_names) if facts else config.num_classes
+    size = final_size(config.train_transform)
+    small = size is not None and uses_small_stem(config.model_name, config.stem, size)
+    counts = parameter_counts(config.model_name, num_classes or 1, small_stem=small)
+    frozen = {name for name in counts if any(matches(pattern, name) for pattern in config.freeze)}
+    epochs = _sampled(config.epochs)
+    return Plan(
+        model_name=config.model_name,
+        stem=("small" if small else "imagenet") if size and config.model_name.startswith("resnet") else None,
+        num_classes=num_classes,
+        parameters=sum(counts.values()) if num_classes else None,
+        frozen_parameters=sum(counts[name] for name in frozen) if num_classes else None,
+        weights=config.weights or ("torchvision" if config.pretrained else "random"),
+        train_data=config.train_data_root or config.dataset,
+        val_data=_validation(config),
+        input_size=size,
+        val_input_size=None if config.val_transform is None else final_size(config.val_transform),
+        steps=_steps(config, facts) if facts else None,
+        batch_size=config.batch_size,
+        accumulate_steps=config.accumulate_steps,
+        epochs=config.epochs,
+        train_transform=_dumped(config.train_transform),
+        val_transform=None if config.val_transform is None else _dumped(config.val_transform),
+        optimizer=config.optimizer,
+        optimizer_params=config.optimizer_params.model_dump(mode="json"),
+        scheduler=config.scheduler,
+        scheduler_params=(
+            None if config.scheduler_params is None else config.scheduler_params.model_dump(mode="json")
+        ),
+        warmup_epochs=config.warmup_epochs,
+        extras=_extras(config),
+        class_weights=config.class_weights,
+        rate_epochs=epochs,
+        groups=tuple(_groups(config, counts, frozen, epochs, is_counted=num_classes is not None)),
+        numbered_checkpoints=-(-config.epochs // config.save_interval),
+        writes=tuple(_writes(config)),
+    )
+
+
+def _known_facts(config: ClassificationConfig) -> DataFacts | None:
+    named = NAMED_DATASETS.get(config.dataset)
+    if named is None or config.val_split is not None:
+        return None
+    return DataFacts(named.train_images, named.val_images, named.class_names)
+
+
+def _sampled(epochs: int) -> tuple[int, ...]:
+    if epochs <= _MOST_RATES:
+        return tuple(range(1, epochs + 1))
+    return tuple(1 + position * (epochs - 1) // (_MOST_RATES - 1) for position in range(_MOST_RATES))
+
+
+def _validation(config: ClassificationConfig) -> str | None:
+    if config.val_data_root is not None:
+        return config.val_data_root
+    if config.val_split is not None:
+        return f"{100 * config.val_split:g} % of the training data, class by class"
+    return config.dataset if config.has_validation else None
+
+
+def _steps(config: ClassificationConfig, facts: DataFacts) -> StepsPlan:
+    batches = len(batch_starts(facts.train_images, config.batch_size))
+    steps = -(-batches // config.accumulate_steps)
+    return StepsPlan(facts.train_images, facts.val_images, batches, steps, steps * config.epochs)
+
+
+def _dumped(steps: Iterable[AnyStep]) -> tuple[dict[str, Any], ...]:
+    return tuple(step.model_dump(mode="json", exclude_none=True) for step in steps)
+
+
+def _extras(config: ClassificationConfig) -> dict[str, Any]:
+    names = ("label_smoothing", "mixup_alpha", "cutmix_alpha", "clip_grad_norm", "ema_decay", "freeze")
+    extras: dict[str, Any] = {name: value for name in names if (value := getattr(config, name))}
+    if config.sampler != "shuffle":
+        extras["sampler"] = config.sampler
+    if config.early_stopping.enabled:
+        extras["early_stopping"] = config.early_stopping.model_dump(mode="json", exclude={"enabled"})
+    return extras
+
+
+def _groups(
+    config: ClassificationConfig,
+    counts: Mapping[str, int],
+    frozen: set[str],
+    epochs: tuple[int, ...],
+    *,
+    is_counted: bool,
+) -> Iterable[RateGroup]:
+    chosen = assign(config.layer_rates, (name for name in counts if name not in frozen))
+    for pattern, base in (*config.layer_rates.items(), (None, config.learning_rate)):
+        names = [name for name, by in chosen.items() if by == pattern]
+        if names:
+            rates = tuple(learning_rate(config, base, epoch) for epoch in epochs)
+            yield RateGroup(pattern, sum(counts[name] for name in names) if is_counted else None, base, rates)
+
+
+def _writes(config: ClassificationConfig) -> Iterable[str]:
+    layout = RunLayout(Path(config.work_dir) / "<date>_<number>", "<time>")
+    yield from map(str, (layout.config_toml, layout.config_json, layout.run_json, layout.history_json))
+    yield str(layout.log)
+    yield str(layout.latest_model)
+    if config.has_validation:
+        yield str(layout.best_model)
+    yield str(layout.models / layout.checkpoint_pattern)
+    if config.enable_metrics_export:
+        kinds = ["loss", "accuracy", *(["layer_wise_lr"] if config.layer_rates else [])]
+        yield str(layout.metrics_csv)
+        yield from (str(layout.metrics_figure(kind)) for kind in kinds)
