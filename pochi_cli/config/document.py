@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import dataclasses
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -107,18 +108,19 @@ class Document:
     def _find(self, path: KeyPath, at: str) -> Span | None:
         for override in reversed(self._overrides):
             if path[: len(override.path)] == override.path:
-                return override.key(path) if at == "key" else override.value_span(path)
+                return override.key_span(path) if at == "key" else override.value_span(path)
         if found := self._index.key(path) if at == "key" else self._index.value(path):
             return found
         # A table that only arguments made.
         inside = (override for override in self._overrides if override.path[: len(path)] == path)
-        return next((override.key(path) for override in inside if path), None)
+        return next((override.key_span(path) for override in inside if path), None)
 
 
-def _order(diagnostic: Diagnostic) -> tuple[bool, int, int]:
-    """The file's before the arguments', each by its place."""
+def _order(diagnostic: Diagnostic) -> tuple[bool, bool, int, int]:
+    """The file's before the arguments', each by its place; that some are not shown comes last."""
     span = diagnostic.span or Span("")
-    return span.source == SOURCE, span.line or 0, span.column or 0
+    is_last = diagnostic.code == "too-many-errors"
+    return is_last, span.source == SOURCE, span.line or 0, span.column or 0
 
 
 def read_toml(path: Path) -> dict[str, Any]:
@@ -147,10 +149,11 @@ def _read(path: Path) -> str:
         raise _unreadable(path, getattr(error, "strerror", None) or str(error)) from None
     if len(content) > _LARGEST:
         raise _unreadable(path, f"it has more than {_LARGEST:,} bytes", "a config is a text of a few kB")
+    content = content.removeprefix(codecs.BOM_UTF8)
     try:
-        text = content.decode("utf-8-sig")
+        text = content.decode()
     except UnicodeDecodeError as error:
-        before = SourceText(content[: error.start].decode("utf-8-sig"), str(path))
+        before = SourceText(content[: error.start].decode(), str(path))
         place = before.span(len(before.text), len(before.text))
         why = f"it is not UTF-8 text (byte 0x{content[error.start]:02x})"
         raise _unreadable(path, why, "save it in the encoding UTF-8", place) from None

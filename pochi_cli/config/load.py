@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from pochi_cli.config.conflicts import CONFLICTS
 from pochi_cli.config.document import Document
 from pochi_cli.config.doubts import DOUBTS
 from pochi_cli.config.layer_rules import LAYER_RULES
-from pochi_cli.config.messages import diagnose
+from pochi_cli.config.messages import MOST, diagnose
 from pochi_cli.config.root import ClassificationConfig
 from pochi_cli.config.suggestions import fold_misspelt, known_keys
 from pochi_cli.errors import ConfigError, Diagnostic, KeyPath
@@ -105,14 +106,20 @@ def check(raw: Mapping[str, Any]) -> Checked:
     except ValidationError as error:
         found = diagnose(error, usable)
         diagnostics.extend(found)
-        invalid.update(_invalid_part(diagnostic, usable) for diagnostic in found)
+        invalid.update(_invalid_part(diagnostic, usable) for diagnostic in found if diagnostic.key)
         config = _salvage(usable, invalid)
     for rule in (*CONFLICTS, *LAYER_RULES, *DOUBTS):
         if not any(key[: len(path)] == path for path in invalid for key in rule.keys):
-            diagnostics.extend(rule.check(config))
+            diagnostics.extend(_first(rule.check(config)))
     diagnostics = fold_misspelt(diagnostics)
     is_valid = all(diagnostic.severity == "warning" for diagnostic in diagnostics)
     return Checked(config if is_valid else None, tuple(diagnostics))
+
+
+def _first(diagnostics: Iterator[Diagnostic]) -> Iterator[Diagnostic]:
+    yield from islice(diagnostics, MOST)
+    if next(diagnostics, None):
+        yield Diagnostic("too-many-errors", "more mistakes of the same kind are not shown")
 
 
 def _beyond_toml(raw: Mapping[str, Any]) -> Iterator[Diagnostic]:

@@ -44,7 +44,7 @@ _EXAMPLES: Mapping[str, str] = {
     "train_transform": 'train_transform = [{ name = "Resize", size = [224, 224] }, { name = "ToTensor" }]',
 }
 """What a required key looks like."""
-_MOST = 500
+MOST = 500
 """Mistakes that are told one by one: nobody reads more, and each is looked up among the known names."""
 
 
@@ -60,12 +60,12 @@ def diagnose(error: ValidationError, raw: Mapping[str, Any]) -> list[Diagnostic]
     """
     # A default that depends on an invalid key is not the user's mistake.
     lines = [line for line in error.errors(include_url=False) if line["type"] != "default_factory_not_called"]
-    told = [line for line in lines[:_MOST] if not _follows(line, lines)]
+    told = [line for line in lines[:MOST] if not _follows(line, lines)]
     lengths = _lengths(told)
     diagnostics = [_translate(line, raw, lengths) for line in told]
-    if len(lines) > _MOST:
+    if len(lines) > MOST:
         diagnostics.append(
-            Diagnostic("too-many-errors", f"{len(lines) - _MOST:,} more mistakes are not shown")
+            Diagnostic("too-many-errors", f"{len(lines) - MOST:,} more mistakes are not shown")
         )
     return list(dict.fromkeys(diagnostics))  # an array that lacks two entries is said to be too short once
 

@@ -30,15 +30,17 @@ class Override:
     value: Any
     equals: int
 
-    def key(self, path: KeyPath) -> Span:
-        """Place of a key that the argument sets, or that its value holds."""
-        inside = self._inside.key(path) if len(path) > len(self.path) else None
-        return self._shifted(inside) if inside else self._span(0, self.equals)
+    def key_span(self, path: KeyPath) -> Span | None:
+        """Place of the key that the argument sets, or of one that its value holds."""
+        if len(path) > len(self.path):
+            return self._shifted(self._inside.key(path))
+        return self._span(0, self.equals)
 
-    def value_span(self, path: KeyPath) -> Span:
-        """Place of a value that the argument sets, or that its value holds."""
-        inside = self._inside.value(path) if len(path) > len(self.path) else None
-        return self._shifted(inside) if inside else self._span(self.equals + 1, len(self.text))
+    def value_span(self, path: KeyPath) -> Span | None:
+        """Place of the value that the argument sets, or of one that it holds."""
+        if len(path) > len(self.path):
+            return self._shifted(self._inside.value(path))
+        return self._span(self.equals + 1, len(self.text))
 
     @property
     def _inside(self) -> TomlIndex:
@@ -51,10 +53,13 @@ class Override:
             end -= 1
         return _span(self.text, self.number, start, end)
 
-    def _shifted(self, span: Span) -> Span:
-        start = SourceText(self.text, SOURCE).offset(span.line or 1, span.column or 1)
-        end = SourceText(self.text, SOURCE).offset(span.end_line or 1, span.end_column or 1)
-        return self._span(start, end)
+    def _shifted(self, span: Span | None) -> Span | None:
+        """Count columns in the whole argument, which may have line ends."""
+        if span is None or span.line is None or span.column is None:
+            return None
+        text = SourceText(self.text, SOURCE)
+        start = text.offset(span.line, span.column)
+        return self._span(start, text.offset(span.end_line or span.line, span.end_column or span.column))
 
 
 def _span(text: str, number: int, start: int, end: int) -> Span:

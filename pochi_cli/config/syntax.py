@@ -14,6 +14,11 @@ from pochi_cli.errors import ConfigError, Diagnostic, Note, Span, format_key
 _PLACE = re.compile(r" \(at (?:line (\d+), column (\d+)|end of document)\)$")
 _TOKEN = re.compile(r"[^\s,\]}#]*")
 _NUMBER = re.compile(r"[+-]?\.?\d")
+_MOST_PARTS = 100
+_DEEP_KEY = re.compile(
+    rf"(?<![^\n{{,\[\s])(?:(?:[A-Za-z0-9_-]+|\"[^\"\n]*\"|'[^'\n]*')[ \t]*\.[ \t]*){{{_MOST_PARTS}}}"
+)
+"""For these the parser's time grows with the square of their length: half a megabyte would take hours."""
 _OTHER_WORDS = {
     "True": "true",
     "yes": "true",
@@ -26,6 +31,7 @@ _OTHER_WORDS = {
     "Infinity": "inf",
 }
 _NOTHING = frozenset({"None", "null", "nil", "~"})
+_CLOSE = "close it on its line; a string of several lines goes in triple quotes"
 _TWICE = re.compile(r"Cannot |Duplicate inline table key")
 
 
@@ -66,6 +72,9 @@ def parse_toml(source: SourceText) -> dict[str, Any]:
         ConfigError: `invalid-toml`, with the place.
     """
     text = source.text
+    if deep := _DEEP_KEY.search(text):
+        message = f"a dotted key has more than {_MOST_PARTS} parts"
+        raise ConfigError([Diagnostic("invalid-toml", message, span=source.span(*deep.span()))])
     try:
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
@@ -204,16 +213,18 @@ def _unclosed_header(broken: _Broken) -> _Said:
 def _unclosed_string(broken: _Broken) -> _Said:
     """Find where a string begins that lasts to the end of the text."""
     triple = max(broken.text.rfind(quotes) for quotes in ('"""', "'''"))
-    start = triple if triple >= 0 else max(broken.text.rfind(quote) for quote in "\"'")
-    return "a string is not closed", "close it with the quotes that it begins with", start, start + 1
+    if triple >= 0:
+        return "a string is not closed", "close it with the quotes that it begins with", triple, triple + 3
+    start = max(broken.text.rfind(quote) for quote in "\"'")
+    end = broken.text.find("\n", start)
+    return "a string is not closed", _CLOSE, start, end if end >= 0 else len(broken.text)
 
 
 def _bad_character(broken: _Broken) -> _Said:
     character = broken.text[broken.at : broken.at + 1]
     if character == "\n":
-        remedy = "close it on its line; a string of several lines goes in triple quotes"
         start = broken.at - len(broken.line) + max(broken.line.rfind('"'), broken.line.rfind("'"))
-        return "a string is not closed", remedy, start, broken.at
+        return "a string is not closed", _CLOSE, start, broken.at
     message = f"a control character (U+{ord(character or ' '):04X}) is not allowed here"
     return (
         message,
