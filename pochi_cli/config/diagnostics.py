@@ -107,7 +107,7 @@ def _wrapped(text: str, width: int | None, first_indent: int, indent: int) -> li
     room = max(width - indent, _LEAST_REMEDY)
     head = " " * (first_indent - indent)
     # Wide characters count twice: the text is wrapped with a placeholder beside each.
-    lines = textwrap.wrap(head + _doubled(text), room, break_on_hyphens=False, drop_whitespace=True)
+    lines = textwrap.wrap(_doubled(text), room, initial_indent=head, break_on_hyphens=False)
     return [line.replace("\0", "").strip() for line in lines] or [""]
 
 
