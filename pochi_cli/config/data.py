@@ -8,7 +8,7 @@ from typing import Annotated, Literal, NamedTuple
 from pydantic import Field, Strict
 
 from pochi_cli.config.base import ByShape, Number, PathText, PositiveFloat, PositiveInt, StrictModel, Word
-from pochi_cli.config.transforms import Pipeline
+from pochi_cli.config.transforms import Pipeline, Size
 
 DatasetName = Literal["folder", "digits"]
 
@@ -18,15 +18,17 @@ class NamedDataset(NamedTuple):
 
     Attributes:
         train_images, val_images: Number of images in its own training and validation part.
+        image_size: Height and width of each image.
         class_names: Its classes.
     """
 
     train_images: int
     val_images: int
+    image_size: Size
     class_names: tuple[str, ...]
 
 
-NAMED_DATASETS: Mapping[str, NamedDataset] = {"digits": NamedDataset(1438, 359, tuple("0123456789"))}
+NAMED_DATASETS: Mapping[str, NamedDataset] = {"digits": NamedDataset(1438, 359, (8, 8), tuple("0123456789"))}
 
 Workers = Annotated[Annotated[Literal["auto"], Word] | Annotated[int, Field(ge=0, le=256), Number], ByShape]
 Triple = Annotated[tuple[float, float, float], Strict(False)]

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from pochi_cli.config.batches import batch_starts
-from pochi_cli.config.catalogue import parameter_counts, uses_small_stem
+from pochi_cli.config.catalogue import CATALOGUE, parameter_counts, uses_small_stem
 from pochi_cli.config.data import NAMED_DATASETS
 from pochi_cli.config.patterns import assign, matches
 from pochi_cli.config.root import ClassificationConfig
 from pochi_cli.config.schedule import learning_rate
-from pochi_cli.config.transforms import AnyStep, final_size
+from pochi_cli.config.transforms import AnyStep, Size, final_size
 from pochi_cli.runs.layout import RunLayout
 
 _MOST_RATES = 1000
@@ -28,11 +28,15 @@ class DataFacts:
         train_images: Images to train on.
         val_images: Images to validate on.
         class_names: The classes, in the order of their labels.
+        input_size, val_input_size: Height and width of the tensors; `None` where they are not one for all, or
+            there is no validation.
     """
 
     train_images: int
     val_images: int
     class_names: tuple[str, ...]
+    input_size: Size | None
+    val_input_size: Size | None
 
 
 @dataclass(frozen=True)
@@ -76,12 +80,12 @@ class Plan:
 
     Attributes:
         model_name: The model.
-        stem: `small` or `imagenet`; `None` for a model that has no choice, or while the size is not known.
+        stem: `small` or `imagenet`, `auto` while the images' size is not known; `None` without a choice.
         num_classes: Number of classes, where it is known.
         parameters, frozen_parameters: How many numbers the model holds, and is not to change, where known.
         weights: `torchvision`, `random`, or a file.
         train_data, val_data: Where the images come from; `None` without validation.
-        input_size, val_input_size: Height and width of the tensors, where they do not depend on the images.
+        input_size, val_input_size: Height and width of the tensors, where known.
         steps: The epoch's make-up, where the data are known.
         batch_size, accumulate_steps, epochs: As configured.
         train_transform, val_transform: The steps with all their arguments.
@@ -102,8 +106,8 @@ class Plan:
     weights: str
     train_data: str
     val_data: str | None
-    input_size: tuple[int, int] | None
-    val_input_size: tuple[int, int] | None
+    input_size: Size | None
+    val_input_size: Size | None
     steps: StepsPlan | None
     batch_size: int
     accumulate_steps: int
@@ -136,28 +140,30 @@ def make_plan(config: ClassificationConfig, facts: DataFacts | None = None) -> P
     """
     facts = facts or _known_facts(config)
     num_classes = len(facts.class_names) if facts else config.num_classes
-    size = final_size(config.train_transform)
-    small = size is not None and uses_small_stem(config.model_name, config.stem, size)
-    counts = parameter_counts(config.model_name, num_classes or 1, small_stem=small)
+    size = facts.input_size if facts else final_size(config.train_transform)
+    val_steps = config.val_transform
+    stem = _stem(config, size)
+    is_counted = num_classes is not None and stem != "auto"
+    counts = parameter_counts(config.model_name, num_classes or 1, small_stem=stem == "small")
     frozen = {name for name in counts if any(matches(pattern, name) for pattern in config.freeze)}
     epochs = _sampled(config.epochs)
     return Plan(
         model_name=config.model_name,
-        stem=("small" if small else "imagenet") if size and config.model_name.startswith("resnet") else None,
+        stem=stem,
         num_classes=num_classes,
-        parameters=sum(counts.values()) if num_classes else None,
-        frozen_parameters=sum(counts[name] for name in frozen) if num_classes else None,
+        parameters=sum(counts.values()) if is_counted else None,
+        frozen_parameters=sum(counts[name] for name in frozen) if is_counted else None,
         weights=config.weights or ("torchvision" if config.pretrained else "random"),
         train_data=config.train_data_root or config.dataset,
         val_data=_validation(config),
         input_size=size,
-        val_input_size=None if config.val_transform is None else final_size(config.val_transform),
+        val_input_size=facts.val_input_size if facts else _val_size(config),
         steps=_steps(config, facts) if facts else None,
         batch_size=config.batch_size,
         accumulate_steps=config.accumulate_steps,
         epochs=config.epochs,
         train_transform=_dumped(config.train_transform),
-        val_transform=None if config.val_transform is None else _dumped(config.val_transform),
+        val_transform=None if val_steps is None else _dumped(val_steps),
         optimizer=config.optimizer,
         optimizer_params=config.optimizer_params.model_dump(mode="json"),
         scheduler=config.scheduler,
@@ -168,7 +174,7 @@ def make_plan(config: ClassificationConfig, facts: DataFacts | None = None) -> P
         extras=_extras(config),
         class_weights=config.class_weights,
         rate_epochs=epochs,
-        groups=tuple(_groups(config, counts, frozen, epochs, is_counted=num_classes is not None)),
+        groups=tuple(_groups(config, counts, frozen, epochs, is_counted=is_counted)),
         numbered_checkpoints=-(-config.epochs // config.save_interval),
         writes=tuple(_writes(config)),
     )
@@ -178,7 +184,25 @@ def _known_facts(config: ClassificationConfig) -> DataFacts | None:
     named = NAMED_DATASETS.get(config.dataset)
     if named is None or config.val_split is not None:
         return None
-    return DataFacts(named.train_images, named.val_images, named.class_names)
+    return DataFacts(
+        named.train_images,
+        named.val_images,
+        named.class_names,
+        final_size(config.train_transform, named.image_size),
+        _val_size(config, named.image_size),
+    )
+
+
+def _val_size(config: ClassificationConfig, image_size: Size | None = None) -> Size | None:
+    return None if config.val_transform is None else final_size(config.val_transform, image_size)
+
+
+def _stem(config: ClassificationConfig, size: Size | None) -> str | None:
+    if not CATALOGUE[config.model_name].has_small_stem:
+        return None
+    if config.stem == "auto" and size is not None:
+        return "small" if uses_small_stem(config.model_name, config.stem, size) else "imagenet"
+    return config.stem
 
 
 def _sampled(epochs: int) -> tuple[int, ...]:

@@ -53,10 +53,17 @@ def describe_rates(plan: Plan, width: int) -> list[tuple[str, str, str, str]]:
 
 
 def _model(plan: Plan) -> str:
-    text = plan.model_name + (f" with the {plan.stem} stem" if plan.stem else "")
-    if plan.num_classes is None or plan.parameters is None:
+    text = plan.model_name
+    if plan.stem is not None:
+        text += (
+            f" with the {plan.stem} stem" if plan.stem != "auto" else ", the stem as the images' size asks"
+        )
+    if plan.num_classes is None:
         return f"{text}, as many classes as the data have"
-    text += f", {plan.num_classes:,} classes, {plan.parameters:,} parameters"
+    text += f", {plan.num_classes:,} classes"
+    if plan.parameters is None:
+        return text
+    text += f", {plan.parameters:,} parameters"
     return text + (f", {plan.frozen_parameters:,} of them frozen" if plan.frozen_parameters else "")
 
 

@@ -97,7 +97,7 @@ def test_control_characters_are_written_out() -> None:
 
 
 @pytest.mark.parametrize("width", [40, 80, 140])
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(
     before=st.text("ab 日é\t", max_size=200),
     marked=st.text("ab日é=", min_size=1, max_size=200),
