@@ -157,23 +157,6 @@ def test_failures_are_told_without_a_traceback_and_leave_nothing(
     assert not (tmp_path / "work_dirs").exists()
 
 
-def test_validate_config_tells_every_mistake(tmp_path: Path) -> None:
-    good = CONFIGS / "quickstart.toml"
-    bad = write_toml(tmp_path / "bad.toml", tiny_raw(learning_rate=2, optimizer="Adams", nonsense=1))
-    result = pochi("validate-config", good, bad, tmp_path / "missing.toml", cwd=tmp_path)
-    assert result.returncode == 1
-    assert f"{good} is valid" in result.stdout
-    for part in ("learning_rate", "Adams", "nonsense", "3 errors", "missing.toml", "1 error,"):
-        assert part in result.stderr
-
-
-def test_set_is_validated_like_the_file(tmp_path: Path) -> None:
-    good = CONFIGS / "quickstart.toml"
-    result = pochi("validate-config", good, "--set", "epochs=no", "--set", "seed=4", cwd=tmp_path)
-    assert result.returncode == 1
-    assert 'epochs is "no"' in result.stderr
-
-
 @pytest.mark.parametrize("name", template_names())
 def test_templates_are_valid_and_say_what_they_need(tmp_path: Path, name: str) -> None:
     result = pochi("init", "my.toml", "--template", name, cwd=tmp_path)

@@ -1,0 +1,161 @@
+"""`pochi validate-config`: its three forms, its exit codes, and that training tells the same."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.commands.cli import pochi, write_toml
+from tests.config.test_document import PLACES, TEN
+from tests.engine.tiny import tiny_raw
+
+CONFIGS = Path(__file__).parent.parent.parent / "configs"
+QUICKSTART = CONFIGS / "quickstart.toml"
+FIELDS = ["code", "severity", "message", "file", "line", "column", "end_line", "end_column", "help", "notes"]
+
+
+@pytest.fixture
+def ten(tmp_path: Path) -> Path:
+    path = tmp_path / "ten.toml"
+    path.write_text(TEN, "utf-8")
+    return path
+
+
+def test_text(ten: Path, tmp_path: Path) -> None:
+    result = pochi("validate-config", ten.name, cwd=tmp_path)
+    assert (result.returncode, result.stderr) == (1, "")
+    assert "\x1b" not in result.stdout
+    blocks = result.stdout.split("\n\n")
+    assert blocks[2].splitlines() == [
+        "error[unknown-key]: unknown key `epoch`",
+        " --> ten.toml:6:1",
+        "  |",
+        "6 | epoch = 30",
+        "  | ^^^^^ did you mean `epochs`? (required, and missing)",
+    ]
+    assert blocks[-1] == "11 errors, 0 warnings in ten.toml\n"
+    assert len(blocks) == 12
+
+
+def test_json(ten: Path, tmp_path: Path) -> None:
+    result = pochi("validate-config", ten, "--format", "json", cwd=tmp_path)
+    assert (result.returncode, result.stderr) == (1, "")
+    report = json.loads(result.stdout)
+    assert list(report) == ["diagnostics", "plan"]
+    assert report["plan"] is None
+    records = report["diagnostics"]
+    assert all(list(record) == FIELDS for record in records)
+    keys = ("code", "line", "column", "end_line", "end_column")
+    assert [tuple(record[key] for key in keys) for record in records] == PLACES
+    assert records[6]["notes"] == [
+        {"message": "num_classes is set here", "file": str(ten), "line": 3, "column": 15}
+    ]
+
+
+def test_github(ten: Path, tmp_path: Path) -> None:
+    result = pochi("validate-config", ten, "--format", "github", cwd=tmp_path)
+    assert result.returncode == 1
+    lines = result.stdout.splitlines()
+    assert len(lines) == len(PLACES)
+    assert lines[2] == (
+        f"::error file={ten},line=6,col=1,endLine=6,endColumn=6,title=unknown-key::"
+        "unknown key `epoch`%0Adid you mean `epochs`? (required, and missing)"
+    )
+
+
+def test_the_plan_of_a_valid_config(tmp_path: Path) -> None:
+    result = pochi("validate-config", QUICKSTART, cwd=tmp_path)
+    assert (result.returncode, result.stderr) == (0, "")
+    for part in ("is valid", "11,181,642 parameters", "368 steps", "▇", "0.05 to 0.00048", "best_model.pth"):
+        assert part in result.stdout
+    assert "error" not in result.stdout
+    report = json.loads(pochi("validate-config", QUICKSTART, "--format", "json", cwd=tmp_path).stdout)
+    assert report["diagnostics"] == []
+    assert report["plan"]["groups"][0]["rates"][0] == 0.05
+    assert report["plan"]["steps"]["steps_per_epoch"] == 23
+    assert pochi("validate-config", QUICKSTART, "--format", "github", cwd=tmp_path).stdout == ""
+
+
+def test_warnings_stop_nothing(tmp_path: Path) -> None:
+    result = pochi("validate-config", QUICKSTART, "--set", "scheduler_params.T_max=3", cwd=tmp_path)
+    assert result.returncode == 0
+    assert "is valid" in result.stdout
+    assert "warning[schedule-length]" in result.stdout
+    assert " --> --set:1:24" in result.stdout
+    assert f"0 errors, 1 warning in {QUICKSTART}" in result.stdout
+
+
+def test_several_configs(ten: Path, tmp_path: Path) -> None:
+    files = (QUICKSTART, ten, tmp_path / "missing.toml")
+    result = pochi("validate-config", *files, cwd=tmp_path)
+    assert result.returncode == 1
+    assert f"{QUICKSTART} is valid" in result.stdout
+    assert f"11 errors, 0 warnings in {ten}" in result.stdout
+    assert "error[unreadable-file]" in result.stdout
+    lines = pochi("validate-config", *files, "--format", "json", cwd=tmp_path).stdout.splitlines()
+    reports = [json.loads(line) for line in lines]
+    assert [len(report["diagnostics"]) for report in reports] == [0, 11, 1]
+    assert [report["plan"] is None for report in reports] == [False, True, True]
+
+
+def test_wrong_usage(tmp_path: Path) -> None:
+    assert pochi("validate-config", cwd=tmp_path).returncode == 2
+    assert pochi("validate-config", QUICKSTART, "--format", "xml", cwd=tmp_path).returncode == 2
+
+
+def test_set_is_told_with_the_argument(tmp_path: Path) -> None:
+    result = pochi("validate-config", QUICKSTART, "--set", "seed=4", "--set", "epochs=no", cwd=tmp_path)
+    assert result.returncode == 1
+    assert result.stdout.splitlines()[:5] == [
+        'error[wrong-type]: epochs is "no" (a string), but must be a whole number',
+        " --> --set:2:8",
+        "  |",
+        "2 | epochs=no",
+        "  |        ^^",
+    ]
+
+
+def test_training_tells_the_same_on_stderr(ten: Path, tmp_path: Path) -> None:
+    checked = pochi("validate-config", ten, cwd=tmp_path)
+    result = pochi("train", ten, cwd=tmp_path)
+    assert (result.returncode, result.stdout) == (1, "")
+    assert result.stderr.partition("11 errors")[0] == checked.stdout.partition("11 errors")[0]
+    assert not (tmp_path / "work_dirs").exists()
+
+
+def test_training_warns_and_goes_on(few_digits: Path, tmp_path: Path) -> None:
+    raw = tiny_raw(few_digits, epochs=1, scheduler="StepLR", scheduler_params={"step_size": 30})
+    result = pochi("train", write_toml(tmp_path / "a.toml", raw), cwd=tmp_path)
+    assert result.returncode == 0
+    assert "warning[schedule-length]: step_size is 30 for 1 epochs" in result.stderr
+    assert "--> " in result.stderr
+
+
+def test_what_the_data_contradict_has_its_place_in_training(few_digits: Path, tmp_path: Path) -> None:
+    config = write_toml(tmp_path / "a.toml", tiny_raw(few_digits, num_classes=7))
+    line = 1 + config.read_text().splitlines().index("num_classes = 7")
+    result = pochi("train", config, cwd=tmp_path)
+    assert result.returncode == 1
+    assert "error[class-mismatch]: num_classes is 7, but the training data have 4 classes" in result.stderr
+    assert f"{config}:{line}:15" in result.stderr
+    result = pochi("train", config, "--set", "num_classes=8", cwd=tmp_path)
+    assert "--> --set:1:13" in result.stderr
+
+
+def test_a_refused_change_of_a_resumed_run_has_its_place(few_digits: Path, tmp_path: Path) -> None:
+    config = write_toml(tmp_path / "a.toml", tiny_raw(few_digits, epochs=1))
+    assert pochi("train", config, cwd=tmp_path).returncode == 0
+    result = pochi("train", "--resume", "latest", "--set", "learning_rate=0.5", cwd=tmp_path)
+    assert result.returncode == 1
+    assert "--> --set:1:15" in result.stderr
+
+
+def test_an_output_that_is_not_utf_8_is_no_reason_to_fail(tmp_path: Path) -> None:
+    config = tmp_path / "a.toml"
+    config.write_text('work_dir = "日本"\nnonsense = "花"\n', "utf-8")
+    for path in (config, QUICKSTART):
+        result = pochi("validate-config", path, cwd=tmp_path, PYTHONIOENCODING="ascii")
+        assert "Traceback" not in result.stderr
+        assert result.returncode == (1 if path == config else 0)
