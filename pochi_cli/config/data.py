@@ -4,16 +4,23 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, Strict
+from pydantic import Field
 
-from pochi_cli.config.base import ByShape, Number, PathText, PositiveFloat, PositiveInt, StrictModel, Word
-from pochi_cli.config.transforms import Pipeline
+from pochi_cli.config.base import (
+    ByShape,
+    Number,
+    PathText,
+    PositiveInt,
+    PositiveTriple,
+    StrictModel,
+    Triple,
+    Word,
+)
+from pochi_cli.config.steps.nested import Pipeline
 
 DatasetName = Literal["folder", "digits"]
 
 Workers = Annotated[Annotated[Literal["auto"], Word] | Annotated[int, Field(ge=0, le=256), Number], ByShape]
-Triple = Annotated[tuple[float, float, float], Strict(False)]
-PositiveTriple = Annotated[tuple[PositiveFloat, PositiveFloat, PositiveFloat], Strict(False)]
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)

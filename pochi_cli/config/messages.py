@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import json
 from collections.abc import Iterable, Mapping
 from typing import Any, get_args
 
@@ -12,7 +11,8 @@ from pydantic_core import ErrorDetails
 
 from pochi_cli.config.optim import OPTIMIZER_PARAMS, SCHEDULER_PARAMS
 from pochi_cli.config.root import ClassificationConfig
-from pochi_cli.config.transforms import AnyStep
+from pochi_cli.config.steps.nested import AnyStep
+from pochi_cli.config.values import show
 from pochi_cli.errors import Diagnostic, KeyPath, format_key
 
 _TYPES: Mapping[str, str] = {
@@ -267,23 +267,6 @@ def known_keys(table: KeyPath, raw: Mapping[str, Any]) -> list[str]:
 
 def _fields(model: Any) -> list[str]:
     return list(getattr(model, "model_fields", {}))
-
-
-def show(value: Any) -> str:
-    """Write a value as TOML does, on one line, shortened."""
-    if isinstance(value, bool):
-        text = "true" if value else "false"
-    elif isinstance(value, str):
-        text = json.dumps(value[:61], ensure_ascii=False)
-    elif isinstance(value, list | tuple):
-        text = "[" + ", ".join(show(item) for item in value[:61]) + "]"
-    elif isinstance(value, dict):
-        text = (
-            "{ " + ", ".join(f"{key} = {show(item)}" for key, item in value.items()) + " }" if value else "{}"
-        )
-    else:
-        text = str(value)
-    return text if len(text) <= 60 else text[:57] + "..."
 
 
 def _type_of(value: Any) -> str:

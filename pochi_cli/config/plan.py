@@ -5,7 +5,7 @@ from __future__ import annotations
 from pochi_cli.config.catalogue import parameter_count, uses_small_stem
 from pochi_cli.config.root import ClassificationConfig
 from pochi_cli.config.schedule import learning_rate
-from pochi_cli.config.transforms import AnyStep, final_size
+from pochi_cli.config.steps.nested import AnyStep, final_size
 
 
 def describe_plan(config: ClassificationConfig) -> list[tuple[str, str]]:

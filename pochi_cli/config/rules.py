@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from pochi_cli.config.catalogue import CATALOGUE, parameter_shapes
 from pochi_cli.config.patterns import PatternError, assign, check_pattern, matches
 from pochi_cli.config.root import ClassificationConfig
-from pochi_cli.config.transforms import AnyStep, ToTensor, flatten
+from pochi_cli.config.steps.nested import AnyStep, flatten
+from pochi_cli.config.steps.tensors import ToTensor
 from pochi_cli.errors import Diagnostic, KeyPath, Note
 
 Check = Callable[[ClassificationConfig], Iterator[Diagnostic]]

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from pochi_cli.config.load import read_toml, validate
-from pochi_cli.config.messages import show
 from pochi_cli.config.root import ClassificationConfig
+from pochi_cli.config.values import show
 from pochi_cli.data.prepare import Data
 from pochi_cli.engine.runtime import Runtime
 from pochi_cli.errors import ConfigError, Diagnostic

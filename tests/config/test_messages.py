@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from pochi_cli.config.messages import show
+from pochi_cli.config.values import show
 from pochi_cli.errors import format_key
 from tests.config.raw import TO_TENSOR, folder, found, mistakes
 from tests.config.test_load import DEFAULTS
