@@ -180,7 +180,7 @@ class OptimConfig(StrictModel):
 
     epochs: PositiveInt = Field(description="Passes over the training data.")
     learning_rate: LearningRate = Field(description="Base learning rate, above 0 and at most 1.")
-    optimizer: OptimizerName = Field("SGD", description="Optimizer.")
+    optimizer: OptimizerName = Field("SGD", description="Algorithm that updates the weights.")
     optimizer_params: OptimizerParams = Field(
         default_factory=_default_optimizer_params, description="Arguments of the optimizer."
     )
@@ -196,7 +196,8 @@ class OptimConfig(StrictModel):
     )
     class_weights: ClassWeights = Field(
         default_factory=_default_class_weights,
-        description="Weights of the classes in the loss: `balanced` (N / (K n_c)), `none`, or one per class.",
+        description="Weights of the classes in the loss: `balanced` (N / (K n_c)), `none` (the default with "
+        'sampler = "balanced"), or one per class.',
     )
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = Field(
         0.0, description="Label smoothing of the training loss."
