@@ -34,22 +34,27 @@ class DataConfig(StrictModel):
         description="`folder`: one directory per class; `digits`: the embedded handwritten digits.",
     )
     train_data_root: PathText | None = Field(
-        None, description="Directory of the training images, one sub-directory per class."
+        None,
+        description="Directory of the training images, one per class inside; required for `folder`.",
     )
     val_data_root: PathText | None = Field(None, description="Directory of the validation images.")
     val_split: Annotated[float, Field(gt=0, lt=1)] | None = Field(
         None, description="Share of the training data that is split off for validation, class by class."
     )
     batch_size: PositiveInt = Field(32, description="Images per batch.")
-    num_workers: Workers = Field("auto", description="Processes that decode and transform images.")
+    num_workers: Workers = Field(
+        "auto", description="Processes that decode and transform images; `auto` fits them to the machine."
+    )
     on_bad_image: Literal["error", "skip"] = Field(
         "error", description="An image that cannot be decoded stops the run, or is left out and listed."
     )
-    mean: Triple = Field(IMAGENET_MEAN, description="Channel means for Normalize steps that give none.")
+    mean: Triple = Field(IMAGENET_MEAN, description="Channel means for `Normalize` steps that give none.")
     std: PositiveTriple = Field(
-        IMAGENET_STD, description="Channel standard deviations for Normalize steps that give none."
+        IMAGENET_STD, description="Channel standard deviations for `Normalize` steps that give none."
     )
-    train_transform: Pipeline = Field(description="Steps applied to training images; must contain ToTensor.")
+    train_transform: Pipeline = Field(
+        description="Steps applied to training images; must contain `ToTensor`."
+    )
     val_transform: Pipeline | None = Field(
         None, description="Steps applied to validation images; required when there are any."
     )

@@ -66,21 +66,19 @@ class AdamWParams(StrictModel):
 
     betas: Betas = Field((0.9, 0.999), description=_BETAS)
     eps: PositiveFloat = Field(1e-8, description=_EPS)
-    weight_decay: NonNegative = Field(
-        1e-2, description="Share of each weight that a step takes away, times the learning rate."
-    )
+    weight_decay: NonNegative = Field(1e-2, description="Share of each weight lost per step, times the rate.")
     amsgrad: bool = Field(False, description=_AMSGRAD)
 
 
 class StepLRParams(StrictModel):
-    """Multiply the rate by gamma every step_size epochs."""
+    """Multiply the rate by `gamma` every `step_size` epochs."""
 
     step_size: PositiveInt = Field(description="Epochs between two reductions.")
     gamma: Factor = Field(0.1, description=_GAMMA)
 
 
 class MultiStepLRParams(StrictModel):
-    """Multiply the rate by gamma after each milestone."""
+    """Multiply the rate by `gamma` after each milestone."""
 
     milestones: Annotated[Items[PositiveInt], Field(min_length=1)] = Field(
         description="Epochs after which the rate is reduced, in increasing order."
@@ -96,20 +94,20 @@ class MultiStepLRParams(StrictModel):
 
 
 class CosineAnnealingLRParams(StrictModel):
-    """Follow a half cosine from the rate to eta_min over T_max epochs (SGDR, Loshchilov and Hutter, 2017)."""
+    """Follow half a cosine from the rate to `eta_min` over `T_max` epochs (Loshchilov and Hutter, 2017)."""
 
-    T_max: PositiveInt = Field(description="Epochs from the rate to eta_min: half of the cosine's period.")
+    T_max: PositiveInt = Field(description="Epochs from the rate to `eta_min`: half of the cosine's period.")
     eta_min: Annotated[float, Field(ge=0, lt=1)] = Field(0.0, description="Lowest learning rate.")
 
 
 class ExponentialLRParams(StrictModel):
-    """Multiply the rate by gamma every epoch."""
+    """Multiply the rate by `gamma` every epoch."""
 
     gamma: Decay = Field(description="Factor of every epoch: 0.95 leaves 95 % of the rate.")
 
 
 class LinearLRParams(StrictModel):
-    """Go from start_factor to end_factor times the rate over total_iters epochs."""
+    """Go from `start_factor` to `end_factor` times the rate over `total_iters` epochs."""
 
     start_factor: Factor = Field(1.0, description="Factor of the rate in the first epoch.")
     end_factor: Fraction = Field(0.1, description="Factor of the rate from the last of these epochs on.")
@@ -179,7 +177,7 @@ class OptimConfig(StrictModel):
     """How the weights are learnt."""
 
     epochs: PositiveInt = Field(description="Passes over the training data.")
-    learning_rate: LearningRate = Field(description="Base learning rate, above 0 and at most 1.")
+    learning_rate: LearningRate = Field(description="Learning rate, before the scheduler changes it.")
     optimizer: OptimizerName = Field("SGD", description="Algorithm that updates the weights.")
     optimizer_params: OptimizerParams = Field(
         default_factory=_default_optimizer_params, description="Arguments of the optimizer."
@@ -196,11 +194,11 @@ class OptimConfig(StrictModel):
     )
     class_weights: ClassWeights = Field(
         default_factory=_default_class_weights,
-        description="Weights of the classes in the loss: `balanced` (N / (K n_c)), `none` (the default with "
-        'sampler = "balanced"), or one per class.',
+        description="Weights in the loss: `balanced` (N / (K n) for n of N images in one of K classes), "
+        "`none` (the default with the balanced sampler), or one per class.",
     )
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = Field(
-        0.0, description="Label smoothing of the training loss."
+        0.0, description="Share of each label that is spread over all classes in training."
     )
     mixup_alpha: NonNegative = Field(0.0, description="MixUp's Beta parameter; 0 is off.")
     cutmix_alpha: NonNegative = Field(0.0, description="CutMix's Beta parameter; 0 is off.")
@@ -211,10 +209,12 @@ class OptimConfig(StrictModel):
     ema_decay: Decay | None = Field(
         None, description="Decay of the exponential moving average of the weights, which is then what counts."
     )
-    freeze: Items[str] = Field((), description="Patterns of parameters that are not trained.")
-    enable_layer_wise_lr: bool = Field(False, description="Use the rates of layer_wise_lr_config.")
+    freeze: Items[str] = Field(
+        (), description="Patterns of parameters that are not trained, as in `layer_rates`."
+    )
+    enable_layer_wise_lr: bool = Field(False, description="Use the rates of `layer_wise_lr_config`.")
     layer_wise_lr_config: LayerWiseLrConfig = Field(
-        LayerWiseLrConfig(), description="A learning rate per layer; used with enable_layer_wise_lr."
+        LayerWiseLrConfig(), description="A learning rate per layer; used with `enable_layer_wise_lr`."
     )
     early_stopping: EarlyStoppingConfig = Field(
         EarlyStoppingConfig(),

@@ -20,6 +20,7 @@ from pydantic_core import to_jsonable_python
 
 from pochi_cli.config.optim import OPTIMIZER_PARAMS, SCHEDULER_PARAMS
 from pochi_cli.config.root import ClassificationConfig
+from pochi_cli.config.steps.nested import STEPS
 
 Schema = dict[str, Any]
 
@@ -33,7 +34,6 @@ def config_schema() -> Schema:
     """Build the JSON Schema of a classification config."""
     made = ClassificationConfig.model_json_schema(ref_template=_DEFINITION + "{model}")
     raw = made.pop("$defs")
-    steps = made["properties"]["train_transform"]["items"]["discriminator"]["mapping"]
     root = _tidy(made, raw)
     for name, field in ClassificationConfig.model_fields.items():
         if field.default_factory is not None:
@@ -42,7 +42,7 @@ def config_schema() -> Schema:
                 root["properties"][name]["default"] = default
     for key, models in (("optimizer_params", OPTIMIZER_PARAMS), ("scheduler_params", SCHEDULER_PARAMS)):
         root["properties"][key] |= _any_of(model.__name__ for model in models.values())
-    definitions = {"Step": _step(list(steps))} | {name: _tidy(raw[name], raw) for name in raw}
+    definitions = {"Step": _step(list(STEPS))} | {name: _tidy(raw[name], raw) for name in raw}
     used = _references(root)
     for name in used:  # grows while it is read
         used.extend(found for found in _references(definitions[name]) if found not in used)

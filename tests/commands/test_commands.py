@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from pochi_cli.config.load import load_config
+from pochi_cli.config.reference import reference_text
 from pochi_cli.config.schema import SCHEMA_TITLE, schema_text
 from pochi_cli.config.templates import template_names
 from pochi_cli.runs.index import find_run
@@ -216,6 +217,15 @@ def test_schema_prints_the_schema(tmp_path: Path) -> None:
     result = pochi("schema", cwd=tmp_path)
     assert (result.returncode, result.stderr) == (0, "")
     assert result.stdout == schema_text()
+    result = pochi("schema", "--format", "json", cwd=tmp_path)
+    assert result.stdout == schema_text()
+
+
+def test_schema_prints_the_reference(tmp_path: Path) -> None:
+    result = pochi("schema", "--format", "markdown", cwd=tmp_path)
+    assert (result.returncode, result.stderr) == (0, "")
+    assert result.stdout == reference_text()
+    assert pochi("schema", "--format", "yaml", cwd=tmp_path).returncode == 2
 
 
 def test_every_example_config_is_a_template() -> None:

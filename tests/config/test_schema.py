@@ -17,10 +17,11 @@ from pochi_cli.config.load import validate
 from pochi_cli.config.optim import OPTIMIZER_PARAMS, SCHEDULER_PARAMS
 from pochi_cli.config.root import ClassificationConfig
 from pochi_cli.config.schema import SCHEMA_FILE, config_schema, is_pochi_schema, schema_text
+from pochi_cli.config.steps.nested import STEPS
 from pochi_cli.errors import ConfigError
 from tests.config.raw import EDITOR, TO_TENSOR, folder
 from tests.config.test_load import DEFAULTS, RANGES, WRONG_TYPES, configs, mutated
-from tests.config.test_steps import FLIP, NAMES, REQUIRED, STEPS, pipeline
+from tests.config.test_steps import FLIP, NAMES, REQUIRED, pipeline
 
 CONFIGS = Path(__file__).parent.parent.parent / "configs"
 SCHEMA = config_schema()

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, get_args
+from typing import Any
 
 import pytest
 
-from pochi_cli.config.steps.nested import AnyStep
+from pochi_cli.config.steps.nested import STEPS
 from pochi_cli.errors import format_key
 from tests.config.raw import TO_TENSOR, folder, found, mistakes, valid
 
@@ -30,7 +30,6 @@ REQUIRED: dict[str, dict[str, Any]] = {
     "RandomChoice": {"transforms": [FLIP]},
     "RandomOrder": {"transforms": [FLIP]},
 }
-STEPS = {step.__name__: step for step in get_args(get_args(AnyStep)[0])}
 NAMES = sorted(STEPS.keys() - {"ToTensor"})
 
 

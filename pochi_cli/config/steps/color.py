@@ -19,7 +19,7 @@ from pochi_cli.config.base import (
 from pochi_cli.config.steps.arguments import Factor, Name, RandomStep, Range, Step
 
 _PROBABILITY = "Probability that an image is changed."
-_STRENGTH = "the factor is drawn from [max(0, 1 - strength), 1 + strength]; or that range itself."
+_FACTOR = "Largest change s, for a factor from max(0, 1 - s) to 1 + s; or [smallest, largest] factor."
 
 
 def _odd(edge: int) -> int:
@@ -42,9 +42,9 @@ class ColorJitter(RandomStep):
     """Change brightness, contrast, saturation and hue at random, in random order."""
 
     name: Name[Literal["ColorJitter"]]
-    brightness: Factor = Field(0.0, description=f"Strength of the change of brightness: {_STRENGTH}")
-    contrast: Factor = Field(0.0, description=f"Strength of the change of contrast: {_STRENGTH}")
-    saturation: Factor = Field(0.0, description=f"Strength of the change of saturation: {_STRENGTH}")
+    brightness: Factor = Field(0.0, description=_FACTOR)
+    contrast: Factor = Field(0.0, description=_FACTOR)
+    saturation: Factor = Field(0.0, description=_FACTOR)
     hue: Hue = Field(
         0.0,
         description="Largest shift of the hue to either side, as a share of the colour circle, or "
@@ -59,7 +59,7 @@ class Grayscale(Step):
 
 
 class RandomGrayscale(RandomStep):
-    """Remove the colour with probability p."""
+    """Remove the colour with probability `p`."""
 
     name: Name[Literal["RandomGrayscale"]]
     p: Fraction = Field(0.1, description=_PROBABILITY)
@@ -78,14 +78,14 @@ class GaussianBlur(RandomStep):
 
 
 class RandomInvert(RandomStep):
-    """Invert the colours with probability p."""
+    """Invert the colours with probability `p`."""
 
     name: Name[Literal["RandomInvert"]]
     p: Fraction = Field(0.5, description=_PROBABILITY)
 
 
 class RandomPosterize(RandomStep):
-    """Keep only the highest bits of each channel with probability p."""
+    """Keep only the highest bits of each channel with probability `p`."""
 
     name: Name[Literal["RandomPosterize"]]
     bits: Annotated[int, Field(ge=0, le=8)] = Field(description="Bits of each channel that are kept.")
@@ -93,7 +93,7 @@ class RandomPosterize(RandomStep):
 
 
 class RandomSolarize(RandomStep):
-    """Invert the values above a threshold with probability p."""
+    """Invert the values above a threshold with probability `p`."""
 
     name: Name[Literal["RandomSolarize"]]
     threshold: Annotated[float, Field(ge=0, le=255)] = Field(
@@ -103,7 +103,7 @@ class RandomSolarize(RandomStep):
 
 
 class RandomAdjustSharpness(RandomStep):
-    """Change the sharpness with probability p."""
+    """Change the sharpness with probability `p`."""
 
     name: Name[Literal["RandomAdjustSharpness"]]
     sharpness_factor: NonNegative = Field(description="0 blurs, 1 changes nothing, 2 doubles the sharpness.")
@@ -111,14 +111,14 @@ class RandomAdjustSharpness(RandomStep):
 
 
 class RandomAutocontrast(RandomStep):
-    """Stretch the contrast to the full range with probability p."""
+    """Stretch the contrast to the full range with probability `p`."""
 
     name: Name[Literal["RandomAutocontrast"]]
     p: Fraction = Field(0.5, description=_PROBABILITY)
 
 
 class RandomEqualize(RandomStep):
-    """Equalise the histogram with probability p."""
+    """Equalise the histogram with probability `p`."""
 
     name: Name[Literal["RandomEqualize"]]
     p: Fraction = Field(0.5, description=_PROBABILITY)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from itertools import permutations
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 from pydantic import Discriminator, Field, ValidationInfo, field_validator
 
@@ -37,7 +38,7 @@ _NESTED = "The steps, written like those of a pipeline."
 
 
 class RandomApply(RandomStep):
-    """Apply the nested steps, in order, with probability p."""
+    """Apply the nested steps, in order, with probability `p`."""
 
     name: Name[Literal["RandomApply"]]
     transforms: Pipeline = Field(description=_NESTED)
@@ -119,15 +120,16 @@ AnyStep = Annotated[
     | RandAugment
     | TrivialAugmentWide
     | AugMix
-    | RandomErasing
     | ToTensor
     | Normalize
+    | RandomErasing
     | RandomApply
     | RandomChoice
     | RandomOrder,
     Discriminator("name"),
 ]
 Pipeline = Annotated[Items[AnyStep], Field(min_length=1)]
+STEPS: Mapping[str, type[Step]] = {step.__name__: step for step in get_args(get_args(AnyStep)[0])}
 
 for _model in (RandomApply, RandomChoice, RandomOrder):
     _model.model_rebuild()
