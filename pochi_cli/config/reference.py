@@ -64,7 +64,7 @@ def _contents() -> Iterator[str]:
 
 
 def _link(text: str, title: str) -> str:
-    return f"[{text}](#{title.lower().replace(',', '').replace(' ', '-')})"
+    return f"[{text}](#{title.lower().replace(' ', '-')})"
 
 
 def _section(section: Section, schema: Mapping[str, Any]) -> Iterator[str]:
