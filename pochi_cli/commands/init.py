@@ -16,8 +16,12 @@ def init(
 
     Templates: quickstart, finetune, fast, high-accuracy, imbalanced, layerwise, layerwise-linear.
     """
-    from pochi_cli.config.templates import write_template
-    from pochi_cli.console import show
+    from pochi_cli.config.schema import SCHEMA_FILE
+    from pochi_cli.config.templates import write_schema, write_template
+    from pochi_cli.console import note, show
 
     write_template(template, path)
-    show(f"wrote {path}; next: pochi train {path}")
+    schema = write_schema(path.parent)
+    if schema is None:
+        note(f"{path.parent / SCHEMA_FILE} is not a schema of Pochi's and stays as it is")
+    show(f"wrote {path}" + (f" and {schema}, for editors" if schema else "") + f"; next: pochi train {path}")

@@ -19,8 +19,12 @@ class StrictModel(BaseModel):
 Items = Annotated[tuple[T, ...], Strict(False)]
 Pair = Annotated[tuple[T, T], Strict(False)]
 
+Triple = Annotated[tuple[float, float, float], Strict(False)]
+
 PositiveInt = Annotated[int, Field(ge=1)]
+NonNegative = Annotated[float, Field(ge=0)]
 PositiveFloat = Annotated[float, Field(gt=0)]
+PositiveTriple = Annotated[tuple[PositiveFloat, PositiveFloat, PositiveFloat], Strict(False)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 PathText = Annotated[str, Field(min_length=1)]
 

@@ -9,7 +9,8 @@ from pochi_cli.config.classes import check_classes
 from pochi_cli.config.data import NAMED_DATASETS
 from pochi_cli.config.root import ClassificationConfig
 from pochi_cli.config.rules import Rules
-from pochi_cli.config.transforms import AnyStep, ToTensor, flatten
+from pochi_cli.config.steps.nested import AnyStep, flatten
+from pochi_cli.config.steps.tensors import ToTensor
 from pochi_cli.errors import Diagnostic, Note
 
 CONFLICTS = Rules()

@@ -5,10 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Literal, NamedTuple
 
-from pydantic import Field, Strict
+from pydantic import Field
 
-from pochi_cli.config.base import ByShape, Number, PathText, PositiveFloat, PositiveInt, StrictModel, Word
-from pochi_cli.config.transforms import Pipeline, Size
+from pochi_cli.config.base import (
+    ByShape,
+    Number,
+    PathText,
+    PositiveInt,
+    PositiveTriple,
+    StrictModel,
+    Triple,
+    Word,
+)
+from pochi_cli.config.steps.arguments import Size
+from pochi_cli.config.steps.nested import Pipeline
 
 DatasetName = Literal["folder", "digits"]
 
@@ -31,8 +41,6 @@ class NamedDataset(NamedTuple):
 NAMED_DATASETS: Mapping[str, NamedDataset] = {"digits": NamedDataset(1438, 359, (8, 8), tuple("0123456789"))}
 
 Workers = Annotated[Annotated[Literal["auto"], Word] | Annotated[int, Field(ge=0, le=256), Number], ByShape]
-Triple = Annotated[tuple[float, float, float], Strict(False)]
-PositiveTriple = Annotated[tuple[PositiveFloat, PositiveFloat, PositiveFloat], Strict(False)]
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -46,22 +54,27 @@ class DataConfig(StrictModel):
         description="`folder`: one directory per class; `digits`: the embedded handwritten digits.",
     )
     train_data_root: PathText | None = Field(
-        None, description="Directory of the training images, one sub-directory per class."
+        None,
+        description="Directory of the training images, one per class inside; required for `folder`.",
     )
     val_data_root: PathText | None = Field(None, description="Directory of the validation images.")
     val_split: Annotated[float, Field(gt=0, lt=1)] | None = Field(
         None, description="Share of the training data that is split off for validation, class by class."
     )
     batch_size: PositiveInt = Field(32, description="Images per batch.")
-    num_workers: Workers = Field("auto", description="Processes that decode and transform images.")
+    num_workers: Workers = Field(
+        "auto", description="Processes that decode and transform images; `auto` fits them to the machine."
+    )
     on_bad_image: Literal["error", "skip"] = Field(
         "error", description="An image that cannot be decoded stops the run, or is left out and listed."
     )
-    mean: Triple = Field(IMAGENET_MEAN, description="Channel means for Normalize steps that give none.")
+    mean: Triple = Field(IMAGENET_MEAN, description="Channel means for `Normalize` steps that give none.")
     std: PositiveTriple = Field(
-        IMAGENET_STD, description="Channel standard deviations for Normalize steps that give none."
+        IMAGENET_STD, description="Channel standard deviations for `Normalize` steps that give none."
     )
-    train_transform: Pipeline = Field(description="Steps applied to training images; must contain ToTensor.")
+    train_transform: Pipeline = Field(
+        description="Steps applied to training images; must contain `ToTensor`."
+    )
     val_transform: Pipeline | None = Field(
         None, description="Steps applied to validation images; required when there are any."
     )

@@ -14,7 +14,8 @@ from pochi_cli.config.optim import (
 )
 from pochi_cli.config.root import ClassificationConfig
 from pochi_cli.config.rules import Rules
-from pochi_cli.config.transforms import AnyStep, Normalize, flatten
+from pochi_cli.config.steps.nested import AnyStep, flatten
+from pochi_cli.config.steps.tensors import Normalize
 from pochi_cli.config.values import show
 from pochi_cli.errors import Diagnostic, KeyPath, Note
 

@@ -9,7 +9,8 @@ from pydantic import Tag, ValidationError
 from pydantic_core import ErrorDetails
 
 from pochi_cli.config.root import ClassificationConfig
-from pochi_cli.config.suggestions import STEPS, meant_key, meant_word
+from pochi_cli.config.steps.nested import STEPS
+from pochi_cli.config.suggestions import meant_key, meant_word
 from pochi_cli.config.values import show
 from pochi_cli.errors import Diagnostic, KeyPath, format_key
 

@@ -23,16 +23,22 @@ class HardwareConfig(StrictModel):
     """What the computation runs on, and how reproducibly."""
 
     device: Annotated[str, Field(pattern=r"^(cpu|mps|cuda(:[0-9]+)?)$")] | None = Field(
-        None, description="cpu, mps, cuda or cuda:N; the best one at hand when omitted."
+        None, description="`cpu`, `mps`, `cuda` or `cuda:N`; the best one at hand when omitted."
     )
-    precision: Precision = Field("auto", description="Arithmetic of the forward and backward pass.")
-    channels_last: AutoFlag = Field("auto", description="Memory layout with the channels innermost.")
+    precision: Precision = Field(
+        "auto",
+        description="Arithmetic of the forward and backward pass; `auto` takes half precision on a GPU.",
+    )
+    channels_last: AutoFlag = Field(
+        "auto",
+        description="Memory layout with the channels innermost; `auto` goes with half precision on a GPU.",
+    )
     compile: bool = Field(False, description="Compile the model with torch.compile.")
     cudnn_benchmark: bool = Field(
         False, description="Let cuDNN choose algorithms by measuring; for inputs of one size."
     )
     threads: Annotated[int, Field(ge=1, le=1024)] | None = Field(
-        None, description="Threads of the computation on the CPU."
+        None, description="Threads of the computation on the CPU; chosen when omitted."
     )
     seed: Annotated[int, Field(ge=0, lt=2**32)] = Field(0, description="Seed of all randomness.")
     deterministic: bool = Field(False, description="Only deterministic algorithms, at some cost in speed.")

@@ -6,16 +6,14 @@ import dataclasses
 import difflib
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
-from typing import Any, get_args
+from typing import Any
 
 from pydantic import BaseModel
 
 from pochi_cli.config.optim import OPTIMIZER_PARAMS, SCHEDULER_PARAMS
 from pochi_cli.config.root import ClassificationConfig
-from pochi_cli.config.transforms import AnyStep
+from pochi_cli.config.steps.nested import STEPS
 from pochi_cli.errors import Diagnostic, KeyPath, format_key
-
-STEPS: Mapping[str, type[BaseModel]] = {step.__name__: step for step in get_args(get_args(AnyStep)[0])}
 
 _PARAMS: Mapping[str, Mapping[str, type[BaseModel]]] = {
     "optimizer_params": OPTIMIZER_PARAMS,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 from pathlib import Path
 
+from pochi_cli.config.schema import SCHEMA_FILE, is_pochi_schema, schema_text
 from pochi_cli.errors import PochiError, StorageError
 
 _PACKAGE = Path(__file__).parent.parent
@@ -24,6 +25,8 @@ def template_names() -> list[str]:
 def write_template(name: str, path: Path) -> None:
     """Write a template to a new file.
 
+    Its first line names the schema that `write_schema` writes.
+
     Raises:
         PochiError: There is no such template, or the file exists.
         StorageError: It cannot be written.
@@ -41,3 +44,22 @@ def write_template(name: str, path: Path) -> None:
         raise PochiError(f"{path} exists already", hint="name another file, or remove it first") from None
     except OSError as error:
         raise StorageError(f"cannot write {path}: {error.strerror or error}") from error
+
+
+def write_schema(directory: Path) -> Path | None:
+    """Write the JSON Schema of the config into a directory, for editors.
+
+    Returns:
+        The file; `None` if there is one of this name that is no schema of Pochi's, which is left alone.
+
+    Raises:
+        StorageError: It cannot be written.
+    """
+    path = directory / SCHEMA_FILE
+    try:
+        if path.exists() and not is_pochi_schema(path.read_text("utf-8", errors="replace")):
+            return None
+        path.write_text(schema_text(), "utf-8")
+    except OSError as error:
+        raise StorageError(f"cannot write {path}: {error.strerror or error}") from error
+    return path

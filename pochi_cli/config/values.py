@@ -1,4 +1,4 @@
-"""How a value is written in a message."""
+"""Values as the file writes them, for messages."""
 
 from __future__ import annotations
 

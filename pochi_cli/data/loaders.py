@@ -12,7 +12,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from pochi_cli.config.data import DataConfig
-from pochi_cli.config.transforms import Pipeline
+from pochi_cli.config.steps.nested import Pipeline
 from pochi_cli.data.datasets import BadImage, Batch, ImageDataset, MixedSizes, Sample, collate
 from pochi_cli.data.folder import FolderIndex
 from pochi_cli.data.images import printable

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pochi_cli.config.data import DataConfig
-from pochi_cli.config.transforms import Pipeline, Size, final_size
+from pochi_cli.config.steps.arguments import Size
+from pochi_cli.config.steps.nested import Pipeline, final_size
 from pochi_cli.data.digits import digits_root
 from pochi_cli.data.folder import FolderIndex, index_folder, match_classes, split
 from pochi_cli.data.images import BadImageError, printable, read_size

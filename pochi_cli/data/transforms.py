@@ -11,17 +11,11 @@ from torch import nn
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as F  # noqa: N812 - the customary name
 
-from pochi_cli.config.transforms import (
-    AnyStep,
-    Grayscale,
-    Letterbox,
-    Normalize,
-    RandomApply,
-    RandomChoice,
-    RandomOrder,
-    Size,
-    ToTensor,
-)
+from pochi_cli.config.steps.arguments import Size
+from pochi_cli.config.steps.color import Grayscale
+from pochi_cli.config.steps.nested import AnyStep, RandomApply, RandomChoice, RandomOrder
+from pochi_cli.config.steps.sizes import Letterbox
+from pochi_cli.config.steps.tensors import Normalize, ToTensor
 from pochi_cli.errors import DataError
 
 Triple = tuple[float, float, float]

@@ -13,7 +13,8 @@ from pochi_cli.config.data import NAMED_DATASETS
 from pochi_cli.config.patterns import assign, matches
 from pochi_cli.config.root import ClassificationConfig
 from pochi_cli.config.schedule import learning_rate
-from pochi_cli.config.transforms import AnyStep, Size, final_size
+from pochi_cli.config.steps.arguments import Size
+from pochi_cli.config.steps.nested import AnyStep, final_size
 from pochi_cli.runs.layout import RunLayout
 
 _MOST_RATES = 1000

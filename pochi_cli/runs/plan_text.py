@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from pochi_cli.config.suggestions import STEPS
+from pochi_cli.config.steps.nested import STEPS
 from pochi_cli.config.values import show
 from pochi_cli.runs.plan import Plan, RateGroup
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -12,6 +13,8 @@ from pathlib import Path
 import pytest
 
 from pochi_cli.config.load import load_config
+from pochi_cli.config.reference import reference_text
+from pochi_cli.config.schema import SCHEMA_TITLE, schema_text
 from pochi_cli.config.templates import template_names
 from pochi_cli.runs.index import find_run
 from pochi_cli.version import __version__
@@ -165,8 +168,53 @@ def test_templates_are_valid_and_say_what_they_need(tmp_path: Path, name: str) -
     assert "Needs" in (tmp_path / "my.toml").read_text().partition("\n\n")[0]
 
 
+def test_init_writes_the_schema_that_the_first_line_names(tmp_path: Path) -> None:
+    result = pochi("init", "a/my.toml", cwd=tmp_path)
+    assert result.returncode == 1  # there is no such directory
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "a").mkdir()
+    result = pochi("init", "a/my.toml", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert (
+        "wrote a/my.toml and a/pochi.schema.json, for editors; next: pochi train a/my.toml" in result.stdout
+    )
+    named = (tmp_path / "a/my.toml").read_text().partition("\n")[0].removeprefix("#:schema ")
+    assert (tmp_path / "a" / named).read_text("utf-8") == schema_text()
+
+
+def test_init_renews_a_schema_of_its_own_and_no_other(tmp_path: Path) -> None:
+    place = tmp_path / "pochi.schema.json"
+    place.write_text(json.dumps({"title": SCHEMA_TITLE, "properties": {}}))
+    assert pochi("init", "a.toml", cwd=tmp_path).returncode == 0
+    assert place.read_text("utf-8") == schema_text()
+
+    place.write_text('{"title": "mine"}')
+    result = pochi("init", "b.toml", cwd=tmp_path)
+    assert result.returncode == 0
+    assert place.read_text() == '{"title": "mine"}'
+    assert "pochi.schema.json is not a schema of Pochi's and stays as it is" in result.stderr
+    assert "for editors" not in result.stdout
+
+
+def test_schema_prints_the_schema(tmp_path: Path) -> None:
+    result = pochi("schema", cwd=tmp_path)
+    assert (result.returncode, result.stderr) == (0, "")
+    assert result.stdout == schema_text()
+    result = pochi("schema", "--format", "json", cwd=tmp_path)
+    assert result.stdout == schema_text()
+
+
+def test_schema_prints_the_reference(tmp_path: Path) -> None:
+    result = pochi("schema", "--format", "markdown", cwd=tmp_path)
+    assert (result.returncode, result.stderr) == (0, "")
+    assert result.stdout == reference_text()
+    assert pochi("schema", "--format", "yaml", cwd=tmp_path).returncode == 2
+
+
 def test_every_example_config_is_a_template() -> None:
     assert len(template_names()) == len(list(CONFIGS.glob("*.toml"))) == 7
+    assert "quickstart" in template_names()
+    assert not [name for name in template_names() if "schema" in name or "." in name]
 
 
 def test_init_never_overwrites(tmp_path: Path) -> None:

@@ -41,5 +41,13 @@ def test_validate_config_imports_no_torch() -> None:
     assert not imported_by("validate-config", str(CONFIGS / "layerwise.toml")) & HEAVY
 
 
+@pytest.mark.parametrize("arguments", [("schema",), ("schema", "--format", "markdown"), ("init",)])
+def test_schema_and_init_import_no_torch(
+    arguments: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert not imported_by(*arguments) & HEAVY
+
+
 def test_version_imports_hardly_anything() -> None:
     assert not imported_by("--version") & (HEAVY | {"pydantic"})

@@ -5,12 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from jsonschema import Draft7Validator
 
 from pochi_cli.config.load import check, validate
 from pochi_cli.config.root import ClassificationConfig
+from pochi_cli.config.schema import config_schema
 from pochi_cli.errors import ConfigError, Diagnostic, format_key
 
 TO_TENSOR = {"name": "ToTensor"}
+EDITOR = Draft7Validator(config_schema())
+"""What an editor makes of a config by its JSON Schema."""
 
 
 def folder(**keys: Any) -> dict[str, Any]:
@@ -25,6 +29,8 @@ def folder(**keys: Any) -> dict[str, Any]:
 
 
 def valid(**keys: Any) -> ClassificationConfig:
+    """Validate a config, which the schema must accept, too."""
+    EDITOR.validate(folder(**keys))
     return validate(folder(**keys))
 
 

@@ -99,6 +99,9 @@ def test_both_places_of_what_is_set_twice() -> None:
     ("text", "said", "place"),
     [
         ("a = 1\nepochs = " + "9" * 5000, "too many digits", "file:2:10"),
+        ("a = 1\nepochs" + ".a" * 5000 + " = 1", "more than 100 parts", "file:2:1"),
+        ("[epochs" + " . 'a'" * 500_000 + "]", "more than 100 parts", "file:1:2"),
+        ("x = {b" + ".a" * 500_000 + " = 1}", "more than 100 parts", "file:1:6"),
         ("mean = " + "[" * 5000 + "]" * 5000, "nested too deeply", "file"),
         ("mean = " + "{a=" * 5000 + "1" + "}" * 5000, "nested too deeply", "file"),
     ],

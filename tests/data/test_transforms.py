@@ -14,7 +14,7 @@ from pydantic import TypeAdapter
 from torchvision.transforms import v2
 
 from pochi_cli.config.data import IMAGENET_MEAN, IMAGENET_STD
-from pochi_cli.config.transforms import AnyStep, Pipeline, final_size
+from pochi_cli.config.steps.nested import AnyStep, Pipeline, final_size
 from pochi_cli.data.transforms import ImagePipeline, build_pipeline
 from pochi_cli.errors import DataError
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, get_args
+from typing import Any
 
 import pytest
 
-from pochi_cli.config.transforms import AnyStep
+from pochi_cli.config.steps.nested import STEPS
+from pochi_cli.errors import format_key
 from tests.config.raw import TO_TENSOR, folder, found, mistakes, valid
-from tests.engine.tiny import tiny_raw
 
 FLIP = {"name": "RandomHorizontalFlip"}
 
@@ -30,7 +30,6 @@ REQUIRED: dict[str, dict[str, Any]] = {
     "RandomChoice": {"transforms": [FLIP]},
     "RandomOrder": {"transforms": [FLIP]},
 }
-STEPS = {step.__name__: step for step in get_args(get_args(AnyStep)[0])}
 NAMES = sorted(STEPS.keys() - {"ToTensor"})
 
 
@@ -138,15 +137,84 @@ def test_the_form_of_a_pipeline(steps: Any, mistake: tuple[str, str]) -> None:
     assert found(folder(train_transform=steps)) == {mistake}
 
 
+ORDER = "must be [smaller, larger], not"
+
+
 @pytest.mark.parametrize(
-    "step",
+    ("name", "arguments", "where", "message"),
     [
-        {"name": "RandomRotation", "degrees": [30.0, -30.0]},
-        {"name": "RandomAffine", "degrees": [30.0, -30.0]},
-        {"name": "RandomAffine", "degrees": 5, "shear": [3.0, -3.0]},
-        {"name": "Pad", "padding": [1, 2, 3]},
+        ("RandomRotation", {"degrees": [30.0, -30.0]}, "degrees", f"{ORDER} [30.0, -30.0]"),
+        ("RandomAffine", {"degrees": [3, -3]}, "degrees", f"{ORDER} [3.0, -3.0]"),
+        ("RandomAffine", {"shear": [3.0, -3.0]}, "shear", f"{ORDER} [3.0, -3.0]"),
+        ("RandomAffine", {"scale": [1.5, 0.5]}, "scale", f"{ORDER} [1.5, 0.5]"),
+        ("RandomResizedCrop", {"scale": [1.0, 0.5]}, "scale", f"{ORDER} [1.0, 0.5]"),
+        ("RandomResizedCrop", {"ratio": [1.0, 0.5]}, "ratio", f"{ORDER} [1.0, 0.5]"),
+        ("RandomErasing", {"scale": [1.0, 0.5]}, "scale", f"{ORDER} [1.0, 0.5]"),
+        ("RandomErasing", {"ratio": [1.0, 0.5]}, "ratio", f"{ORDER} [1.0, 0.5]"),
+        ("ColorJitter", {"brightness": [1.0, 0.5]}, "brightness", f"{ORDER} [1.0, 0.5]"),
+        ("ColorJitter", {"contrast": [1.0, 0.5]}, "contrast", f"{ORDER} [1.0, 0.5]"),
+        ("ColorJitter", {"saturation": [1.0, 0.5]}, "saturation", f"{ORDER} [1.0, 0.5]"),
+        ("ColorJitter", {"hue": [0.1, -0.1]}, "hue", f"{ORDER} [0.1, -0.1]"),
+        ("GaussianBlur", {"sigma": [2.0, 0.1]}, "sigma", f"{ORDER} [2.0, 0.1]"),
+        ("GaussianBlur", {"kernel_size": 4}, "kernel_size", "must be odd, not 4"),
+        ("GaussianBlur", {"kernel_size": [3, 4]}, "kernel_size[1]", "must be odd, not 4"),
+        ("Pad", {"padding": [1, 2, 3]}, "padding", "must have 2 or 4 entries, not 3: [1, 2, 3]"),
+        ("RandomCrop", {"padding": []}, "padding", "must have 2 or 4 entries, not 0: []"),
+        ("Resize", {"max_size": 8}, "max_size", "must be above size, which is 8, not 8"),
+        ("Resize", {"size": [8, 8], "max_size": 9}, "max_size", "9 needs a size of one number, not [8, 8]"),
+        (
+            "RandAugment",
+            {"magnitude": 31},
+            "magnitude",
+            "must be below num_magnitude_bins, which is 31, not 31",
+        ),
+        (
+            "RandAugment",
+            {"magnitude": 5, "num_magnitude_bins": 5},
+            "magnitude",
+            "must be below num_magnitude_bins, which is 5, not 5",
+        ),
+        (
+            "RandAugment",
+            {"num_magnitude_bins": 5},
+            "num_magnitude_bins",
+            "must be above magnitude, which is 9, not 5",
+        ),
+        (
+            "RandomChoice",
+            {"p": [0.5, 1]},
+            "p",
+            "must have one number per step (1), not [0.5, 1.0]",
+        ),
+        ("RandomChoice", {"p": [0.0]}, "p", "must have a number above 0, not [0.0]"),
     ],
 )
-def test_ranges_that_run_backwards_and_odd_paddings_are_refused(step: dict[str, object]) -> None:
-    raw = tiny_raw(train_transform=[step, {"name": "ToTensor"}])
-    assert [diagnostic.key[:2] for diagnostic in mistakes(raw)] == [("train_transform", 0)]
+def test_arguments_that_do_not_go_together(
+    name: str, arguments: dict[str, Any], where: str, message: str
+) -> None:
+    (diagnostic,) = mistakes(pipeline(name, **arguments))
+    key = f"train_transform[1].{where}"
+    assert (diagnostic.code, format_key(diagnostic.key)) == ("out-of-range", key)
+    assert diagnostic.message == f"{key}: {message}"
+
+
+def test_a_nested_argument_is_told_exactly() -> None:
+    raw = pipeline("RandomApply", transforms=[FLIP, {"name": "GaussianBlur", "kernel_size": 2}])
+    assert found(raw) == {("out-of-range", "train_transform[1].transforms[1].kernel_size")}
+
+
+@pytest.mark.parametrize("std", [[0.5, 0.5, 0.0], [0.5, 0.5, -1]])
+def test_standard_deviations_are_above_0(std: list[float]) -> None:
+    assert found(pipeline("Normalize", std=std)) == {("out-of-range", "train_transform[1].std[2]")}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "where"),
+    [
+        ({"size": 0, "max_size": 8}, "size"),
+        ({"size": "8", "max_size": 8}, "size"),
+    ],
+)
+def test_an_invalid_argument_is_not_held_against_another(arguments: dict[str, Any], where: str) -> None:
+    ((_, key),) = found(pipeline("Resize", **arguments))
+    assert key == f"train_transform[1].{where}"

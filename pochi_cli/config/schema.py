@@ -1,0 +1,173 @@
+"""The JSON Schema of the config, for editors.
+
+It is made of the models and says less than they do: rules over several keys stay with `validate`, which
+decides. What `validate` accepts, the schema accepts.
+
+It is written in draft 7, the newest that Taplo (behind "Even Better TOML") reads, and for what Taplo
+completes from: `properties`, `anyOf` and `oneOf`, but neither `if` nor what stands beside `allOf` or `$ref`.
+A table that depends on a value is therefore written twice: as an `anyOf` of all its forms that refuses
+nothing, to complete from, and under `dependencies` as a choice by that value, whose errors are exact.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from pydantic import BaseModel
+from pydantic_core import to_jsonable_python
+
+from pochi_cli.config.optim import OPTIMIZER_PARAMS, SCHEDULER_PARAMS
+from pochi_cli.config.root import ClassificationConfig
+from pochi_cli.config.steps.nested import STEPS
+
+Schema = dict[str, Any]
+
+SCHEMA_FILE = "pochi.schema.json"
+SCHEMA_TITLE = "Pochi classification config"
+
+_DEFINITION = "#/definitions/"
+
+
+def config_schema() -> Schema:
+    """Build the JSON Schema of a classification config."""
+    made = ClassificationConfig.model_json_schema(ref_template=_DEFINITION + "{model}")
+    raw = made.pop("$defs")
+    root = _tidy(made, raw)
+    for name, field in ClassificationConfig.model_fields.items():
+        if field.default_factory is not None:
+            default = to_jsonable_python(field.get_default(call_default_factory=True, validated_data={}))
+            if not isinstance(default, dict):
+                root["properties"][name]["default"] = default
+    for key, models in (("optimizer_params", OPTIMIZER_PARAMS), ("scheduler_params", SCHEDULER_PARAMS)):
+        root["properties"][key] |= _any_of(model.__name__ for model in models.values())
+    definitions = {"Step": _step(list(STEPS))} | {name: _tidy(raw[name], raw) for name in raw}
+    used = _references(root)
+    for name in used:  # grows while it is read
+        used.extend(found for found in _references(definitions[name]) if found not in used)
+    return {
+        "$schema": "http://json-schema.org/draft-07/schema#",
+        "title": SCHEMA_TITLE,
+        "description": "A config that `pochi train` takes; `pochi validate-config` checks it in full.",
+        **{key: part for key, part in root.items() if key not in ("title", "description")},
+        **_conditions(),
+        "definitions": {name: {"title": name, **definitions[name]} for name in sorted(used)},
+    }
+
+
+def schema_text() -> str:
+    """Write the JSON Schema as a file holds it."""
+    return json.dumps(config_schema(), indent=2, ensure_ascii=False) + "\n"
+
+
+def is_pochi_schema(text: str) -> bool:
+    """Tell whether the text of a file is a schema that Pochi wrote."""
+    try:
+        schema = json.loads(text)
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(schema, dict) and schema.get("title") == SCHEMA_TITLE
+
+
+def _tidy(node: Any, definitions: Mapping[str, Any]) -> Any:
+    """Rewrite a part of pydantic's schema: shorter, and in draft 7."""
+    if isinstance(node, list):
+        return [_tidy(item, definitions) for item in node]
+    if not isinstance(node, dict):
+        return node
+    if "discriminator" in node:
+        return _refer("Step")
+    if node.keys() > {"$ref"}:
+        target = definitions[node["$ref"].removeprefix(_DEFINITION)]
+        return _tidy(target | {key: part for key, part in node.items() if key != "$ref"}, definitions)
+    if {"type": "null"} in node.get("anyOf", ()):  # the key is left out: TOML has no null
+        choices = [choice for choice in node["anyOf"] if choice != {"type": "null"}]
+        rest = {key: part for key, part in node.items() if key not in ("anyOf", "default")}
+        return _tidy(rest | (choices[0] if len(choices) == 1 else {"anyOf": choices}), definitions)
+    tidied: Schema = {}
+    for key, part in node.items():
+        if key == "properties":
+            tidied[key] = {name: _tidy(schema, definitions) for name, schema in part.items()}
+        elif key == "prefixItems":
+            alike = all(item == part[0] for item in part)
+            tidied["items"] = _tidy(part[0] if alike else part, definitions)
+        elif key == "default" and isinstance(part, dict):
+            continue  # each key of a table has its own
+        elif key != "title":
+            tidied[key] = part if key in ("default", "enum", "const") else _tidy(part, definitions)
+    return tidied
+
+
+def _references(node: Any) -> list[str]:
+    """List the definitions that a schema refers to."""
+
+    def walk(node: Any) -> Iterator[str]:
+        if isinstance(node, dict):
+            if isinstance(node.get("$ref"), str):
+                yield node["$ref"].removeprefix(_DEFINITION)
+            for part in node.values():
+                yield from walk(part)
+        elif isinstance(node, list):
+            for part in node:
+                yield from walk(part)
+
+    return list(dict.fromkeys(walk(node)))
+
+
+def _step(names: list[str]) -> Schema:
+    return {
+        "description": "One step of a pipeline.",
+        "properties": {"name": {"description": "Name of the step.", "enum": names, "type": "string"}},
+        "required": ["name"],
+        **_any_of(names),
+        "dependencies": {"name": _by_value("name", {name: _refer(name) for name in names})},
+    }
+
+
+def _conditions() -> Schema:
+    """What a key calls for, by its value."""
+    optimizers = {value: _arguments("optimizer_params", model) for value, model in OPTIMIZER_PARAMS.items()}
+    schedulers = {value: _arguments("scheduler_params", model) for value, model in SCHEDULER_PARAMS.items()}
+    default = ClassificationConfig.model_fields["optimizer"].default
+    return {
+        "dependencies": {
+            "val_data_root": ["val_transform"],
+            "val_split": ["val_transform"],
+            "optimizer_params": _by_value("optimizer", optimizers, default),
+            "scheduler": _by_value("scheduler", schedulers),
+            "scheduler_params": ["scheduler"],
+        },
+        # Also true of a config without the key, whose data set is a folder.
+        "if": {"properties": {"dataset": {"const": "folder"}}},
+        "then": {"required": ["train_data_root"]},
+        "else": {"required": ["val_transform"]},
+    }
+
+
+def _arguments(key: str, model: type[BaseModel]) -> Schema:
+    """Say that a key holds this table, and must be there when the table has required keys."""
+    required = any(field.is_required() for field in model.model_fields.values())
+    return {"properties": {key: _refer(model.__name__)}} | ({"required": [key]} if required else {})
+
+
+def _by_value(key: str, rules: Mapping[str, Schema], default: str | None = None) -> Schema:
+    """Choose one of some rules by the value of a key; the default's rule is also that of an absent key."""
+    return {
+        "allOf": [
+            {
+                "if": {"properties": {key: {"const": value}}, "required": [key] if value != default else []},
+                "then": rule,
+            }
+            for value, rule in rules.items()
+        ]
+    }
+
+
+def _refer(name: str) -> Schema:
+    return {"$ref": _DEFINITION + name}
+
+
+def _any_of(names: Iterable[str]) -> Schema:
+    """A table; what it may hold is told to completion, and not enforced."""
+    return {"type": "object", "anyOf": [*map(_refer, names), {}]}

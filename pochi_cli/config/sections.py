@@ -1,0 +1,209 @@
+"""The sections of the configuration reference: which keys each describes, in which order, with an example."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Section:
+    """A section of the reference.
+
+    Attributes:
+        title: Heading.
+        keys: The keys of the file that it describes.
+        intro: What to know beforehand.
+        example: Lines of a config; with the required keys beside them they are valid.
+    """
+
+    title: str
+    keys: tuple[str, ...]
+    intro: str
+    example: str
+
+
+SECTIONS = (
+    Section(
+        "Model",
+        ("task", "model_name", "num_classes", "stem", "pretrained", "weights"),
+        "Which network is trained, and with which weights it starts.",
+        """\
+model_name = "resnet50"
+num_classes = 4
+pretrained = true
+""",
+    ),
+    Section(
+        "Data",
+        (
+            "dataset",
+            "train_data_root",
+            "val_data_root",
+            "val_split",
+            "batch_size",
+            "num_workers",
+            "on_bad_image",
+        ),
+        "Where the images are and how they are loaded. Paths are relative to the working directory. "
+        "Validation images come from `val_data_root` or from `val_split`, never from both; `digits` brings "
+        "its own.",
+        """\
+train_data_root = "data/train"
+val_split = 0.2
+batch_size = 16
+""",
+    ),
+    Section(
+        "Training",
+        (
+            "epochs",
+            "learning_rate",
+            "optimizer",
+            "optimizer_params",
+            "accumulate_steps",
+            "clip_grad_norm",
+            "ema_decay",
+            "mixup_alpha",
+            "cutmix_alpha",
+            "freeze",
+        ),
+        "How long and how the weights are trained.",
+        """\
+epochs = 50
+learning_rate = 0.001
+optimizer = "AdamW"
+optimizer_params = { weight_decay = 0.05 }
+""",
+    ),
+    Section(
+        "Metrics and recording",
+        ("enable_metrics_export", "work_dir", "save_interval", "log_every_steps"),
+        "What a run leaves behind, and where.",
+        """\
+work_dir = "work_dirs"
+save_interval = 5
+""",
+    ),
+    Section(
+        "Hardware and reproducibility",
+        (
+            "device",
+            "precision",
+            "channels_last",
+            "compile",
+            "cudnn_benchmark",
+            "threads",
+            "seed",
+            "deterministic",
+        ),
+        "What the computation runs on. What is chosen automatically is printed and recorded.",
+        """\
+device = "cuda:0"
+precision = "bf16"
+cudnn_benchmark = true
+""",
+    ),
+    Section(
+        "Scheduler",
+        ("scheduler", "scheduler_params", "warmup_epochs"),
+        "How the learning rate changes from epoch to epoch. Without `scheduler` it stays as it is.",
+        """\
+epochs = 50
+scheduler = "CosineAnnealingLR"
+scheduler_params = { T_max = 47 }
+warmup_epochs = 3
+""",
+    ),
+    Section(
+        "Layer-wise learning rates",
+        ("enable_layer_wise_lr", "layer_wise_lr_config"),
+        "Patterns are tried in the order of the file: write the more specific ones first. A pattern with a "
+        "dot needs quotes. Parameters that none matches use `learning_rate`; the scheduler scales every "
+        "rate.",
+        """\
+enable_layer_wise_lr = true
+
+[layer_wise_lr_config.layer_rates]
+conv1 = 0.0001
+"layer1\\\\.0" = 0.0002
+layer1 = 0.0003
+fc = 0.01
+
+[layer_wise_lr_config.graph_config]
+use_log_scale = true
+""",
+    ),
+    Section(
+        "Early stopping",
+        ("early_stopping",),
+        "Needs validation data. With `val_loss`, `min_delta` must be given: its default is meant in "
+        "percentage points of accuracy.",
+        """\
+[early_stopping]
+enabled = true
+patience = 10
+min_delta = 0.001
+monitor = "val_loss"
+""",
+    ),
+    Section(
+        "Loss and class weights",
+        ("class_weights", "sampler", "label_smoothing"),
+        "An array of weights has one per class, in the alphabetical order of the class folders; a larger "
+        "weight lets a class count more.",
+        """\
+num_classes = 4
+class_weights = [1.0, 2.0, 1.5, 0.8]
+""",
+    ),
+    Section(
+        "Transforms",
+        ("train_transform", "val_transform"),
+        "A pipeline is an array of steps, each a table with its `name` and arguments, which are "
+        "torchvision's. `ToTensor` is required; `Normalize` and `RandomErasing` stand after it.",
+        """\
+train_transform = [
+  { name = "RandomResizedCrop", size = 224 },
+  { name = "RandomHorizontalFlip", p = 0.5 },
+  { name = "RandomApply", p = 0.3, transforms = [{ name = "GaussianBlur", kernel_size = 5 }] },
+  { name = "ToTensor" },
+  { name = "Normalize" },
+]
+val_transform = [
+  { name = "Resize", size = 256 },
+  { name = "CenterCrop", size = 224 },
+  { name = "ToTensor" },
+  { name = "Normalize" },
+]
+""",
+    ),
+    Section(
+        "Normalisation",
+        ("mean", "std"),
+        "Every image becomes RGB, so there are always three channels. The defaults are ImageNet's; the "
+        "example suits images without colour.",
+        """\
+mean = [0.5, 0.5, 0.5]
+std = [0.25, 0.25, 0.25]
+""",
+    ),
+)
+
+SCHEDULER_EXAMPLES: Mapping[str, str] = {
+    "StepLR": "{ step_size = 30, gamma = 0.1 }",
+    "MultiStepLR": "{ milestones = [30, 60, 90], gamma = 0.1 }",
+    "CosineAnnealingLR": "{ T_max = 50 }",
+    "ExponentialLR": "{ gamma = 0.95 }",
+    "LinearLR": "{ start_factor = 1.0, end_factor = 0.1, total_iters = 100 }",
+}
+
+STEP_GROUPS: Mapping[str, str] = {
+    "sizes": "Resizing, cropping, padding",
+    "geometry": "Mirroring, turning, distorting",
+    "color": "Colour, blur, contrast",
+    "policies": "Published collections of operations",
+    "tensors": "Tensors",
+    "nested": "Steps that hold others",
+}
+"""Headings of the steps, by the module that they are written in."""
