@@ -50,6 +50,12 @@ class DataReport:
         return tuple(self.splits[0].classes)
 
     @property
+    def class_counts(self) -> tuple[tuple[str, tuple[int | None, ...]], ...]:
+        """Every class's name and its number of images in each part; `None` where a part does not have it."""
+        names = dict.fromkeys(name for split in self.splits for name in split.classes)
+        return tuple((name, tuple(split.classes.get(name) for split in self.splits)) for name in names)
+
+    @property
     def has_errors(self) -> bool:
         """Whether anything would stop a training."""
         return any(finding.severity == "error" for finding in self.findings)

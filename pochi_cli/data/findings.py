@@ -125,7 +125,8 @@ def class_findings(train: FolderIndex, other: FolderIndex, key: KeyPath) -> list
                 help="class directories are matched by name",
             )
         )
-    missing = [name for name in train.class_names if name not in other_names and name not in meant.values()]
+    trained = [name for name, n in zip(train.class_names, train.class_counts, strict=True) if n]
+    missing = [name for name in trained if name not in other_names and name not in meant.values()]
     if missing:
         findings.append(
             Diagnostic(

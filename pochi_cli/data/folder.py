@@ -118,10 +118,14 @@ def _scan(directory: Path | str) -> list[os.DirEntry[str]]:
 
 def _nearby(directory: Path | str) -> str:
     path = Path(directory)
-    resolved = "" if path.is_absolute() else f"relative paths start at the working directory, {Path.cwd()}; "
+    resolved = (
+        ""
+        if path.is_absolute()
+        else f"relative paths start at the working directory, {printable(Path.cwd())}; "
+    )
     siblings = sorted(entry.name for entry in path.parent.glob("*") if entry.is_dir())
     close = difflib.get_close_matches(path.name, siblings, n=1)
-    return resolved + (f"did you mean {path.parent / close[0]}?" if close else "check the path")
+    return resolved + (f"did you mean {printable(path.parent / close[0])}?" if close else "check the path")
 
 
 def _status(entry: os.DirEntry[str]) -> os.stat_result | None:

@@ -61,8 +61,12 @@ class BadImageError(DataError):
 
 def printable(path: str | Path) -> str:
     """Write a path so that it can be printed: bytes that are not UTF-8 as �, control characters escaped."""
-    text = os.fsencode(path).decode("utf-8", "replace")
-    return _CONTROL.sub(lambda match: match.group().encode("unicode_escape").decode(), text)
+    return _CONTROL.sub(lambda match: match.group().encode("unicode_escape").decode(), unicode_text(path))
+
+
+def unicode_text(path: str | Path) -> str:
+    """Write a path as Unicode text: bytes that are not UTF-8 as �."""
+    return os.fsencode(path).decode("utf-8", "replace")
 
 
 def is_image(name: str) -> bool:
