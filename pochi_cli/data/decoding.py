@@ -120,6 +120,7 @@ def _decode_all(
 
     with without_pillow_warnings(), ThreadPoolExecutor(threads) as pool:
         try:
+            progress(0, len(images))
             pending = {pool.submit(work, thread) for thread in range(threads)}
             while pending:
                 finished, pending = wait(pending, _REPORT_INTERVAL_S)

@@ -107,8 +107,8 @@ def class_findings(train: FolderIndex, other: FolderIndex, key: KeyPath) -> list
         other: What is held against them.
         key: The config key that names it; empty where none does.
     """
-    if not train.class_names or not other.class_names:
-        return []  # which has a finding of its own
+    if not train.class_names:
+        return []
     train_names, other_names = set(train.class_names), set(other.class_names)
     extra = [name for name in other.class_names if name not in train_names]
     meant = {name: _nearest(name, train.class_names) for name in extra}
@@ -125,7 +125,10 @@ def class_findings(train: FolderIndex, other: FolderIndex, key: KeyPath) -> list
                 help="class directories are matched by name",
             )
         )
-    trained = [name for name, n in zip(train.class_names, train.class_counts, strict=True) if n]
+    # A class without training images, or data without any images, has a finding of its own.
+    trained = [
+        name for name, n in zip(train.class_names, train.class_counts, strict=True) if n and len(other)
+    ]
     missing = [name for name in trained if name not in other_names and name not in meant.values()]
     if missing:
         findings.append(

@@ -7,7 +7,7 @@ from typing import Any
 
 from pochi_cli.config.transforms import Size
 from pochi_cli.data.check import DataReport
-from pochi_cli.data.description import SplitReport, Sizes
+from pochi_cli.data.description import Sizes, SplitReport
 from pochi_cli.data.findings import counted
 from pochi_cli.data.images import printable, unicode_text
 from pochi_cli.errors import format_key
