@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from pochi_cli.data.folder import FolderIndex
 from pochi_cli.data.images import printable
@@ -111,7 +111,10 @@ def class_findings(train: FolderIndex, other: FolderIndex, key: KeyPath) -> list
         return []
     train_names, other_names = set(train.class_names), set(other.class_names)
     extra = [name for name in other.class_names if name not in train_names]
-    meant = {name: _nearest(name, train.class_names) for name in extra}
+    by_folded = {name.casefold(): name for name in train.class_names}
+    meant = {name: by_folded.get(name.casefold()) for name in extra}
+    for name in extra[:10]:  # those that are told: the search takes milliseconds each
+        meant[name] = meant[name] or _nearest(name, by_folded)
     findings = []
     if extra:
         told = [_with_suggestion(name, meant[name]) for name in extra[:10]]
@@ -142,8 +145,7 @@ def class_findings(train: FolderIndex, other: FolderIndex, key: KeyPath) -> list
     return findings
 
 
-def _nearest(name: str, known: Sequence[str]) -> str | None:
-    by_folded = {other.casefold(): other for other in known}
+def _nearest(name: str, by_folded: Mapping[str, str]) -> str | None:
     close = difflib.get_close_matches(name.casefold(), by_folded, n=1)
     return by_folded[close[0]] if close else None
 
