@@ -35,7 +35,7 @@ Duplicate = tuple[Copy, ...]
 
 
 def find_duplicates(decoded: Sequence[DecodedSplit]) -> tuple[Duplicate, ...]:
-    """Group the identical files among those that can be decoded."""
+    """Group the identical files among those that can be decoded; groups in the order of their first files."""
     first: dict[bytes, tuple[int, int]] = {}
     groups: dict[bytes, list[tuple[int, int]]] = {}  # of repeated files only: most data have few
     for part, images in enumerate(decoded):
@@ -43,7 +43,9 @@ def find_duplicates(decoded: Sequence[DecodedSplit]) -> tuple[Duplicate, ...]:
             place = (part, i)
             if first.setdefault(facts.digest, place) != place:
                 groups.setdefault(facts.digest, [first[facts.digest]]).append(place)
-    return tuple(tuple(_copy(decoded[part].split, i) for part, i in places) for places in groups.values())
+    return tuple(
+        tuple(_copy(decoded[part].split, i) for part, i in places) for places in sorted(groups.values())
+    )
 
 
 def _copy(split: Split, i: int) -> Copy:
