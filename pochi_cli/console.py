@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from io import TextIOWrapper
 from typing import Any, TextIO, cast
 
 from rich.box import SIMPLE_HEAD
@@ -69,6 +70,8 @@ class _Results(Console):
 
 
 def _print_result(content: RenderableType, *, soft_wrap: bool = False) -> None:
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # for terminals that do not speak UTF-8
     try:
         # Without emoji: a class may be named ":dog:".
         _Results(highlight=False, emoji=False).print(content, markup=False, soft_wrap=soft_wrap)

@@ -48,7 +48,8 @@ def check(
         console.show_values(report_values(report))
     else:
         for table in (split_table(report), class_table(report)):
-            console.show_table(table.title, table.header, table.rows)
+            if table.rows:
+                console.show_table(table.title, table.header, table.rows)
         console.show_diagnostics(report.findings)
     if report.has_errors:
         raise typer.Exit(1)

@@ -39,7 +39,7 @@ def split_table(report: DataReport) -> TextTable:
     return TextTable(
         "Images",
         ("", *(printable(split.name) for split in report.splits)),
-        tuple(row for row in rows if set(row[1:]) - {"0", "-"}),
+        tuple(row for row in rows if row[0] in ("images", "classes") or set(row[1:]) - {"0", "-"}),
     )
 
 
@@ -51,7 +51,8 @@ def _describe(split: SplitReport) -> dict[str, str]:
         "classes": f"{len(split.classes):,}",
         "cannot be decoded": f"{len(split.bad):,}",
         "turned by EXIF": f"{split.turned:,}",
-        "other files": f"{split.ignored:,}",
+        "images in no class": f"{split.loose_images:,}",
+        "other files": f"{split.ignored - split.loose_images:,}",
         "size of the files": _file_size(split.total_bytes),
         "format": _shares(split.formats),
         "mode": _shares(modes),

@@ -105,6 +105,25 @@ def test_a_warning_alone_is_no_failure(tmp_path: Path) -> None:
     assert "0 errors, 1 warning" in result.stderr
 
 
+def test_images_without_classes(tmp_path: Path) -> None:
+    result = pochi("data", "check", ".", cwd=plain(tmp_path / "all", "1.png", "2.png"))
+    assert result.returncode == 1
+    assert "error[no-classes]" in result.stderr
+    assert [line.split() for line in result.stdout.splitlines()[3:6]] == [
+        ["images", "0"],
+        ["classes", "0"],
+        ["images", "in", "no", "class", "2"],
+    ]
+    assert "Classes" not in result.stdout
+
+
+def test_terminal_that_does_not_speak_utf8(tmp_path: Path) -> None:
+    root = plain(tmp_path / "data", "猫/1.png", "dog/2.png")
+    result = pochi("data", "check", root, cwd=tmp_path, PYTHONIOENCODING="ascii")
+    assert result.returncode == 0, result.stderr
+    assert "\\u732b" in result.stdout
+
+
 def test_missing_directory(tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
     result = pochi("data", "check", "date", cwd=tmp_path)
