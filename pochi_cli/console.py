@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 import time
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from io import TextIOWrapper
 from typing import Any, TextIO, cast
 
-from rich.console import Console, RenderableType
+from rich.box import SIMPLE_HEAD
+from rich.console import Console, Group, RenderableType
 from rich.markup import escape
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
+    ProgressColumn,
     TaskID,
     TextColumn,
     TimeElapsedColumn,
@@ -57,7 +61,7 @@ class _Patient:
 
 
 def _stderr() -> Console:
-    return Console(file=cast(TextIO, _Patient(sys.stderr)), highlight=False, soft_wrap=True)
+    return Console(file=cast(TextIO, _Patient(sys.stderr)), highlight=False, emoji=False, soft_wrap=True)
 
 
 class _Results(Console):
@@ -69,8 +73,11 @@ class _Results(Console):
 
 
 def _print_result(content: RenderableType, *, soft_wrap: bool = False) -> None:
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # for terminals that do not speak UTF-8
     try:
-        _Results(highlight=False).print(content, markup=False, soft_wrap=soft_wrap)
+        # Without emoji: a class may be named ":dog:".
+        _Results(highlight=False, emoji=False).print(content, markup=False, soft_wrap=soft_wrap)
         sys.stdout.flush()
     except BrokenPipeError:
         # The reader, such as `head`, had enough. What is left in the buffer must not fail at exit.
@@ -103,14 +110,62 @@ def show_fields(title: str, fields: Iterable[tuple[str, str]]) -> None:
 def show_plan(source: str, plan: Plan) -> None:
     """Print what a valid config will do."""
     show_fields(f"{source} is valid", describe_plan(plan))
-    rates = Table(title="learning rates", title_justify="left", box=None, pad_edge=False)
-    rates.add_column("group", overflow="fold")
-    rates.add_column("parameters", justify="right", no_wrap=True)
-    rates.add_column(f"epochs 1 to {plan.epochs:,}", no_wrap=True)
-    rates.add_column("rate", overflow="fold")
-    for group, count, course, ends in describe_rates(plan, width=24):
-        rates.add_row(escape(group), count, course, ends)
-    _print_result(rates)
+    header = ("learning rate of", "parameters", f"epochs 1 to {plan.epochs:,}", "rate")
+    show_table("", header, describe_rates(plan, width=24))
+
+
+def show_table(title: str, header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Print a table: names in the first column, what belongs to them in the others."""
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    for position, name in enumerate(header):
+        table.add_column(Text(name), overflow="fold", justify="right" if position else "left")
+    for row in rows:
+        table.add_row(*map(Text, row))
+    _print_result(Group(Text(title, "bold"), table, ""))
+
+
+def show_values(values: Mapping[str, Any]) -> None:
+    """Print one JSON object, in ASCII, whatever the terminal's encoding."""
+    show(json.dumps(values, indent=2, allow_nan=False))
+
+
+@contextmanager
+def counting(what: str) -> Iterator[Callable[[int, int], None]]:
+    """Show how far a count has got: a bar on a terminal, else a line every few seconds.
+
+    Args:
+        what: What is being done, such as "decoding images".
+
+    Yields:
+        What to tell how many are done, and of how many.
+    """
+    console = _stderr()
+    if not console.is_terminal:
+        yield _count_in_lines(console, what)
+        return
+    with _bars(
+        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+    ) as bars:
+        task = bars.add_task(what, total=None)
+        yield lambda done, total: bars.update(task, completed=done, total=total)
+
+
+def _count_in_lines(console: Console, what: str) -> Callable[[int, int], None]:
+    last_line = time.monotonic()
+
+    def tell(done: int, total: int) -> None:
+        nonlocal last_line
+        if time.monotonic() - last_line >= _PLAIN_INTERVAL_S:
+            last_line = time.monotonic()
+            console.print(f"{what}: {done:,} of {total:,}", markup=False)
+
+    return tell
+
+
+def _bars(*columns: ProgressColumn) -> Progress:
+    """Live bars on stderr that vanish at their end."""
+    console = Console(file=cast(TextIO, _Patient(sys.stderr)), highlight=False, emoji=False)
+    return Progress(*columns, console=console, refresh_per_second=4, transient=True)
 
 
 def show_error(error: PochiError) -> None:
@@ -210,16 +265,13 @@ class TerminalProgress:
         self._epochs, self._batches, self._val_batches = epochs, batches, val_batches
         self._console.print(f"run {run_name}", markup=False, style="bold")
         self._console.print(_epoch_header(), style="bold")
-        self._bars = Progress(
+        self._bars = _bars(
             TextColumn("{task.description}"),
             BarColumn(bar_width=None),
             MofNCompleteColumn(),
             TextColumn("{task.fields[values]}"),
             TimeElapsedColumn(),
             TimeRemainingColumn(),
-            console=Console(file=cast(TextIO, _Patient(sys.stderr)), highlight=False),
-            refresh_per_second=4,
-            transient=True,
         )
         self._console = self._bars.console
         self._total = self._bars.add_task("epochs", total=epochs, completed=first_epoch - 1, values="")

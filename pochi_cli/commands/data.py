@@ -27,3 +27,29 @@ def digits(
     counts = write_digits(directory, seed=seed)
     parts = " and ".join(f"{count} images in {directory / part}" for part, count in counts._asdict().items())
     show(f"wrote {parts}")
+
+
+@app.command("check")
+def check(
+    directory: Annotated[
+        Path,
+        typer.Argument(help="Holds a directory for each class, or train, val and test directories that do."),
+    ],
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Decode every image of a folder; report counts, sizes, bad files, and files that are there twice."""
+    from pochi_cli import console
+    from pochi_cli.data.check import check_directory
+    from pochi_cli.data.presentation import class_table, report_values, split_table
+
+    with console.counting("decoding images") as progress:
+        report = check_directory(directory, progress)
+    if as_json:
+        console.show_values(report_values(report))
+    else:
+        for table in (split_table(report), class_table(report)):
+            if table.rows:
+                console.show_table(table.title, table.header, table.rows)
+        console.show_diagnostics(report.findings)
+    if report.has_errors:
+        raise typer.Exit(1)

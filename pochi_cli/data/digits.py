@@ -12,7 +12,7 @@ from uuid import uuid4
 import numpy as np
 from PIL import Image
 
-from pochi_cli.data.folder import hold_out
+from pochi_cli.data.holdout import hold_out
 from pochi_cli.errors import DataError, StorageError
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 import struct
 import warnings
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
@@ -39,6 +41,10 @@ _TRANSPOSE = {
 """What turns an image with this EXIF orientation upright; 5 to 8 exchange width and height."""
 
 
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+"""What moves the cursor, ends a line or begins an escape sequence."""
+
+
 class BadImageError(DataError):
     """An image file that cannot be used.
 
@@ -54,13 +60,34 @@ class BadImageError(DataError):
 
 
 def printable(path: str | Path) -> str:
-    """Write a path so that it can be printed, also where its bytes are not UTF-8."""
+    """Write a path so that it can be printed: bytes that are not UTF-8 as �, control characters escaped."""
+    return _CONTROL.sub(lambda match: match.group().encode("unicode_escape").decode(), unicode_text(path))
+
+
+def unicode_text(path: str | Path) -> str:
+    """Write a path as Unicode text: bytes that are not UTF-8 as �."""
     return os.fsencode(path).decode("utf-8", "replace")
 
 
 def is_image(name: str) -> bool:
     """Tell by the suffix, whatever its case, whether a file is taken for an image."""
     return os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES  # noqa: PTH122 - ten times as fast as Path
+
+
+class Decoded(NamedTuple):
+    """An image, and what its file was like.
+
+    Attributes:
+        image: The first frame, upright, in mode RGB, independent of the file.
+        mode: Pillow's name of what the file holds: RGB, L, P, I;16 and so on.
+        format: Pillow's name of the file's format.
+        turned: Whether its EXIF orientation said to turn or mirror it.
+    """
+
+    image: Image.Image
+    mode: str
+    format: str
+    turned: bool
 
 
 def read_rgb(path: str | Path) -> Image.Image:
@@ -78,16 +105,8 @@ def read_rgb(path: str | Path) -> Image.Image:
     Raises:
         BadImageError: If the file cannot be read or decoded, or has values that have no meaning as colours.
     """
-    try:
-        with _opened(path) as image:
-            image.load()
-            upright = _upright(image)
-    except _DECODE_FAILURES as error:
-        raise BadImageError(path, _reason(path, error)) from error
-    try:
-        return _to_rgb(upright)
-    except ValueError as error:
-        raise BadImageError(path, str(error)) from error
+    with without_pillow_warnings(), opened(path) as file:
+        return decode(file, path).image
 
 
 def read_size(path: str | Path) -> tuple[int, int]:
@@ -96,25 +115,74 @@ def read_size(path: str | Path) -> tuple[int, int]:
     Raises:
         BadImageError: If the file's header cannot be read.
     """
-    try:
-        with _opened(path) as image:
-            if image.format == "TIFF":
-                # Whether `size` has the orientation in it depends on Pillow's version, until it is loaded.
-                image.load()
-            # A PNG without EXIF in its header would be decoded in search of it.
-            turned = (image.format != "PNG" or "exif" in image.info) and _orientation(image) in (5, 6, 7, 8)
-            return image.size if turned else (image.height, image.width)
-    except _DECODE_FAILURES as error:
-        raise BadImageError(path, _reason(path, error)) from error
+    with without_pillow_warnings(), opened(path) as file:
+        try:
+            with Image.open(file) as image:
+                if image.format == "TIFF":
+                    # Until it is loaded, Pillow's version decides whether `size` has the orientation in it.
+                    image.load()
+                # A PNG without EXIF in its header would be decoded in search of it.
+                turned = (image.format != "PNG" or "exif" in image.info) and _orientation(image) in (
+                    5,
+                    6,
+                    7,
+                    8,
+                )
+                return image.size if turned else (image.height, image.width)
+        except _DECODE_FAILURES as error:
+            raise BadImageError(path, _reason(file, error)) from error
 
 
 @contextmanager
-def _opened(path: str | Path) -> Iterator[Image.Image]:
-    """Open an image without Pillow's warnings, which name no file: of large sizes, of damaged EXIF data."""
+def without_pillow_warnings() -> Iterator[None]:
+    """Silence Pillow's warnings, which name no file: of large sizes, of damaged EXIF data.
+
+    The filter belongs to the whole process: threads that decode do so within one such block, around them all.
+    """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        with Path(path).open("rb") as file, Image.open(file) as image:
-            yield image
+        yield
+
+
+@contextmanager
+def opened(path: str | Path) -> Iterator[BinaryIO]:
+    """Open an image file.
+
+    Raises:
+        BadImageError: If it cannot be opened.
+    """
+    try:
+        file = Path(path).open("rb")  # noqa: SIM115 - what fails inside the block is not about opening it
+    except OSError as error:
+        raise BadImageError(path, _reason(None, error)) from error
+    with file:
+        yield file
+
+
+def decode(file: BinaryIO, path: str | Path) -> Decoded:
+    """Decode an open image file as `read_rgb` does, within `without_pillow_warnings`.
+
+    Args:
+        file: The file, at its beginning.
+        path: Its name, for messages.
+
+    Raises:
+        BadImageError: If it cannot be decoded, or has values that have no meaning as colours.
+    """
+    try:
+        with Image.open(file) as image:
+            mode, file_format = image.mode, image.format or ""
+            # Newer Pillow turns a TIFF upright itself when it loads it, and forgets its orientation.
+            turned = image.format == "TIFF" and _orientation(image) in _TRANSPOSE
+            image.load()
+            method = _TRANSPOSE.get(_orientation(image))
+            upright = _detached(image) if method is None else image.transpose(method)
+    except _DECODE_FAILURES as error:
+        raise BadImageError(path, _reason(file, error)) from error
+    try:
+        return Decoded(_to_rgb(upright), mode, file_format, turned or method is not None)
+    except ValueError as error:
+        raise BadImageError(path, str(error)) from error
 
 
 def _orientation(image: Image.Image) -> int:
@@ -124,17 +192,14 @@ def _orientation(image: Image.Image) -> int:
         return 1  # damaged metadata of an intact picture: shown as it lies, as viewers do
 
 
-def _upright(image: Image.Image) -> Image.Image:
-    # After load(): newer Pillow has then turned a TIFF upright itself, and forgotten its orientation.
-    method = _TRANSPOSE.get(_orientation(image))
-    if method is not None:
-        return image.transpose(method)
+def _detached(image: Image.Image) -> Image.Image:
+    """Copy an image that no conversion would separate from its file."""
     return image.copy() if image.mode == "RGB" and not image.has_transparency_data else image
 
 
-def _reason(path: str | Path, error: BaseException) -> str:
+def _reason(file: BinaryIO | None, error: BaseException) -> str:
     if isinstance(error, UnidentifiedImageError):
-        empty = Path(path).stat().st_size == 0
+        empty = file is not None and os.fstat(file.fileno()).st_size == 0
         return "the file is empty" if empty else "not an image, or of a format that Pillow does not read"
     if isinstance(error, OSError) and error.strerror:
         return error.strerror.lower()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import signal
 from collections.abc import Iterator
@@ -14,6 +13,7 @@ from torch.utils.data import DataLoader
 from pochi_cli.config.data import DataConfig
 from pochi_cli.config.steps.nested import Pipeline
 from pochi_cli.data.datasets import BadImage, Batch, ImageDataset, MixedSizes, Sample, collate
+from pochi_cli.data.decoding import usable_cores
 from pochi_cli.data.folder import FolderIndex
 from pochi_cli.data.images import printable
 from pochi_cli.data.prepare import Data
@@ -221,13 +221,6 @@ def resolve_workers(
     cores = usable_cores() if cpu_count is None else cpu_count
     wanted = min(8, cores) if device_type == "cuda" else min(4, cores // 4)
     return max(0, min(wanted, cores - 1))
-
-
-def usable_cores() -> int:
-    """Count the cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):  # not on macOS and Windows
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _start_worker(worker: int) -> None:  # noqa: ARG001 - DataLoader gives it

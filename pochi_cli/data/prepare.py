@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,11 +12,11 @@ from pochi_cli.config.data import DataConfig
 from pochi_cli.config.steps.arguments import Size
 from pochi_cli.config.steps.nested import Pipeline, final_size
 from pochi_cli.data.digits import digits_root
-from pochi_cli.data.folder import FolderIndex, index_folder, match_classes, split
+from pochi_cli.data.findings import class_findings, folder_findings, in_words, listed, raise_errors
+from pochi_cli.data.folder import FolderIndex, index_folder, match_labels
+from pochi_cli.data.holdout import split
 from pochi_cli.data.images import BadImageError, printable, read_size
-from pochi_cli.errors import DataError
-
-_PARTS = frozenset(("train", "training", "val", "valid", "validation", "test"))
+from pochi_cli.errors import DataError, Diagnostic, KeyPath
 
 
 @dataclass(frozen=True)
@@ -52,12 +54,14 @@ def prepare_data(config: DataConfig, seed: int, cache_root: Path | None = None) 
         DataError: If the folders or the sizes of the images do not fit.
         StorageError: If the digits cannot be written to the cache.
     """
-    train, val, warnings = _find(config, seed, cache_root)
+    found = find_folders(config, seed, cache_root)
+    raise_errors(found.findings)
+    train = found.train
+    val = None if found.val is None else match_labels(train, found.val)
     size = output_size(train, config.train_transform, "train_transform")
     val_size = None
     if val is not None:
-        if config.val_transform is None:
-            raise DataError("val_transform is missing, and there are validation data")
+        assert config.val_transform is not None  # else found.findings say so
         val_size = output_size(val, config.val_transform, "val_transform")
     fingerprint = hashlib.sha256(train.fingerprint.encode())
     fingerprint.update(val.fingerprint.encode() if val is not None else b"")
@@ -67,26 +71,64 @@ def prepare_data(config: DataConfig, seed: int, cache_root: Path | None = None) 
         class_names=train.class_names,
         size=size,
         val_size=val_size,
-        warnings=(*warnings, *_doubts(train, config.batch_size)),
+        warnings=tuple(map(in_words, found.findings)),
         fingerprint=fingerprint.hexdigest(),
     )
 
 
-def _find(
-    config: DataConfig, seed: int, cache_root: Path | None
-) -> tuple[FolderIndex, FolderIndex | None, tuple[str, ...]]:
-    """Index the training and validation images; warnings come third."""
+@dataclass(frozen=True)
+class Found:
+    """The folders of a run, as they lie on the disk.
+
+    Attributes:
+        train: Training images.
+        val: Validation images, with labels of their own; `None` without.
+        train_key: The config key that names the training folder.
+        val_key: The config key that the validation images are due to.
+        findings: Mistakes and doubts that the listing shows.
+    """
+
+    train: FolderIndex
+    val: FolderIndex | None
+    train_key: KeyPath
+    val_key: KeyPath
+    findings: tuple[Diagnostic, ...]
+
+
+def find_folders(config: DataConfig, seed: int, cache_root: Path | None = None) -> Found:
+    """Index the training and validation images, and collect what is wrong with the folders.
+
+    Args:
+        config: The data's part of the config.
+        seed: Decides the split.
+        cache_root: As for `prepare_data`.
+
+    Raises:
+        DataError: If a folder is not named, missing, or cannot be read.
+        StorageError: If the digits cannot be written to the cache.
+    """
     train_root, val_root = _roots(config, cache_root)
+    is_folder = config.dataset == "folder"
+    train_key, val_key = (
+        (("train_data_root",), ("val_data_root",)) if is_folder else (("dataset",), ("dataset",))
+    )
     train = index_folder(train_root, "train_data_root")
+    findings = folder_findings(train, train_key)
+    val = None
     if config.val_split is not None:
+        val_key = ("val_split",)
         train, val = split(train, config.val_split, seed)
-        if not len(val):
-            raise DataError(f"val_split: every class in {train_root} has one image, so none can be split off")
-        return train, val, _classes_without(val, "val_split")
-    if val_root is None:
-        return train, None, ()
-    val = index_folder(val_root, "val_data_root", min_classes=1)
-    return train, *match_classes(train, val)
+        findings += _split_findings(train, val)
+    elif val_root is not None:
+        val = index_folder(val_root, "val_data_root")
+        findings += folder_findings(val, val_key, min_classes=1) + class_findings(train, val, val_key)
+    if val is not None and config.val_transform is None:
+        missing = "val_transform is missing, and there are validation data"
+        findings.append(Diagnostic("missing-key", missing, ("val_transform",)))
+    if 0 < len(train) < config.batch_size:
+        larger = f"batch_size {config.batch_size} is larger than the training data ({len(train)} images)"
+        findings.append(Diagnostic("batch-size", larger, ("batch_size",), "warning"))
+    return Found(train, val, train_key, val_key, tuple(findings))
 
 
 def _roots(config: DataConfig, cache_root: Path | None) -> tuple[Path, Path | None]:
@@ -98,28 +140,17 @@ def _roots(config: DataConfig, cache_root: Path | None) -> tuple[Path, Path | No
     return Path(config.train_data_root), None if config.val_data_root is None else Path(config.val_data_root)
 
 
-def _classes_without(val: FolderIndex, key: str) -> tuple[str, ...]:
-    without = [name for name, n in zip(val.class_names, val.class_counts, strict=True) if n == 0]
+def _split_findings(train: FolderIndex, val: FolderIndex) -> list[Diagnostic]:
+    """What is wrong with a share that was split off."""
+    if len(train) and not len(val):
+        alone = f"every class in {printable(train.root)} has one image, so none can be split off"
+        return [Diagnostic("class-mismatch", alone, ("val_split",))]
+    counts = zip(train.class_names, train.class_counts, val.class_counts, strict=True)
+    without = [name for name, left, split_off in counts if left and not split_off]
     if not without:
-        return ()
-    names = ", ".join(map(printable, without))
-    return (f"{key}: no validation images for {names}, which have one image each; it stays in training",)
-
-
-def _doubts(train: FolderIndex, batch_size: int) -> list[str]:
-    doubts = []
-    if batch_size > len(train):
-        doubts.append(f"batch_size {batch_size} is larger than the training data ({len(train)} images)")
-    if train.loose_images:
-        doubts.append(
-            f"{train.loose_images} images in {train.root} lie in no class directory and are left out"
-        )
-    if {name.lower() for name in train.class_names} <= _PARTS:
-        doubts.append(
-            f"the classes in {train.root} are named {', '.join(train.class_names)}: "
-            "is train_data_root one directory too high?"
-        )
-    return doubts
+        return []
+    told = f"no validation images for {listed(without)}, which have one image each; it stays in training"
+    return [Diagnostic("class-mismatch", told, ("val_split",), "warning")]
 
 
 def output_size(index: FolderIndex, steps: Pipeline, key: str) -> Size:
@@ -141,13 +172,35 @@ def output_size(index: FolderIndex, steps: Pipeline, key: str) -> Size:
     """
     if (fixed := final_size(steps)) is not None:
         return fixed
-    first: tuple[Path, Size, Size] | None = None
+    size = common_size(_image_sizes(index), steps, key)
+    if size is None:
+        raise DataError(f"no image in {printable(index.root)} could be read", "see what the files are")
+    return size
+
+
+def _image_sizes(index: FolderIndex) -> Iterator[tuple[Path, Size]]:
     for i in range(len(index)):
         file = index.file(i)
-        try:
-            image_size = read_size(file)
-        except BadImageError:
-            continue
+        with suppress(BadImageError):
+            yield file, read_size(file)
+
+
+def common_size(images: Iterable[tuple[Path, Size]], steps: Pipeline, key: str) -> Size | None:
+    """Find the one size that a transform gives for all of some images.
+
+    Args:
+        images: Each image's file, and its height and width; read no further than to the first that differs.
+        steps: The transform.
+        key: The config key of the transform, for messages.
+
+    Returns:
+        Height and width, or `None` without images.
+
+    Raises:
+        DataError: If the sizes differ.
+    """
+    first: tuple[Path, Size, Size] | None = None
+    for file, image_size in images:
         output = final_size(steps, image_size)
         if output is None:
             raise DataError(f"{key} gives tensors of varying size", _remedy(key))
@@ -162,9 +215,7 @@ def output_size(index: FolderIndex, steps: Pipeline, key: str) -> Size:
                 f"{key} gives tensors of different sizes, because the images differ (height x width): {told}",
                 _remedy(key),
             )
-    if first is None:
-        raise DataError(f"no image in {index.root} could be read", "see what the files are")
-    return first[2]
+    return None if first is None else first[2]
 
 
 def _remedy(key: str) -> str:

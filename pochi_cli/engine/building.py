@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from pochi_cli.config.root import ClassificationConfig
+from pochi_cli.data.balance import balanced_weights
 from pochi_cli.data.prepare import Data
 from pochi_cli.engine.averaging import create_average
 from pochi_cli.engine.early_stopping import EarlyStopping
-from pochi_cli.engine.losses import CrossEntropy, balanced_weights
+from pochi_cli.engine.losses import CrossEntropy
 from pochi_cli.engine.mixing import create_mixing
 from pochi_cli.engine.objectives import ClassificationObjective
 from pochi_cli.engine.optim import create_optimizer

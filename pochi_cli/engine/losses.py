@@ -62,9 +62,3 @@ class CrossEntropy(nn.Module):
         if self.class_weights is None or targets.is_floating_point():
             return torch.full((), float(len(targets)), device=targets.device)
         return self.class_weights[targets].sum()
-
-
-def balanced_weights(class_counts: Sequence[int]) -> list[float]:
-    """Weigh classes by inverse frequency: w_c = N / (K n_c), as scikit-learn's "balanced"."""
-    total, classes = sum(class_counts), len(class_counts)
-    return [total / (classes * count) for count in class_counts]

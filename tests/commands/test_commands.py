@@ -228,13 +228,6 @@ def test_init_never_overwrites(tmp_path: Path) -> None:
     assert "did you mean quickstart?" in result.stderr
 
 
-def test_data_digits(tmp_path: Path) -> None:
-    result = pochi("data", "digits", "d", cwd=tmp_path)
-    assert result.returncode == 0, result.stderr
-    assert len(list((tmp_path / "d").rglob("*.png"))) == 1797
-    assert pochi("data", "digits", "d", cwd=tmp_path).returncode == 1
-
-
 def test_plot_without_runs(tmp_path: Path) -> None:
     result = pochi("plot", "metrics", cwd=tmp_path)
     assert result.returncode == 1

@@ -32,7 +32,9 @@ def test_help_imports_hardly_anything() -> None:
     assert not imported_by("--help") & (HEAVY | {"pydantic"})
 
 
-@pytest.mark.parametrize("arguments", [("train", "--help"), ("plot", "metrics", "--help")])
+@pytest.mark.parametrize(
+    "arguments", [("train", "--help"), ("plot", "metrics", "--help"), ("data", "check", "--help")]
+)
 def test_help_of_a_command_imports_nothing_heavy(arguments: tuple[str, ...]) -> None:
     assert not imported_by(*arguments) & HEAVY
 
@@ -47,6 +49,10 @@ def test_schema_and_init_import_no_torch(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     assert not imported_by(*arguments) & HEAVY
+
+
+def test_data_check_imports_what_decodes_and_no_more(few_digits: Path) -> None:
+    assert imported_by("data", "check", str(few_digits)) & HEAVY == {"numpy", "PIL"}
 
 
 def test_version_imports_hardly_anything() -> None:

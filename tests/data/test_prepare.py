@@ -139,20 +139,32 @@ def test_warnings(tmp_path: Path) -> None:
     root = folder(tmp_path / "all", files)
     val = folder(tmp_path / "other", {"test/1.png": (8, 8)})
     data = prepare_data(config(train_data_root=root, val_data_root=val), 0)
-    missing, batch, loose, high = data.warnings
-    assert "no validation images" in missing
-    assert "train" in missing
+    loose, high, missing, batch = data.warnings
+    assert missing.startswith("val_data_root: no images in")
+    assert missing.endswith("for: train; their accuracy stays unknown")
     assert "batch_size 32 is larger than the training data (3 images)" in batch
-    assert "1 images" in loose
+    assert loose.startswith("train_data_root: 1 image in")
     assert "one directory too high" in high
     split = prepare_data(config(train_data_root=root, val_split=0.5, batch_size=2), 0)
-    assert "val_split: no validation images for train" in split.warnings[0]
+    assert "val_split: no validation images for train" in split.warnings[-1]
 
 
 def test_split_of_single_images(tmp_path: Path) -> None:
     root = folder(tmp_path, {"a/1.png": (8, 8), "b/2.png": (8, 8)})
     with pytest.raises(DataError, match=r"val_split: every class in .* has one image"):
         prepare_data(config(train_data_root=root, val_split=0.5), 0)
+
+
+def test_every_mistake_is_told_at_once(tmp_path: Path) -> None:
+    train = folder(tmp_path / "train", {"a/1.png": (8, 8), "b/2.png": (8, 8)})
+    val = folder(tmp_path / "val", {"A/1.png": (8, 8)})
+    (tmp_path / "train" / "c").mkdir()
+    (tmp_path / "val" / "b").mkdir()
+    with pytest.raises(DataError, match=r"^train_data_root: class directories without .*: c") as caught:
+        prepare_data(config(train_data_root=train, val_data_root=val), 0)
+    empty, extra = caught.value.__notes__
+    assert empty.startswith("val_data_root: class directories without images")
+    assert extra.endswith("A (did you mean a, which differs in case?)")
 
 
 @pytest.mark.parametrize(

@@ -6,9 +6,8 @@ import numpy as np
 import pytest
 import torch
 from sklearn.metrics import log_loss
-from sklearn.utils.class_weight import compute_class_weight
 
-from pochi_cli.engine.losses import CrossEntropy, balanced_weights
+from pochi_cli.engine.losses import CrossEntropy
 
 WEIGHTS = [0.5, 2.0, 1.5, 1.0]
 
@@ -57,9 +56,3 @@ def test_weighted_mean_is_scikit_learns(batch: tuple[torch.Tensor, torch.Tensor]
 def test_half_precision_logits_are_computed_in_float32(batch: tuple[torch.Tensor, torch.Tensor]) -> None:
     logits, labels = batch
     assert CrossEntropy()(logits.bfloat16(), labels).losses.dtype == torch.float32
-
-
-def test_balanced_weights_are_scikit_learns() -> None:
-    labels = np.repeat([0, 1, 2], [50, 30, 7])
-    expected = compute_class_weight("balanced", classes=np.arange(3), y=labels)
-    assert balanced_weights([50, 30, 7]) == pytest.approx(list(expected))
