@@ -40,16 +40,15 @@ def check(
     """Decode every image of a folder; report counts, sizes, bad files, and files that are there twice."""
     from pochi_cli import console
     from pochi_cli.data.check import check_directory
-    from pochi_cli.data.presentation import class_table, report_values, split_table
+    from pochi_cli.data.presentation import data_tables, report_values
 
     with console.counting("decoding images") as progress:
         report = check_directory(directory, progress)
     if as_json:
         console.show_values(report_values(report))
     else:
-        for table in (split_table(report), class_table(report)):
-            if table.rows:
-                console.show_table(table.title, table.header, table.rows)
-        console.show_diagnostics(report.findings)
+        for table in data_tables(report):
+            console.show_table(table.title, table.header, table.rows)
+        console.show_findings(report.findings, str(directory))
     if report.has_errors:
         raise typer.Exit(1)

@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from pochi_cli.commands.options import Overrides
+
+if TYPE_CHECKING:
+    from pochi_cli.config.root import ClassificationConfig
+    from pochi_cli.data.check import DataReport
+    from pochi_cli.errors import Diagnostic
+    from pochi_cli.runs.plan import DataFacts, Plan
 
 
 class Format(StrEnum):
@@ -18,6 +26,15 @@ class Format(StrEnum):
     text = "text"
     json = "json"
     github = "github"
+
+
+@dataclass(frozen=True)
+class Report:
+    """What is told of one config: no plan where there are errors, no data where none were asked for."""
+
+    diagnostics: tuple[Diagnostic, ...]
+    plan: Plan | None = None
+    data: DataReport | None = None
 
 
 def validate_config(
@@ -29,33 +46,87 @@ def validate_config(
             "--format", help="json: one object per config and line; github: annotations of a workflow."
         ),
     ] = Format.text,
+    with_data: Annotated[
+        bool, typer.Option("--data", help="Also decode every image, and hold the config against the data.")
+    ] = False,
 ) -> None:
     """Report every mistake in configs; print the plan of those that have none."""
-    from pochi_cli import console
-    from pochi_cli.config.diagnostics import to_annotation, to_record
+    failed = False
+    for path in configs:
+        report = _report(path, overrides or (), with_data=with_data)
+        _show(report, str(path), output)
+        failed = failed or report.plan is None
+    if failed:
+        raise typer.Exit(1)
+
+
+def _report(path: Path, overrides: Sequence[str], *, with_data: bool) -> Report:
     from pochi_cli.config.document import Document
-    from pochi_cli.config.load import Checked, check_document
+    from pochi_cli.config.load import check_document
     from pochi_cli.errors import ConfigError
     from pochi_cli.runs.plan import make_plan
 
-    failed = False
-    for path in configs:
-        try:
-            checked = check_document(Document(path, overrides or ()))
-        except ConfigError as error:
-            checked = Checked(None, error.diagnostics)
-        failed = failed or checked.config is None
-        plan = None if checked.config is None else make_plan(checked.config)
-        if output is Format.json:
-            records = [to_record(diagnostic) for diagnostic in checked.diagnostics]
-            console.show(json.dumps({"diagnostics": records, "plan": plan and plan.to_record()}))
-        elif output is Format.github:
-            for diagnostic in checked.diagnostics:
-                console.show(to_annotation(diagnostic))
-        else:
-            if plan is not None:
-                console.show_plan(str(path), plan)
-            if checked.diagnostics:
-                console.show_findings(checked.diagnostics, str(path))
-    if failed:
-        raise typer.Exit(1)
+    try:
+        document = Document(path, overrides)
+    except ConfigError as error:
+        return Report(error.diagnostics)
+    checked = check_document(document)
+    if checked.config is None:
+        return Report(checked.diagnostics)
+    if not with_data:
+        return Report(checked.diagnostics, make_plan(checked.config))
+    facts, data, findings = _look_at_data(checked.config)
+    diagnostics = tuple(document.place([*checked.diagnostics, *findings]))
+    if any(diagnostic.severity == "error" for diagnostic in findings):
+        return Report(diagnostics, data=data)
+    return Report(diagnostics, make_plan(checked.config, facts), data)
+
+
+def _look_at_data(
+    config: ClassificationConfig,
+) -> tuple[DataFacts | None, DataReport | None, list[Diagnostic]]:
+    from pochi_cli import console
+    from pochi_cli.config.classes import check_classes
+    from pochi_cli.config.data import NAMED_DATASETS
+    from pochi_cli.data.check import check_config_data, missing_folders
+    from pochi_cli.runs.plan import DataFacts
+
+    if missing := missing_folders(config):
+        return None, None, missing
+    with console.counting("decoding images") as progress:
+        data = check_config_data(config, config.seed, progress)
+    findings = list(data.findings)
+    if config.dataset not in NAMED_DATASETS:  # of those the config alone tells
+        findings += check_classes(config, data.class_names, ("train_data_root",))
+    train, *val = data.splits
+    val_images = val[0].images if val else 0
+    facts = DataFacts(train.images, val_images, data.class_names, data.train_size, data.val_size)
+    return facts, data, findings
+
+
+def _show(report: Report, source: str, output: Format) -> None:
+    from pochi_cli import console
+    from pochi_cli.config.diagnostics import to_annotation, to_record
+
+    if report.data is not None:  # what decodes images is imported only where some were decoded
+        from pochi_cli.data.presentation import data_tables, report_values
+
+    if output is Format.json:
+        values: dict[str, Any] = {
+            "diagnostics": [to_record(diagnostic) for diagnostic in report.diagnostics],
+            "plan": report.plan and report.plan.to_record(),
+        }
+        if report.data is not None:
+            values["data"] = report_values(report.data)
+        console.show(json.dumps(values, allow_nan=False))
+    elif output is Format.github:
+        for diagnostic in report.diagnostics:
+            console.show(to_annotation(diagnostic))
+    else:
+        if report.plan is not None:
+            console.show_plan(source, report.plan)
+        if report.data is not None:
+            for table in data_tables(report.data):
+                console.show_table(table.title, table.header, table.rows)
+        if report.diagnostics:
+            console.show_findings(report.diagnostics, source)

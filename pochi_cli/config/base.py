@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Strict, Tag
+from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Strict, Tag
 
 T = TypeVar("T")
 
@@ -26,7 +26,15 @@ NonNegative = Annotated[float, Field(ge=0)]
 PositiveFloat = Annotated[float, Field(gt=0)]
 PositiveTriple = Annotated[tuple[PositiveFloat, PositiveFloat, PositiveFloat], Strict(False)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
-PathText = Annotated[str, Field(min_length=1)]
+
+
+def _without_null(path: str) -> str:
+    if "\0" in path:
+        raise ValueError("must not hold the character U+0000")
+    return path
+
+
+PathText = Annotated[str, Field(min_length=1), AfterValidator(_without_null)]
 
 
 def shape_of(value: Any) -> str:

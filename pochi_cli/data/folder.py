@@ -94,7 +94,7 @@ def index_folder(root: Path, key: str = "") -> FolderIndex:
     Raises:
         DataError: If the folder is missing or cannot be read.
     """
-    directories, loose = _top_level(root, f"{key}: " if key else "")
+    directories, loose = list_directory(root, f"{key}: " if key else "")
     listings = [_list_class(root, name) for name in directories]
     files = [file for listing in listings for file in sorted(listing.files)]
     return FolderIndex(
@@ -135,8 +135,16 @@ def _status(entry: os.DirEntry[str]) -> os.stat_result | None:
         return None  # a link to nowhere, or to itself
 
 
-def _top_level(root: Path, prefix: str) -> tuple[list[str], list[str]]:
-    """Names of the class directories and of the files beside them."""
+def list_directory(root: Path, prefix: str = "") -> tuple[list[str], list[str]]:
+    """List the visible directories in a directory, and the files beside them.
+
+    Args:
+        root: The directory.
+        prefix: What messages begin with.
+
+    Raises:
+        DataError: It is missing, or cannot be read.
+    """
     directories: list[str] = []
     files: list[str] = []
     try:

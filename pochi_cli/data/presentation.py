@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from pochi_cli.config.diagnostics import to_record
 from pochi_cli.config.steps.arguments import Size
 from pochi_cli.data.check import DataReport
 from pochi_cli.data.description import Sizes, SplitReport
 from pochi_cli.data.findings import counted
 from pochi_cli.data.images import printable, unicode_text
-from pochi_cli.errors import format_key
 
 _MOST_CLASSES = 24
 _SHOWN_OF_MANY = 8
@@ -30,6 +30,12 @@ class TextTable:
     title: str
     header: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
+
+
+def data_tables(report: DataReport) -> tuple[TextTable, ...]:
+    """Make the tables of a report: what the parts are like, and their classes where there are any."""
+    tables = (split_table(report), class_table(report))
+    return tuple(table for table in tables if table.rows)
 
 
 def split_table(report: DataReport) -> TextTable:
@@ -118,17 +124,7 @@ def report_values(report: DataReport) -> dict[str, Any]:
         "duplicates": [[asdict(copy) for copy in copies] for copies in report.duplicates],
         "train_size": report.train_size,
         "val_size": report.val_size,
-        "findings": [
-            {
-                "code": finding.code,
-                "severity": finding.severity,
-                "key": format_key(finding.key) or None,
-                "message": finding.message,
-                "help": finding.help,
-                "notes": [note.message for note in finding.notes],
-            }
-            for finding in report.findings
-        ],
+        "diagnostics": [to_record(finding) for finding in report.findings],
     }
     plain: dict[str, Any] = _in_unicode(values)
     return plain

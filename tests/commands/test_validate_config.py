@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -159,3 +160,73 @@ def test_an_output_that_is_not_utf_8_is_no_reason_to_fail(tmp_path: Path) -> Non
         result = pochi("validate-config", path, cwd=tmp_path, PYTHONIOENCODING="ascii")
         assert "Traceback" not in result.stderr
         assert result.returncode == (1 if path == config else 0)
+
+
+# ---------------------------------------------------------------- --data
+
+
+def test_data(few_digits: Path, tmp_path: Path) -> None:
+    config = write_toml(tmp_path / "a.toml", tiny_raw(few_digits))
+    result = pochi("validate-config", config, "--data", cwd=tmp_path)
+    assert (result.returncode, result.stderr) == (0, "")
+    for part in (
+        "is valid",
+        "64 images in batches of 16: 4 steps",
+        "4 classes",
+        "balanced weight",
+        "8 x 8 (all)",
+    ):
+        assert part in result.stdout
+    result = pochi("validate-config", config, "--data", "--format", "json", cwd=tmp_path)
+    report = json.loads(result.stdout)
+    assert list(report) == ["diagnostics", "plan", "data"]
+    assert report["diagnostics"] == report["data"]["diagnostics"] == []
+    assert report["plan"]["steps"]["train_images"] == 65
+    assert report["plan"]["input_size"] == [32, 32]
+    assert report["plan"]["stem"] == "imagenet"
+    assert [split["images"] for split in report["data"]["splits"]] == [65, 25]
+
+
+def test_what_is_wrong_with_the_data_has_its_place(few_digits: Path, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    shutil.copytree(few_digits, data)
+    (data / "train" / "0" / "bad.png").write_bytes(b"no image")
+    (data / "val" / "0").rename(data / "val" / "O")
+    raw = tiny_raw(data, num_classes=7, class_weights=[1.0] * 7, batch_size=65)
+    config = write_toml(tmp_path / "a.toml", raw)
+    lines = config.read_text().splitlines()
+
+    def place(key: str) -> tuple[int, int]:
+        line = next(n for n, text in enumerate(lines, 1) if text.startswith(f"{key} ="))
+        return line, len(key) + 4
+
+    result = pochi("validate-config", config, "--data", "--format", "json", cwd=tmp_path)
+    assert result.returncode == 1
+    report = json.loads(result.stdout)
+    assert report["plan"] is None
+    found = {(d["code"], d["severity"], d["line"], d["column"]) for d in report["diagnostics"]}
+    assert found == {
+        ("class-mismatch", "error", *place("num_classes")),
+        ("class-weights-length", "error", *place("class_weights")),
+        ("bad-image", "error", *place("train_data_root")),
+        ("class-mismatch", "error", *place("val_data_root")),
+        ("class-mismatch", "warning", *place("val_data_root")),
+    }
+    assert report["diagnostics"] == sorted(report["diagnostics"], key=lambda d: (d["line"], d["column"]))
+    assert report["data"]["splits"][0]["bad"][0]["path"].endswith("train/0/bad.png")
+
+
+def test_every_missing_folder_is_told(tmp_path: Path) -> None:
+    raw = tiny_raw(tmp_path / "nowhere")
+    config = write_toml(tmp_path / "a.toml", raw)
+    result = pochi("validate-config", config, "--data", cwd=tmp_path)
+    assert (result.returncode, result.stderr) == (1, "")
+    assert result.stdout.count("error[unreadable-directory]") == 2
+    assert f"{tmp_path / 'nowhere' / 'train'} does not exist" in result.stdout
+    assert pochi("validate-config", config, cwd=tmp_path).returncode == 0  # nothing is looked at
+
+
+def test_data_of_a_wrong_config_is_not_looked_at(ten: Path, tmp_path: Path) -> None:
+    report = json.loads(pochi("validate-config", ten, "--data", "--format", "json", cwd=tmp_path).stdout)
+    assert list(report) == ["diagnostics", "plan"]
+    assert len(report["diagnostics"]) == 11
