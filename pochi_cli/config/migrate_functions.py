@@ -1,0 +1,328 @@
+"""The few operations and functions that an old config's values are computed with."""
+
+from __future__ import annotations
+
+import ast
+import operator
+import posixpath
+import re
+from collections.abc import Callable, Mapping
+from pathlib import PurePosixPath
+
+from pochi_cli.config.migrate_values import Array, Call, Scalar, Symbol, Table, Value, seen
+
+_MOST_BITS = 1024
+_MOST_ITEMS = 10_000
+
+# What these raise on unfit values.
+FAILURES = (TypeError, ValueError, ArithmeticError, LookupError, AttributeError)
+
+_NUMERIC: Mapping[type[ast.operator], Callable[[int | float, int | float], object]] = {
+    ast.Add: operator.add,
+    ast.Sub: operator.sub,
+    ast.Mult: operator.mul,
+    ast.Div: operator.truediv,
+    ast.FloorDiv: operator.floordiv,
+    ast.Mod: operator.mod,
+    ast.Pow: operator.pow,
+}
+_SIMPLE_FORMAT = re.compile(r"0?\d{0,2}(\.\d{1,2})?[deEfgG%s]?")
+
+
+def compute(operation: ast.operator, left: Value, right: Value) -> Value:
+    """Apply an operator.
+
+    Raises:
+        TypeError, ValueError, ArithmeticError: It does not fit the values, or the result is too large.
+    """
+    if isinstance(left, int | float) and isinstance(right, int | float):
+        return _number(operation, left, right)
+    if isinstance(operation, ast.Add):
+        if isinstance(left, str) and isinstance(right, str):
+            return _bounded(left + right)
+        if isinstance(left, Array) and isinstance(right, Array):
+            return _bounded(Array([*left, *right]))
+        if isinstance(left, tuple) and isinstance(right, tuple):
+            return _bounded((*left, *right))
+    if isinstance(operation, ast.Mult) and isinstance(left, Array | tuple) and isinstance(right, int):
+        if len(left) * right > _MOST_ITEMS:
+            raise ValueError("too many items")
+        return Array(list(left) * right) if isinstance(left, Array) else left * right
+    if isinstance(operation, ast.Div) and isinstance(left, PurePosixPath) and isinstance(right, str):
+        return left / right
+    if isinstance(operation, ast.BitOr) and isinstance(left, Table) and isinstance(right, Table):
+        return Table({**left, **right})
+    raise TypeError("no such operation")
+
+
+def _number(operation: ast.operator, left: int | float, right: int | float) -> int | float:
+    is_power = isinstance(operation, ast.Pow) and isinstance(left, int) and isinstance(right, int)
+    if is_power and right > 0 and int(left).bit_length() * right > _MOST_BITS:
+        raise ValueError("too large")
+    if type(operation) not in _NUMERIC:
+        raise TypeError("no such operation")
+    result = _NUMERIC[type(operation)](left, right)
+    if not isinstance(result, int | float):  # a power of a negative number may be complex
+        raise TypeError("no real number")
+    if isinstance(result, int) and result.bit_length() > _MOST_BITS:
+        raise ValueError("too large")
+    return result
+
+
+def _bounded(value: str | Array | tuple[Value, ...]) -> str | Array | tuple[Value, ...]:
+    if len(value) > _MOST_ITEMS:
+        raise ValueError("too long")
+    return value
+
+
+def render(value: Value, specification: str) -> str:
+    """Format a value as an f-string does, where that is simple.
+
+    Raises:
+        TypeError, ValueError: It is not.
+    """
+    if not isinstance(value, str | int | float | PurePosixPath) or not _SIMPLE_FORMAT.fullmatch(
+        specification
+    ):
+        raise TypeError("not simple")
+    return format(value, specification)
+
+
+def items_of(value: Value) -> list[Value]:
+    """List what a sequence holds.
+
+    Raises:
+        TypeError: It is none, or its contents are unknown.
+    """
+    value = seen(value)
+    if isinstance(value, Array | tuple):
+        return list(value)
+    raise TypeError("no list")
+
+
+def pairs_of(value: Value) -> dict[Scalar, Value]:
+    """List what a table holds, also one given as pairs.
+
+    Raises:
+        TypeError: It is none, or its contents are unknown.
+    """
+    value = seen(value)
+    if isinstance(value, Table):
+        return dict(value)
+    pairs = [items_of(pair) for pair in items_of(value)]
+    return {_key(key): item for key, item in pairs}
+
+
+def _key(key: Value) -> Scalar:
+    if key is None or isinstance(key, str | int | float):
+        return key
+    raise TypeError("no simple key")
+
+
+def look_inside(container: Value, key: Value) -> Value:
+    """Index a list, tuple or table.
+
+    Raises:
+        TypeError, LookupError: The container has no such item.
+    """
+    container = seen(container)
+    if isinstance(container, Table):
+        return container[_key(key)]
+    if isinstance(container, Array | tuple) and isinstance(key, int):
+        return container[key]
+    raise TypeError("no container")
+
+
+def _dict(*values: Value, **keywords: Value) -> Value:
+    merged = Table()
+    for value in values:
+        merged.update(pairs_of(value))
+    merged.update(keywords)
+    return merged
+
+
+def _list(value: Value = ()) -> Value:
+    return Array(items_of(value))
+
+
+def _tuple(value: Value = ()) -> Value:
+    return tuple(items_of(value))
+
+
+def _range(*bounds: Value) -> Value:
+    numbers = range(*[bound for bound in bounds if isinstance(bound, int)])
+    if len(numbers) > _MOST_ITEMS:
+        raise ValueError("too long")
+    return tuple(numbers)
+
+
+def _scalar_function(function: Callable[..., object]) -> Callable[..., Value]:
+    def apply(*values: Value) -> Value:
+        if not all(isinstance(value, str | int | float) for value in values):
+            raise TypeError("no scalars")
+        result = function(*values)
+        if isinstance(result, str | int | float):
+            return result
+        raise TypeError("no scalar")
+
+    return apply
+
+
+def _str(value: Value = "") -> Value:
+    return render(value, "")
+
+
+def _join(*parts: Value) -> Value:
+    _path(*parts)  # checks their types
+    return posixpath.join(*map(str, parts))
+
+
+def _path(*parts: Value) -> Value:
+    if not all(isinstance(part, str | PurePosixPath) for part in parts):
+        raise TypeError("no paths")
+    return PurePosixPath(*[part for part in parts if isinstance(part, str | PurePosixPath)])
+
+
+def _same(value: Value) -> Value:
+    return value
+
+
+def _copy(value: Value) -> Value:
+    value = seen(value)
+    if isinstance(value, Array):
+        return Array(value)
+    return Table(value) if isinstance(value, Table) else value
+
+
+def _deep_copy(value: Value) -> Value:
+    return _copied(value, {})
+
+
+def _copied(value: Value, copies: dict[int, Array | Table]) -> Value:
+    value = seen(value)
+    if id(value) in copies:  # it may hold itself
+        return copies[id(value)]
+    if isinstance(value, Array):
+        copies[id(value)] = array = Array()
+        array.extend(_copied(item, copies) for item in value)
+        return array
+    if isinstance(value, Table):
+        copies[id(value)] = table = Table()
+        table.update({key: _copied(item, copies) for key, item in value.items()})
+        return table
+    return value
+
+
+def _sequential(*steps: Value) -> Value:
+    return Array(steps)
+
+
+FUNCTIONS: Mapping[str, Callable[..., Value]] = {
+    "builtins.dict": _dict,
+    "collections.OrderedDict": _dict,
+    "builtins.list": _list,
+    "builtins.tuple": _tuple,
+    "builtins.range": _range,
+    "builtins.str": _str,
+    "builtins.int": _scalar_function(int),
+    "builtins.float": _scalar_function(float),
+    "builtins.round": _scalar_function(round),
+    "builtins.min": _scalar_function(min),
+    "builtins.max": _scalar_function(max),
+    "os.path.join": _join,
+    "os.fspath": _str,
+    "pathlib.Path": _path,
+    "pathlib.PurePath": _path,
+    "pathlib.PosixPath": _path,
+    "pathlib.PurePosixPath": _path,
+    "copy.copy": _copy,
+    "copy.deepcopy": _deep_copy,
+    "torch.device": _str,
+    "torch.nn.ModuleList": _list,
+    "torch.nn.Sequential": _sequential,
+}
+"""What is computed, by dotted name; they raise one of `FAILURES` where they cannot."""
+
+
+def _append(array: Array, value: Value) -> None:
+    array.append(value)
+    _bounded(array)
+
+
+def _extend(array: Array, values: Value) -> None:
+    array.extend(_bounded(Array(items_of(values))))
+    _bounded(array)
+
+
+def _insert(array: Array, position: Value, value: Value) -> None:
+    if not isinstance(position, int):
+        raise TypeError("no position")
+    array.insert(position, value)
+
+
+def _update(table: Table, *values: Value, **keywords: Value) -> None:
+    additions: dict[Scalar, Value] = {}
+    for value in values:
+        additions.update(pairs_of(value))
+    table.update(additions)
+    table.update(keywords)
+
+
+def _get(table: Table, key: Value, default: Value = None) -> Value:
+    return table.get(_key(key), default)
+
+
+def _setdefault(table: Table, key: Value, default: Value = None) -> Value:
+    return table.setdefault(_key(key), default)
+
+
+def _values(table: Table) -> Value:
+    return tuple(table.values())
+
+
+def _pairs(table: Table) -> Value:
+    return tuple(table.items())
+
+
+METHODS: Mapping[tuple[type, str], Callable[..., Value]] = {
+    (Array, "append"): _append,
+    (Array, "extend"): _extend,
+    (Array, "insert"): _insert,
+    (Array, "copy"): _copy,
+    (Table, "update"): _update,
+    (Table, "setdefault"): _setdefault,
+    (Table, "get"): _get,
+    (Table, "copy"): _copy,
+    (Table, "keys"): tuple,
+    (Table, "values"): _values,
+    (Table, "items"): _pairs,
+    (PurePosixPath, "as_posix"): _str,
+    (PurePosixPath, "joinpath"): _path,
+}
+"""Methods of values that are not spoilt; they raise one of `FAILURES` where they cannot."""
+
+READING_METHODS = {"get", "keys", "values", "items", "copy", "index", "count", "format", "join"}
+"""Methods that leave what they are called on as it is."""
+
+_HARMLESS_ROOTS = (
+    "torch",
+    "torchvision",
+    "numpy",
+    "math",
+    "os",
+    "sys",
+    "pathlib",
+    "json",
+    "logging",
+    "warnings",
+)
+_HARMFUL = ("builtins.setattr", "builtins.delattr", "builtins.exec", "builtins.eval", "numpy.random.shuffle")
+
+
+def is_harmless(function: Value) -> bool:
+    """Tell whether a function, though its result be unknown, leaves its arguments as they are."""
+    if isinstance(function, Call):
+        return True
+    if not isinstance(function, Symbol) or function.path in _HARMFUL:
+        return False
+    return function.path.partition(".")[0] in ("builtins", *_HARMLESS_ROOTS)

@@ -1,0 +1,303 @@
+"""What an old config's statements leave behind, found by reading them in order."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from pochi_cli.config.migrate_expressions import TRANSFORMS, Expressions
+from pochi_cli.config.migrate_functions import FAILURES, METHODS, compute, items_of, pairs_of
+from pochi_cli.config.migrate_values import Array, Symbol, Table, Unknown, Value, seen, spoil
+
+
+@dataclass(frozen=True)
+class Binding:
+    """A name of the file.
+
+    Attributes:
+        name: The name.
+        value: What it stands for at the end.
+        statement: The last one that binds it.
+        is_used: Whether another statement reads it.
+    """
+
+    name: str
+    value: Value
+    statement: ast.stmt
+    is_used: bool
+
+
+@dataclass(frozen=True)
+class Loss:
+    """A statement whose effect is not known.
+
+    Attributes:
+        statement: The statement.
+        names: What it may set or change.
+    """
+
+    statement: ast.stmt
+    names: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Program:
+    """What reading the file tells.
+
+    Attributes:
+        bindings: In the order in which they were last made.
+        losses: In the order of the file.
+    """
+
+    bindings: tuple[Binding, ...]
+    losses: tuple[Loss, ...]
+
+
+def read_program(tree: ast.Module) -> Program:
+    """Follow a module's statements without running anything."""
+    return _Statements(tree).run()
+
+
+class _Statements(Expressions):
+    def __init__(self, tree: ast.Module) -> None:
+        super().__init__()
+        self._tree = tree
+        self._current: ast.stmt = ast.Pass()
+        self._bound_at: dict[str, ast.stmt] = {}
+        self._fresh: dict[str, None] = {}  # bound since everything was last forgotten
+        self._losses: list[Loss] = []
+
+    def run(self) -> Program:
+        for statement in self._tree.body:
+            self._current = statement
+            try:
+                self._follow(statement)
+            except RecursionError:
+                self._lose(statement)
+        uses = set(_names_read(self._tree.body))
+        bindings = [
+            Binding(name, self.values[name], statement, name in uses)
+            for name, statement in self._bound_at.items()
+            if name in self.values
+        ]
+        return Program(tuple(bindings), tuple(self._losses))
+
+    def _follow(self, statement: ast.stmt) -> None:
+        if _may_change_anything(statement):
+            self._lose_everything(statement)
+            return
+        match statement:
+            case ast.Assign(targets=targets, value=node):
+                value = self.evaluate(node)
+                for target in targets:
+                    self._assign(target, value, statement)
+            case ast.AnnAssign(target=target, value=ast.expr() as node):
+                self._assign(target, self.evaluate(node), statement)
+            case ast.AugAssign():
+                self._augment(statement)
+            case ast.Expr(value=node):
+                if isinstance(self.evaluate(node), Unknown):
+                    self._losses.append(Loss(statement))
+            case ast.Delete(targets=targets):
+                for target in targets:
+                    self._delete(target, statement)
+            case ast.Import(names=aliases):
+                for alias in aliases:
+                    path = alias.name if alias.asname else alias.name.partition(".")[0]
+                    self._bind(alias.asname or path, Symbol(path), statement)
+            case ast.ImportFrom():
+                self._import_from(statement)
+            case ast.FunctionDef() | ast.AsyncFunctionDef():
+                self._define(statement)
+            case ast.AnnAssign() | ast.Pass() | ast.Global():
+                pass
+            case ast.If(orelse=[]) if _is_main_guard(statement.test):
+                self._losses.append(Loss(statement))  # not run when the file was imported as a config
+            case _:
+                self._lose(statement)
+
+    def _bind(self, name: str, value: Value, statement: ast.stmt) -> None:
+        self.values[name] = value
+        self._bound_at.pop(name, None)
+        self._bound_at[name] = statement
+        self._fresh[name] = None
+
+    def forget(self, names: Iterable[str], cause: Unknown) -> None:
+        """Make names, and what they hold, unknown; those not seen before count as bound here."""
+        names = list(names)
+        super().forget(names, cause)
+        for name in names:
+            self._bound_at.setdefault(name, self._current)
+
+    def _lose_everything(self, statement: ast.stmt) -> None:
+        self._lose(statement, self._fresh)
+        self._fresh = {}
+
+    def _lose(self, statement: ast.stmt, names: Iterable[str] = ()) -> None:
+        changed = dict.fromkeys([*names, *_names_bound(statement)])
+        self.disturb(statement)
+        self.forget(changed, Unknown(statement, is_told=True))
+        self._losses.append(Loss(statement, tuple(changed)))
+
+    def _assign(self, target: ast.expr, value: Value, statement: ast.stmt) -> None:
+        match target:
+            case ast.Name(id=name):
+                self._bind(name, value, statement)
+            case ast.Tuple(elts=targets) | ast.List(elts=targets):
+                self._unpack(targets, value, statement)
+            case ast.Subscript(value=base, slice=key):
+                self._store(self.evaluate(base), self.evaluate(key), value, statement)
+            case _:
+                self._lose(statement)
+
+    def _unpack(self, targets: list[ast.expr], value: Value, statement: ast.stmt) -> None:
+        try:
+            items = items_of(value)
+        except FAILURES:
+            items = []
+        if len(items) == len(targets) and not any(isinstance(target, ast.Starred) for target in targets):
+            for target, item in zip(targets, items, strict=True):
+                self._assign(target, item, statement)
+        else:
+            self._lose(statement)
+
+    def _store(self, base: Value, key: Value, value: Value, statement: ast.stmt) -> None:
+        try:
+            if isinstance(base, Array) and not base.spoilt and isinstance(key, int):
+                base[key] = value
+                return
+            if isinstance(base, Table) and not base.spoilt:
+                base.update(pairs_of(((key, value),)))
+                return
+        except FAILURES:
+            pass
+        spoil(base, Unknown(statement, is_told=True))
+        self._losses.append(Loss(statement))
+
+    def _augment(self, statement: ast.AugAssign) -> None:
+        # Read as `target = target + value`, but a list or dict changes in place, under all its names.
+        target, value = statement.target, seen(self.evaluate(statement.value))
+        current = seen(self.evaluate(target))
+        in_place = {ast.Add: (Array, "extend"), ast.BitOr: (Table, "update")}.get(type(statement.op))
+        try:
+            if in_place and isinstance(current, in_place[0]):
+                METHODS[in_place](current, value)
+                result: Value = current
+            else:
+                result = compute(statement.op, current, value)
+        except FAILURES:
+            spoil(current, Unknown(statement))
+            result = Unknown(statement)
+        self._assign(target, result, statement)
+
+    def _delete(self, target: ast.expr, statement: ast.stmt) -> None:
+        match target:
+            case ast.Name(id=name):
+                self.values.pop(name, None)
+                self._bound_at.pop(name, None)
+            case ast.Subscript(value=base_node, slice=key_node):
+                base, key = self.evaluate(base_node), self.evaluate(key_node)
+                if isinstance(base, Table) and not base.spoilt and isinstance(key, str) and key in base:
+                    del base[key]
+                else:
+                    spoil(base, Unknown(statement, is_told=True))
+                    self._losses.append(Loss(statement))
+            case _:
+                self._lose(statement)
+
+    def _import_from(self, statement: ast.ImportFrom) -> None:
+        module = "." * statement.level + (statement.module or "")
+        for alias in statement.names:
+            if alias.name != "*":
+                self._bind(alias.asname or alias.name, Symbol(f"{module}.{alias.name}"), statement)
+            elif module.startswith(TRANSFORMS):
+                self.has_all_transforms = True
+            else:  # it may replace any name, and bring any key
+                self._lose_everything(statement)
+
+    def _define(self, statement: ast.FunctionDef | ast.AsyncFunctionDef) -> None:
+        for node in (*statement.decorator_list, *statement.args.defaults, *statement.args.kw_defaults):
+            if node is not None:
+                self.evaluate(node)
+        nodes = list(ast.walk(statement))
+        self.rebound.update(name for node in nodes if isinstance(node, ast.Global) for name in node.names)
+        self.touched.update(node.id for node in nodes if isinstance(node, ast.Name))
+        self.forget([statement.name], Unknown(statement, is_told=True))
+        self._losses.append(Loss(statement))
+
+
+def _is_main_guard(test: ast.expr) -> bool:
+    match test:
+        case ast.Compare(
+            left=ast.Name(id="__name__"), ops=[ast.Eq()], comparators=[ast.Constant("__main__")]
+        ):
+            return True
+    return False
+
+
+def _names_read(statements: list[ast.stmt]) -> Iterator[str]:
+    """Name what statements read that do not themselves bind or change it."""
+    for statement in statements:
+        own = set(_names_bound(statement)) | {_changed_name(statement)}
+        for node in ast.walk(statement):
+            if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load) and node.id not in own:
+                yield node.id
+
+
+def _changed_name(statement: ast.stmt) -> str | None:
+    """Name what `a["b"] = 1` or `a.update(...)` changes."""
+    match statement:
+        case ast.Assign(targets=[ast.Subscript() as place, *_]) | ast.AugAssign(target=place):
+            node: ast.expr = place
+        case ast.Delete(targets=[node]) | ast.Expr(value=ast.Call(func=ast.Attribute() as node)):
+            pass
+        case _:
+            return None
+    while isinstance(node, ast.Subscript | ast.Attribute):
+        node = node.value
+    return node.id if isinstance(node, ast.Name) else None
+
+
+def _names_bound(statement: ast.stmt) -> Iterator[str]:
+    """Name what a statement, followed or not, binds in the module; what functions within bind is theirs."""
+    open_ends: list[ast.AST] = [statement]
+    while open_ends:
+        node = open_ends.pop()
+        match node:
+            case ast.Name(id=name, ctx=ast.Store() | ast.Del()):
+                yield name
+            case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name) | ast.ClassDef(name=name):
+                yield name
+                continue
+            case ast.alias(name=path, asname=alias):
+                yield alias or path.partition(".")[0]
+            case (
+                ast.ExceptHandler(name=str(name))
+                | ast.MatchAs(name=str(name))
+                | ast.MatchStar(name=str(name))
+            ):
+                yield name
+            case ast.MatchMapping(rest=str(name)):
+                yield name
+            case ast.Lambda() | ast.ListComp() | ast.SetComp() | ast.DictComp() | ast.GeneratorExp():
+                continue
+        open_ends.extend(reversed(list(ast.iter_child_nodes(node))))
+
+
+_NAMESPACES = ("globals", "locals", "vars")
+_CHANGERS = ("update", "setdefault", "pop", "popitem", "clear", "__setitem__", "__delitem__")
+
+
+def _may_change_anything(statement: ast.stmt) -> bool:
+    for node in ast.walk(statement):
+        match node:
+            case ast.Call(func=ast.Name(id="exec" | "setattr" | "delattr")):
+                return True
+            case ast.Call(func=ast.Attribute(value=ast.Call(func=ast.Name(id=name)), attr=method)):
+                if name in _NAMESPACES and method in _CHANGERS:
+                    return True
+            case ast.Subscript(value=ast.Call(func=ast.Name(id=name)), ctx=ast.Store() | ast.Del()):
+                if name in _NAMESPACES:
+                    return True
+    return False
