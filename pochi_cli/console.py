@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from typing import Any, TextIO, cast
 
 from rich.console import Console, RenderableType
@@ -64,9 +64,10 @@ class _Results(Console):
         raise BrokenPipeError
 
 
-def _print_result(content: RenderableType, *, soft_wrap: bool = False) -> None:
+@contextmanager
+def _arriving() -> Iterator[None]:
     try:
-        _Results(highlight=False).print(content, markup=False, soft_wrap=soft_wrap)
+        yield
         sys.stdout.flush()
     except BrokenPipeError:
         # The reader, such as `head`, had enough. What is left in the buffer must not fail at exit.
@@ -76,9 +77,20 @@ def _print_result(content: RenderableType, *, soft_wrap: bool = False) -> None:
         raise StorageError(f"cannot write the result: {error.strerror or error}") from error
 
 
+def _print_result(content: RenderableType, *, soft_wrap: bool = False) -> None:
+    with _arriving():
+        _Results(highlight=False).print(content, markup=False, soft_wrap=soft_wrap)
+
+
 def show(text: str) -> None:
     """Print a result."""
     _print_result(text, soft_wrap=True)
+
+
+def show_file(text: str) -> None:
+    """Print the text of a file as it is, in UTF-8 whatever the terminal's encoding."""
+    with _arriving():
+        sys.stdout.buffer.write(text.encode())
 
 
 def note(text: str) -> None:

@@ -22,11 +22,11 @@ def migrate(
     What cannot be carried over becomes a comment and a warning.
     """
     from pochi_cli.config.migrate import migrate, write_migration
-    from pochi_cli.console import show, show_diagnostics
+    from pochi_cli.console import show, show_diagnostics, show_file
 
     migration = migrate(old, target=str(output or "the new file"))
     if output is None:
-        show(migration.text.rstrip("\n"))
+        show_file(migration.text)
     else:
         write_migration(migration, output)
         show(f"wrote {output}; next: pochi validate-config {output}")

@@ -128,13 +128,10 @@ class _Mapper:
         lines = [f"{key_lines(binding.name, [])[0][:-1]}"]
         for position, step in enumerate(steps):
             for remark in step.remarks:
-                place = self._source.span(remark.node)
-                quoted = self._source.quote(step.node)
-                lines.append(f"  {comment(f'not carried over from line {place.line}: {quoted}')}")
-                lines[-1] += f" ({comment(remark.message)[2:]})" if step.step else ""
-                message = f"a step of `{binding.name}` is not carried over: {remark.message}"
-                if step.step:
-                    message = f"a step of `{binding.name}` is carried over {remark.message}"
+                what = f"{remark.argument} of " if remark.argument else ""
+                place = f"line {step.node.lineno}: {what}{self._source.quote(step.node)}"
+                lines.append(f"  {comment(f'not carried over from {place}')}")
+                message = f"a step of `{binding.name}` {remark.message}"
                 self._warn("not-carried-over", message, (binding.name,), remark.node)
             if step.step is not None:
                 note = self._step_comment(steps, position, binding)

@@ -61,10 +61,17 @@ _PIL_INTERPOLATION = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic", 4
 
 @dataclass(frozen=True)
 class Remark:
-    """Something of a pipeline that is not carried over."""
+    """Something of a pipeline that is not carried over.
+
+    Attributes:
+        node: The call.
+        message: What and why.
+        argument: The call's argument that is left out; empty for the whole call.
+    """
 
     node: Place
     message: str
+    argument: str = ""
 
 
 @dataclass(frozen=True)
@@ -84,7 +91,7 @@ class StepLine:
 
 class _NotCarriedError(Exception):
     def __init__(self, node: Place, why: str) -> None:
-        self.remark = Remark(node, why)
+        self.remark = Remark(node, f"is not carried over: {why}")
 
 
 @cache
@@ -119,7 +126,13 @@ def steps_of(value: Value, node: Place, normalization: Mapping[str, object]) -> 
     pipeline = _Pipeline(normalization)
     lines = pipeline.lines(value, node)
     if pipeline.is_too_long:
-        lines.append(StepLine(None, (Remark(node, f"there are more than {_MOST_STEPS} steps"),), node))
+        lines.append(
+            StepLine(
+                None,
+                (Remark(node, f"not carried over in full: there are more than {_MOST_STEPS} steps"),),
+                node,
+            )
+        )
     return lines
 
 
@@ -145,7 +158,13 @@ class _Pipeline:
             return [line for item in value for line in self.lines(item, node, depth + 1)]
         if not isinstance(value, Call):
             blamed = value.cause if isinstance(value, Unknown) else node
-            return [StepLine(None, (Remark(blamed, "only running the file would tell this step"),), node)]
+            return [
+                StepLine(
+                    None,
+                    (Remark(blamed, "not carried over: only running the file would tell this step"),),
+                    blamed,
+                )
+            ]
         if value.name == "Compose":
             steps = next(iter((*value.arguments, *value.keywords.values())), Array())
             return self.lines(steps, value.node, depth + 1)
@@ -175,11 +194,13 @@ class _Pipeline:
             if not isinstance(value, Unknown) and name in model.model_fields:
                 step[name] = value
             elif name in model.model_fields and model.model_fields[name].is_required():
-                raise _NotCarriedError(call.node, f"only running the file would tell its {name}")
+                raise _NotCarriedError(
+                    call.node, f"only running the file would tell the {name} of {call.name}"
+                )
             else:
-                known = name in model.model_fields
-                why = f"only running the file would tell its {name}" if known else f"Pochi's has no {name}"
-                remarks.append(Remark(call.node, f"{call.name} without its {name}: {why}"))
+                is_known = name in model.model_fields
+                why = "only running the file would tell it" if is_known else f"Pochi's {call.name} has none"
+                remarks.append(Remark(call.node, f"is carried over without its {name}: {why}", name))
         if call.name == "Normalize":
             self._shorten(step)
         self._is_tensor |= call.name == "ToTensor"
@@ -188,7 +209,7 @@ class _Pipeline:
     def _arguments(self, call: Call) -> dict[str, Value]:
         names = PARAMETERS[call.name].split()
         if len(call.arguments) > len(names):
-            raise _NotCarriedError(call.node, f"{call.name} has {len(names)} arguments")
+            raise _NotCarriedError(call.node, f"{call.name} takes {len(names)} arguments")
         return {**dict(zip(names, call.arguments, strict=False)), **call.keywords}
 
     def _converted(self, call: Call) -> tuple[dict[str, object] | None, list[Remark]]:
@@ -218,7 +239,7 @@ class _Pipeline:
             lines = self.lines(item, call.node, depth + 1)
             remarks = [remark for line in lines for remark in line.remarks]
             if remarks:
-                raise _NotCarriedError(call.node, f"of a step within it: {remarks[0].message}")
+                raise _NotCarriedError(call.node, f"a step within it {remarks[0].message}")
             inner = [line.step for line in lines if line.step is not None]
             if call.name == "RandomApply" or len(inner) == 1:
                 steps.extend(inner)
