@@ -129,7 +129,7 @@ class Expressions:
                 except FAILURES:
                     is_known = False
             else:
-                items.append(self.evaluate(element))
+                items.append(_widened(self.evaluate(element), element))
         return items if is_known else None
 
     def _table(self, node: ast.Dict) -> Value:
@@ -137,7 +137,7 @@ class Expressions:
         is_known = True
         for key_node, item_node in zip(node.keys, node.values, strict=True):
             key = None if key_node is None else self.evaluate(key_node)
-            item = self.evaluate(item_node)
+            item = _widened(self.evaluate(item_node), item_node)
             try:
                 additions = pairs_of(item) if key_node is None else pairs_of(((key, item),))
             except FAILURES:
@@ -242,6 +242,14 @@ def _transform(function: Symbol, arguments: list[Value], keywords: dict[str, Val
     if "functional" in function.path or not name[:1].isupper():
         return Unknown(node)
     return Call(name, tuple(arguments), keywords, node)
+
+
+def _widened(value: Value, node: ast.expr) -> Value:
+    """Blame the whole of an expression for what is unknown within it."""
+    if not isinstance(value, Unknown):
+        return value
+    begin, end = (node.lineno, node.col_offset), (node.end_lineno or 0, node.end_col_offset or 0)
+    return Unknown(node) if begin <= (value.cause.lineno, value.cause.col_offset) < end else value
 
 
 def _unknown(node: ast.expr, *operands: Value) -> Unknown:

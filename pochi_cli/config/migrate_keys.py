@@ -63,6 +63,7 @@ class _Mapper:
         self._program = program
         self._source = source
         self._bindings = {binding.name: binding for binding in program.bindings}
+        self._told = {(name, loss.statement) for loss in program.losses for name in loss.names}
         self._result = Keys()
 
     def run(self) -> Keys:
@@ -76,7 +77,7 @@ class _Mapper:
 
     def _is_key(self, binding: Binding) -> bool:
         name, value = binding.name, seen(binding.value)
-        if isinstance(value, Unknown) and value.is_told:
+        if isinstance(value, Unknown) and (name, value.cause) in self._told:
             return False
         if isinstance(binding.statement, ast.Import):
             return False

@@ -137,7 +137,7 @@ class _Statements(Expressions):
     def _lose(self, statement: ast.stmt, names: Iterable[str] = ()) -> None:
         changed = dict.fromkeys([*names, *_names_bound(statement)])
         self.disturb(statement)
-        self.forget(changed, Unknown(statement, is_told=True))
+        self.forget(changed, Unknown(statement))
         self._losses.append(Loss(statement, tuple(changed)))
 
     def _assign(self, target: ast.expr, value: Value, statement: ast.stmt) -> None:
@@ -172,7 +172,7 @@ class _Statements(Expressions):
                 return
         except FAILURES:
             pass
-        spoil(base, Unknown(statement, is_told=True))
+        spoil(base, Unknown(statement))
         self._losses.append(Loss(statement))
 
     def _augment(self, statement: ast.AugAssign) -> None:
@@ -201,7 +201,7 @@ class _Statements(Expressions):
                 if isinstance(base, Table) and not base.spoilt and isinstance(key, str) and key in base:
                     del base[key]
                 else:
-                    spoil(base, Unknown(statement, is_told=True))
+                    spoil(base, Unknown(statement))
                     self._losses.append(Loss(statement))
             case _:
                 self._lose(statement)
@@ -223,8 +223,8 @@ class _Statements(Expressions):
         nodes = list(ast.walk(statement))
         self.rebound.update(name for node in nodes if isinstance(node, ast.Global) for name in node.names)
         self.touched.update(node.id for node in nodes if isinstance(node, ast.Name))
-        self.forget([statement.name], Unknown(statement, is_told=True))
-        self._losses.append(Loss(statement))
+        self.forget([statement.name], Unknown(statement))
+        self._losses.append(Loss(statement, (statement.name,)))
 
 
 def _is_main_guard(test: ast.expr) -> bool:

@@ -129,7 +129,7 @@ def steps_of(value: Value, node: Place, normalization: Mapping[str, object]) -> 
         lines.append(
             StepLine(
                 None,
-                (Remark(node, f"not carried over in full: there are more than {_MOST_STEPS} steps"),),
+                (Remark(node, f"is cut off: there are more than {_MOST_STEPS}"),),
                 node,
             )
         )
@@ -161,7 +161,7 @@ class _Pipeline:
             return [
                 StepLine(
                     None,
-                    (Remark(blamed, "not carried over: only running the file would tell this step"),),
+                    (Remark(blamed, "is not carried over: only running the file would tell it"),),
                     blamed,
                 )
             ]
@@ -194,9 +194,7 @@ class _Pipeline:
             if not isinstance(value, Unknown) and name in model.model_fields:
                 step[name] = value
             elif name in model.model_fields and model.model_fields[name].is_required():
-                raise _NotCarriedError(
-                    call.node, f"only running the file would tell the {name} of {call.name}"
-                )
+                raise _NotCarriedError(call.node, f"only running the file would tell its {name}")
             else:
                 is_known = name in model.model_fields
                 why = "only running the file would tell it" if is_known else f"Pochi's {call.name} has none"

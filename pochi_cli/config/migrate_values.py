@@ -19,11 +19,9 @@ class Unknown:
 
     Attributes:
         cause: What could not be read.
-        is_told: Whether the statement that it comes from is reported by itself.
     """
 
     cause: Place
-    is_told: bool = False
 
 
 @dataclass(frozen=True)
