@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.config.migrate_guide import file
+
 CONFIGS = Path(__file__).parent.parent.parent / "configs"
 HEAVY = {"torch", "torchvision", "numpy", "optuna", "matplotlib", "plotly", "sklearn", "tensorboard", "PIL"}
 
@@ -39,6 +41,14 @@ def test_help_of_a_command_imports_nothing_heavy(arguments: tuple[str, ...]) -> 
 
 def test_validate_config_imports_no_torch() -> None:
     assert not imported_by("validate-config", str(CONFIGS / "layerwise.toml")) & HEAVY
+
+
+def test_migrate_imports_no_torch(tmp_path: Path) -> None:
+    old = tmp_path / "old.py"
+    old.write_text(file(), "utf-8")
+    imported = imported_by("migrate", str(old))
+    assert not imported & HEAVY
+    assert "tomllib" in imported
 
 
 def test_version_imports_hardly_anything() -> None:
