@@ -6,18 +6,8 @@ import ast
 import builtins
 from collections.abc import Iterable
 
-from pochi_cli.config.migrate_functions import (
-    FAILURES,
-    FUNCTIONS,
-    METHODS,
-    READING_METHODS,
-    compute,
-    is_harmless,
-    items_of,
-    look_inside,
-    pairs_of,
-    render,
-)
+from pochi_cli.config.migrate_functions import FUNCTIONS, METHODS, READING_METHODS, is_harmless
+from pochi_cli.config.migrate_operations import FAILURES, compute, items_of, look_inside, pairs_of, render
 from pochi_cli.config.migrate_values import Array, Call, Scalar, Symbol, Table, Unknown, Value, seen, spoil
 
 TRANSFORMS = "torchvision.transforms"

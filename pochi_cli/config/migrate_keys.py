@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from pochi_cli.config.inline import comment, inline
 from pochi_cli.config.migrate_program import Binding, Loss, Program
 from pochi_cli.config.migrate_source import Source
+from pochi_cli.config.migrate_steps import StepLine, is_pipeline, steps_of
 from pochi_cli.config.migrate_text import Part, commented, key_lines, table_lines
-from pochi_cli.config.migrate_transforms import StepLine, is_pipeline, steps_of
 from pochi_cli.config.migrate_values import Place, Plain, Unknown, plain, seen
 from pochi_cli.config.root import ClassificationConfig
 from pochi_cli.errors import Diagnostic, KeyPath, Note, Span

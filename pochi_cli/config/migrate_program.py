@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from pochi_cli.config.migrate_expressions import TRANSFORMS, Expressions
-from pochi_cli.config.migrate_functions import FAILURES, METHODS, compute, items_of, pairs_of
+from pochi_cli.config.migrate_functions import METHODS
+from pochi_cli.config.migrate_names import is_main_guard, may_change_anything, names_bound, names_read
+from pochi_cli.config.migrate_operations import FAILURES, compute, items_of, pairs_of
 from pochi_cli.config.migrate_values import Array, Symbol, Table, Unknown, Value, seen, spoil
 
 
@@ -75,7 +77,7 @@ class _Statements(Expressions):
                 self._follow(statement)
             except RecursionError:
                 self._lose(statement)
-        uses = set(_names_read(self._tree.body))
+        uses = set(names_read(self._tree.body))
         bindings = [
             Binding(name, self.values[name], statement, name in uses)
             for name, statement in self._bound_at.items()
@@ -84,7 +86,7 @@ class _Statements(Expressions):
         return Program(tuple(bindings), tuple(self._losses))
 
     def _follow(self, statement: ast.stmt) -> None:
-        if _may_change_anything(statement):
+        if may_change_anything(statement):
             self._lose_everything(statement)
             return
         match statement:
@@ -112,7 +114,7 @@ class _Statements(Expressions):
                 self._define(statement)
             case ast.AnnAssign() | ast.Pass() | ast.Global():
                 pass
-            case ast.If(orelse=[]) if _is_main_guard(statement.test):
+            case ast.If(orelse=[]) if is_main_guard(statement.test):
                 self._losses.append(Loss(statement))  # not run when the file was imported as a config
             case _:
                 self._lose(statement)
@@ -135,7 +137,7 @@ class _Statements(Expressions):
         self._fresh = {}
 
     def _lose(self, statement: ast.stmt, names: Iterable[str] = ()) -> None:
-        changed = dict.fromkeys([*names, *_names_bound(statement)])
+        changed = dict.fromkeys([*names, *names_bound(statement)])
         self.disturb(statement)
         self.forget(changed, Unknown(statement))
         self._losses.append(Loss(statement, tuple(changed)))
@@ -225,79 +227,3 @@ class _Statements(Expressions):
         self.touched.update(node.id for node in nodes if isinstance(node, ast.Name))
         self.forget([statement.name], Unknown(statement))
         self._losses.append(Loss(statement, (statement.name,)))
-
-
-def _is_main_guard(test: ast.expr) -> bool:
-    match test:
-        case ast.Compare(
-            left=ast.Name(id="__name__"), ops=[ast.Eq()], comparators=[ast.Constant("__main__")]
-        ):
-            return True
-    return False
-
-
-def _names_read(statements: list[ast.stmt]) -> Iterator[str]:
-    """Name what statements read that do not themselves bind or change it."""
-    for statement in statements:
-        own = set(_names_bound(statement)) | {_changed_name(statement)}
-        for node in ast.walk(statement):
-            if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load) and node.id not in own:
-                yield node.id
-
-
-def _changed_name(statement: ast.stmt) -> str | None:
-    """Name what `a["b"] = 1` or `a.update(...)` changes."""
-    match statement:
-        case ast.Assign(targets=[ast.Subscript() as place, *_]) | ast.AugAssign(target=place):
-            node: ast.expr = place
-        case ast.Delete(targets=[node]) | ast.Expr(value=ast.Call(func=ast.Attribute() as node)):
-            pass
-        case _:
-            return None
-    while isinstance(node, ast.Subscript | ast.Attribute):
-        node = node.value
-    return node.id if isinstance(node, ast.Name) else None
-
-
-def _names_bound(statement: ast.stmt) -> Iterator[str]:
-    """Name what a statement, followed or not, binds in the module; what functions within bind is theirs."""
-    open_ends: list[ast.AST] = [statement]
-    while open_ends:
-        node = open_ends.pop()
-        match node:
-            case ast.Name(id=name, ctx=ast.Store() | ast.Del()):
-                yield name
-            case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name) | ast.ClassDef(name=name):
-                yield name
-                continue
-            case ast.alias(name=path, asname=alias):
-                yield alias or path.partition(".")[0]
-            case (
-                ast.ExceptHandler(name=str(name))
-                | ast.MatchAs(name=str(name))
-                | ast.MatchStar(name=str(name))
-            ):
-                yield name
-            case ast.MatchMapping(rest=str(name)):
-                yield name
-            case ast.Lambda() | ast.ListComp() | ast.SetComp() | ast.DictComp() | ast.GeneratorExp():
-                continue
-        open_ends.extend(reversed(list(ast.iter_child_nodes(node))))
-
-
-_NAMESPACES = ("globals", "locals", "vars")
-_CHANGERS = ("update", "setdefault", "pop", "popitem", "clear", "__setitem__", "__delitem__")
-
-
-def _may_change_anything(statement: ast.stmt) -> bool:
-    for node in ast.walk(statement):
-        match node:
-            case ast.Call(func=ast.Name(id="exec" | "setattr" | "delattr")):
-                return True
-            case ast.Call(func=ast.Attribute(value=ast.Call(func=ast.Name(id=name)), attr=method)):
-                if name in _NAMESPACES and method in _CHANGERS:
-                    return True
-            case ast.Subscript(value=ast.Call(func=ast.Name(id=name)), ctx=ast.Store() | ast.Del()):
-                if name in _NAMESPACES:
-                    return True
-    return False
