@@ -59,6 +59,8 @@ class Expressions:
                 return self._item(self.evaluate(base), self.evaluate(key), node)
             case ast.Call():
                 return self._call(node)
+            case ast.IfExp(test=test, body=chosen, orelse=other):
+                return self._chosen(self.evaluate(test), chosen, other, node)
             case ast.NamedExpr(target=target, value=inner):
                 self.evaluate(inner)
                 self.forget([target.id], Unknown(node))
@@ -135,6 +137,12 @@ class Expressions:
             else:
                 table.update(additions)
         return table if is_known else Unknown(node)
+
+    def _chosen(self, test: Value, chosen: ast.expr, other: ast.expr, node: ast.expr) -> Value:
+        if test is None or isinstance(test, str | int | float):
+            return self.evaluate(chosen if test else other)
+        self.disturb(node)
+        return _unknown(node, test)
 
     def _signed(self, operation: ast.unaryop, operand: Value, node: ast.expr) -> Value:
         match operation, operand:

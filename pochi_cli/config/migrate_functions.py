@@ -5,6 +5,7 @@ from __future__ import annotations
 import posixpath
 from collections.abc import Callable, Mapping
 from pathlib import PurePosixPath
+from string import Formatter
 
 from pochi_cli.config.migrate_operations import (
     MOST_ITEMS,
@@ -54,6 +55,27 @@ def _scalar_function(function: Callable[..., object]) -> Callable[..., Value]:
 
 def _str(value: Value = "") -> Value:
     return render(value, "")
+
+
+def _len(value: Value) -> Value:
+    return len(value) if isinstance(value, str) else len(items_of(value))
+
+
+def _format(template: Value, *values: Value, **keywords: Value) -> Value:
+    text = ""
+    in_order = iter(values)
+    for literal, name, form, conversion in Formatter().parse(str(template)):
+        text += literal
+        if name is None:
+            continue
+        if conversion:
+            raise ValueError("not simple")
+        if name:
+            value = keywords[name] if name in keywords else values[int(name)]
+        else:
+            value = next(in_order, None)  # which is not rendered
+        text += render(value, form or "")
+    return text
 
 
 def _join(*parts: Value) -> Value:
@@ -108,6 +130,7 @@ FUNCTIONS: Mapping[str, Callable[..., Value]] = {
     "builtins.tuple": _tuple,
     "builtins.range": _range,
     "builtins.str": _str,
+    "builtins.len": _len,
     "builtins.int": _scalar_function(int),
     "builtins.float": _scalar_function(float),
     "builtins.round": _scalar_function(round),
@@ -169,6 +192,7 @@ def _pairs(table: Table) -> Value:
 
 
 METHODS: Mapping[tuple[type, str], Callable[..., Value]] = {
+    (str, "format"): _format,
     (Array, "append"): _append,
     (Array, "extend"): _extend,
     (Array, "insert"): _insert,

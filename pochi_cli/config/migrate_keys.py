@@ -64,6 +64,7 @@ class _Mapper:
         self._source = source
         self._bindings = {binding.name: binding for binding in program.bindings}
         self._told = {(name, loss.statement) for loss in program.losses for name in loss.names}
+        self._lines: set[int] = set()  # of the old file, with a part of their own
         self._result = Keys()
 
     def run(self) -> Keys:
@@ -218,8 +219,10 @@ class _Mapper:
         self._place(node, [comment(text)])
 
     def _place(self, node: ast.stmt, lines: list[str], *, is_table: bool = False) -> None:
-        above = self._source.comments_above(node.lineno)
-        has_gap = self._source.is_blank(node.lineno - len(above) - 1)
+        is_first = node.lineno not in self._lines
+        self._lines.add(node.lineno)
+        above = self._source.comments_above(node.lineno) if is_first else []
+        has_gap = is_first and self._source.is_blank(node.lineno - len(above) - 1)
         self._result.parts.append(
             Part(node.lineno, (*map(comment, above), *lines), is_table=is_table, has_gap=has_gap)
         )

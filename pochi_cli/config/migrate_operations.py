@@ -43,6 +43,8 @@ def compute(operation: ast.operator, left: Value, right: Value) -> Value:
             return bounded(Array([*left, *right]))
         if isinstance(left, tuple) and isinstance(right, tuple):
             return bounded((*left, *right))
+    if isinstance(operation, ast.Mod) and isinstance(left, str):
+        return _filled(left, right if isinstance(right, tuple) else (right,))
     if isinstance(operation, ast.Mult) and isinstance(left, Array | tuple) and isinstance(right, int):
         if len(left) * right > MOST_ITEMS:
             raise ValueError("too many items")
@@ -52,6 +54,14 @@ def compute(operation: ast.operator, left: Value, right: Value) -> Value:
     if isinstance(operation, ast.BitOr) and isinstance(left, Table) and isinstance(right, Table):
         return Table({**left, **right})
     raise TypeError("no such operation")
+
+
+def _filled(template: str, values: tuple[Value, ...]) -> str:
+    if len(re.findall("%[sd]", template)) != template.count("%"):
+        raise ValueError("not simple")
+    return template % tuple(
+        value if isinstance(value, int | float) else render(value, "") for value in values
+    )
 
 
 def _number(operation: ast.operator, left: int | float, right: int | float) -> int | float:

@@ -131,6 +131,11 @@ def test_what_the_new_config_lacks_is_an_error_and_what_is_wrong_names_the_old_l
         ("N = 3\nx = f'data_{N:02d}/{\"a\"}'", "data_03/a"),
         ("x = int(224 * 1.14)", 255),
         ("x = str(3)", "3"),
+        ("x = len(['a', 'b'])", 2),
+        ("D = False\nx = 1 if D else 2", 2),
+        ("x = '{{{}/{}{{'.format('a', 2)", "{a/2{"),
+        ("x = '{1}{0}{b:02d}'.format('a', 2, b=3)", "2a03"),
+        ("x = '%s/%d' % ('a', 3) + '%s' % 'b'", "a/3b"),
         ("import os\nx = os.path.join('data/', 'train')", "data/train"),
         ("from os.path import join as j\nx = j('a', 'b')", "a/b"),
         ("from pathlib import Path\nx = Path('data') / 'train'", "data/train"),
@@ -196,6 +201,12 @@ def _listed(value: object) -> object:
         "work_dir = [0] * 10 ** 9",
         "work_dir = f'{1:>999999999}'",
         "work_dir = f'{3!r:>5}'",
+        "work_dir = '{:>99999999}'.format(3)",
+        "work_dir = '{}{}'.format(3)",
+        "work_dir = '{1}'.format(3)",
+        "work_dir = '{0.__class__}'.format(3)",
+        "work_dir = '%99999999d' % 3",
+        "work_dir = '%d' % 'a'",
         "work_dir = '\\ud800'",
         "work_dir = {1: 2}",
         "work_dir = [None]",
@@ -465,6 +476,11 @@ def test_parameters_of_no_scheduler_are_a_comment(tmp_path: Path) -> None:
     migration = migrated(tmp_path, BASE_TEXT + "scheduler_params = {'gamma': 0.9}\n")
     assert migration.is_valid
     assert "\n# scheduler_params = { gamma = 0.9 }\n" in migration.text
+
+
+def test_keys_on_one_line_stay_together(tmp_path: Path) -> None:
+    text = migrated(tmp_path, "x = 1\n\n# normalisation\nmean, std = [0.1] * 3, [0.2] * 3\n").text
+    assert "\n\n# normalisation\nmean = [0.1, 0.1, 0.1]\nstd = [0.2, 0.2, 0.2]\n" in text
 
 
 def test_the_place_of_a_warning_counts_characters(tmp_path: Path) -> None:
