@@ -23,6 +23,7 @@ class Expressions:
         values: What each name stands for.
         touched: Names whose lists and dicts the file's functions may change when they are called.
         rebound: Names that they may bind anew.
+        fresh: Names bound since such a function was last called.
         has_all_transforms: Whether torchvision's transforms are there under their own names.
     """
 
@@ -30,6 +31,7 @@ class Expressions:
         self.values: dict[str, Value] = {}
         self.touched: set[str] = set()
         self.rebound: set[str] = set()
+        self.fresh: set[str] = set()
         self.has_all_transforms = False
 
     def evaluate(self, node: ast.expr) -> Value:
@@ -78,9 +80,10 @@ class Expressions:
             for name in {part.id for part in parts if isinstance(part, ast.Name)} & self.values.keys():
                 spoil(self.values[name], cause)
         if any(isinstance(part, ast.Call) for part in parts):
-            for name in self.touched & self.values.keys():
-                spoil(self.values[name], cause)
-            self.forget(self.rebound, cause)
+            for name in self.touched & self.fresh:
+                spoil(self.values.get(name), cause)
+            self.forget(self.rebound & self.fresh, cause)
+            self.fresh.clear()
         self.forget({part.target.id for part in parts if isinstance(part, ast.NamedExpr)}, cause)
 
     def forget(self, names: Iterable[str], cause: Unknown) -> None:

@@ -70,11 +70,9 @@ def _format(template: Value, *values: Value, **keywords: Value) -> Value:
             continue
         if conversion:
             raise ValueError("not simple")
-        if name:
-            value = keywords[name] if name in keywords else values[int(name)]
-        else:
-            value = next(in_order, None)  # which is not rendered
-        text += render(value, form or "")
+        if not name:
+            name, keywords = "", {**keywords, "": next(in_order, None)}  # which is not rendered
+        text += render(keywords[name] if name in keywords else values[int(name)], form or "")
     return text
 
 
@@ -108,6 +106,8 @@ def _copied(value: Value, copies: dict[int, Array | Table]) -> Value:
     value = seen(value)
     if id(value) in copies:  # it may hold itself
         return copies[id(value)]
+    if len(copies) > MOST_ITEMS:
+        raise ValueError("too many copies")
     if isinstance(value, Array):
         copies[id(value)] = array = Array()
         array.extend(_copied(item, copies) for item in value)

@@ -67,7 +67,7 @@ class _Statements(Expressions):
         self._tree = tree
         self._current: ast.stmt = ast.Pass()
         self._bound_at: dict[str, ast.stmt] = {}
-        self._fresh: dict[str, None] = {}  # bound since everything was last forgotten
+        self._since_all_lost: dict[str, None] = {}  # bound since everything was last forgotten
         self._losses: list[Loss] = []
 
     def run(self) -> Program:
@@ -123,7 +123,8 @@ class _Statements(Expressions):
         self.values[name] = value
         self._bound_at.pop(name, None)
         self._bound_at[name] = statement
-        self._fresh[name] = None
+        self._since_all_lost[name] = None
+        self.fresh.add(name)
 
     def forget(self, names: Iterable[str], cause: Unknown) -> None:
         """Make names, and what they hold, unknown; those not seen before count as bound here."""
@@ -133,8 +134,8 @@ class _Statements(Expressions):
             self._bound_at.setdefault(name, self._current)
 
     def _lose_everything(self, statement: ast.stmt) -> None:
-        self._lose(statement, self._fresh)
-        self._fresh = {}
+        self._lose(statement, self._since_all_lost)
+        self._since_all_lost = {}
 
     def _lose(self, statement: ast.stmt, names: Iterable[str] = ()) -> None:
         changed = dict.fromkeys([*names, *names_bound(statement)])
@@ -223,7 +224,10 @@ class _Statements(Expressions):
             if node is not None:
                 self.evaluate(node)
         nodes = list(ast.walk(statement))
-        self.rebound.update(name for node in nodes if isinstance(node, ast.Global) for name in node.names)
-        self.touched.update(node.id for node in nodes if isinstance(node, ast.Name))
+        rebound = {name for node in nodes if isinstance(node, ast.Global) for name in node.names}
+        touched = {node.id for node in nodes if isinstance(node, ast.Name)}
+        self.rebound |= rebound
+        self.touched |= touched
+        self.fresh |= rebound | touched
         self.forget([statement.name], Unknown(statement))
         self._losses.append(Loss(statement, (statement.name,)))

@@ -214,6 +214,7 @@ def _listed(value: object) -> object:
         "work_dir = [1]\n" + "work_dir = [work_dir, work_dir]\n" * 60,
         "work_dir = [1]\n" + "work_dir = (work_dir, work_dir)\n" * 60 + "f(work_dir)",
         "work_dir = 'a'\n" + "work_dir += work_dir\n" * 60,
+        "import copy\nwork_dir = []\n" + "work_dir = [copy.deepcopy(work_dir), work_dir]\n" * 60,
         "work_dir = print",
         "from somewhere import work_dir",
         "def work_dir(): pass",
