@@ -17,6 +17,8 @@ from pochi_cli.config.migrate_operations import (
 )
 from pochi_cli.config.migrate_values import Array, Call, Scalar, Symbol, Table, Value, seen
 
+_MOST_COPIES = 1000
+
 
 def _dict(*values: Value, **keywords: Value) -> Value:
     merged = Table()
@@ -106,7 +108,7 @@ def _copied(value: Value, copies: dict[int, Array | Table]) -> Value:
     value = seen(value)
     if id(value) in copies:  # it may hold itself
         return copies[id(value)]
-    if len(copies) > MOST_ITEMS:
+    if len(copies) > _MOST_COPIES:
         raise ValueError("too many copies")
     if isinstance(value, Array):
         copies[id(value)] = array = Array()
