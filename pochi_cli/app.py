@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from pochi_cli.commands import data, init, plot, schema, train, validate_config
+from pochi_cli.commands import data, init, migrate, plot, schema, train, validate_config
 from pochi_cli.errors import Interrupted, PochiError
 from pochi_cli.version import __version__
 
@@ -22,6 +22,7 @@ app = typer.Typer(
 app.command("init")(init.init)
 app.command("validate-config")(validate_config.validate_config)
 app.command("schema")(schema.schema)
+app.command("migrate")(migrate.migrate)
 app.command("train")(train.train)
 app.add_typer(data.app, name="data")
 app.add_typer(plot.app, name="plot")

@@ -72,12 +72,10 @@ class _Results(Console):
         raise BrokenPipeError
 
 
-def _print_result(content: RenderableType, *, soft_wrap: bool = False) -> None:
-    if isinstance(sys.stdout, TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")  # for terminals that do not speak UTF-8
+@contextmanager
+def _arriving() -> Iterator[None]:
     try:
-        # Without emoji: a class may be named ":dog:".
-        _Results(highlight=False, emoji=False).print(content, markup=False, soft_wrap=soft_wrap)
+        yield
         sys.stdout.flush()
     except BrokenPipeError:
         # The reader, such as `head`, had enough. What is left in the buffer must not fail at exit.
@@ -87,9 +85,23 @@ def _print_result(content: RenderableType, *, soft_wrap: bool = False) -> None:
         raise StorageError(f"cannot write the result: {error.strerror or error}") from error
 
 
+def _print_result(content: RenderableType, *, soft_wrap: bool = False) -> None:
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # for terminals that do not speak UTF-8
+    with _arriving():
+        # Without emoji: a class may be named ":dog:".
+        _Results(highlight=False, emoji=False).print(content, markup=False, soft_wrap=soft_wrap)
+
+
 def show(text: str) -> None:
     """Print a result."""
     _print_result(text, soft_wrap=True)
+
+
+def show_file(text: str) -> None:
+    """Print the text of a file as it is, in UTF-8 whatever the terminal's encoding."""
+    with _arriving():
+        sys.stdout.buffer.write(text.encode())
 
 
 def note(text: str) -> None:

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.config.migrate_guide import file
+
 CONFIGS = Path(__file__).parent.parent.parent / "configs"
 HEAVY = {"torch", "torchvision", "numpy", "optuna", "matplotlib", "plotly", "sklearn", "tensorboard", "PIL"}
 
@@ -53,6 +55,14 @@ def test_schema_and_init_import_no_torch(
 
 def test_data_check_imports_what_decodes_and_no_more(few_digits: Path) -> None:
     assert imported_by("data", "check", str(few_digits)) & HEAVY == {"numpy", "PIL"}
+
+
+def test_migrate_imports_no_torch(tmp_path: Path) -> None:
+    old = tmp_path / "old.py"
+    old.write_text(file(), "utf-8")
+    imported = imported_by("migrate", str(old))
+    assert not imported & HEAVY
+    assert "tomllib" in imported
 
 
 def test_version_imports_hardly_anything() -> None:

@@ -171,7 +171,7 @@ def test_data(few_digits: Path, tmp_path: Path) -> None:
     assert (result.returncode, result.stderr) == (0, "")
     for part in (
         "is valid",
-        "64 images in batches of 16: 4 steps",
+        "65 images in batches of 16: 4 steps",
         "4 classes",
         "balanced weight",
         "8 x 8 (all)",
