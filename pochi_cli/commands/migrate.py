@@ -21,8 +21,8 @@ def migrate(
 
     What cannot be carried over becomes a comment and a warning.
     """
-    from pochi_cli.config.migrate import migrate, write_migration
     from pochi_cli.console import show, show_diagnostics, show_file
+    from pochi_cli.migration.migrate import migrate, write_migration
 
     migration = migrate(old, target=str(output or "the new file"))
     if output is None:

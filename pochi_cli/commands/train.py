@@ -43,7 +43,7 @@ def train(
     if (config is None) == (resume is None):
         raise typer.BadParameter("give either a CONFIG or --resume RUN", param_hint="CONFIG")
     from pochi_cli import api, console
-    from pochi_cli.config.document import Document
+    from pochi_cli.config.document import read_document
     from pochi_cli.config.load import check_document
     from pochi_cli.runs.summary import summarize
 
@@ -53,7 +53,7 @@ def train(
     if config is not None:
         if work_dir is not None:
             changes.append(f"work_dir={quoted(str(work_dir))}")
-        document = Document(config, changes)
+        document = read_document(config, changes)
         checked = check_document(document)
         valid = checked.valid()
         if checked.diagnostics:

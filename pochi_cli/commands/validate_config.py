@@ -61,13 +61,13 @@ def validate_config(
 
 
 def _report(path: Path, overrides: Sequence[str], *, with_data: bool) -> Report:
-    from pochi_cli.config.document import Document
+    from pochi_cli.config.document import read_document
     from pochi_cli.config.load import check_document
     from pochi_cli.errors import ConfigError
     from pochi_cli.runs.plan import make_plan
 
     try:
-        document = Document(path, overrides)
+        document = read_document(path, overrides)
     except ConfigError as error:
         return Report(error.diagnostics)
     checked = check_document(document)

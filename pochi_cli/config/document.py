@@ -8,7 +8,6 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 from pochi_cli.config.overrides import SOURCE, Override, apply_override, parse_override
 from pochi_cli.config.spans import SourceText, TomlIndex
@@ -20,10 +19,10 @@ _LARGEST = 1_000_000
 
 
 class Document:
-    """A TOML file and the `--set` arguments that replace some of its keys.
+    """A TOML text and the `--set` arguments that replace some of its keys.
 
     Args:
-        path: The file.
+        text: The text.
         overrides: `key=value` arguments.
 
     Attributes:
@@ -31,30 +30,21 @@ class Document:
         refused: What is wrong with arguments; they are not applied.
 
     Raises:
-        ConfigError: The file cannot be read, or is no TOML.
+        ConfigError: The text is no TOML.
     """
 
-    def __init__(self, path: Path, overrides: Iterable[str] = ()) -> None:
-        self.refused: list[Diagnostic] = []
-        self._overrides: list[Override] = []
-        parsed = list(self._parsed(overrides))
+    def __init__(self, text: SourceText, overrides: Iterable[str] = ()) -> None:
+        self._text = text
+        self._overrides, self.refused = _parsed(overrides)
         try:
-            self._text = SourceText(_read(path), str(path))
-            self.raw = parse_toml(self._text)
+            self.raw = parse_toml(text)
         except ConfigError as error:
             raise ConfigError([*error.diagnostics, *self.refused]) from None
-        for override in parsed:
+        for override in list(self._overrides):
             try:
                 apply_override(self.raw, override)
-                self._overrides.append(override)
             except ConfigError as error:
-                self.refused.extend(error.diagnostics)
-
-    def _parsed(self, overrides: Iterable[str]) -> Iterator[Override]:
-        for number, argument in enumerate(overrides, 1):
-            try:
-                yield parse_override(argument, number)
-            except ConfigError as error:
+                self._overrides.remove(override)
                 self.refused.extend(error.diagnostics)
 
     @property
@@ -123,13 +113,33 @@ def _order(diagnostic: Diagnostic) -> tuple[bool, bool, int, int]:
     return is_last, span.source == SOURCE, span.line or 0, span.column or 0
 
 
-def read_toml(path: Path) -> dict[str, Any]:
+def _parsed(overrides: Iterable[str]) -> tuple[list[Override], list[Diagnostic]]:
+    parsed: list[Override] = []
+    refused: list[Diagnostic] = []
+    for number, argument in enumerate(overrides, 1):
+        try:
+            parsed.append(parse_override(argument, number))
+        except ConfigError as error:
+            refused.extend(error.diagnostics)
+    return parsed, refused
+
+
+def read_document(path: Path, overrides: Iterable[str] = ()) -> Document:
     """Read a TOML file.
 
+    Args:
+        path: The file.
+        overrides: `key=value` arguments that replace keys of the file.
+
     Raises:
-        ConfigError: `unreadable-file` or `invalid-toml`.
+        ConfigError: The file cannot be read, or is no TOML; with what is wrong with the arguments.
     """
-    return Document(path).raw
+    overrides = list(overrides)
+    try:
+        text = SourceText(_read(path), str(path))
+    except ConfigError as error:
+        raise ConfigError([*error.diagnostics, *_parsed(overrides)[1]]) from None
+    return Document(text, overrides)
 
 
 def _read(path: Path) -> str:

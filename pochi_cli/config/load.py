@@ -12,7 +12,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from pochi_cli.config.conflicts import CONFLICTS
-from pochi_cli.config.document import Document
+from pochi_cli.config.document import Document, read_document
 from pochi_cli.config.doubts import DOUBTS
 from pochi_cli.config.layer_rules import LAYER_RULES
 from pochi_cli.config.messages import MOST, diagnose
@@ -69,7 +69,7 @@ def load_config(path: str | Path, overrides: Iterable[str] = ()) -> Classificati
     Raises:
         ConfigError: With every mistake found.
     """
-    return check_document(Document(Path(path), overrides)).valid()
+    return check_document(read_document(Path(path), overrides)).valid()
 
 
 def check_document(document: Document) -> Checked:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from pochi_cli.config.classes import check_classes
-from pochi_cli.config.document import Document, read_toml
+from pochi_cli.config.document import read_document
 from pochi_cli.config.load import check_document, validate
 from pochi_cli.config.root import ClassificationConfig
 from pochi_cli.config.values import show
@@ -69,9 +69,9 @@ def resumed_config(run: Run, overrides: Sequence[str]) -> ClassificationConfig:
     Raises:
         ConfigError: It is invalid, or a key has changed that decides the course of the training.
     """
-    document = Document(run.layout.config_toml, overrides)
+    document = read_document(run.layout.config_toml, overrides)
     config = check_document(document).valid()
-    before = validate(read_toml(run.layout.config_toml)).model_dump()
+    before = validate(read_document(run.layout.config_toml).raw).model_dump()
     after = config.model_dump()
     changed = [key for key in after if after[key] != before[key] and key not in _MAY_CHANGE]
     allowed = ", ".join(sorted(_MAY_CHANGE))

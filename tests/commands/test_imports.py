@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.config.migrate_guide import file
+from tests.migration.guide import file
 
 CONFIGS = Path(__file__).parent.parent.parent / "configs"
 HEAVY = {"torch", "torchvision", "numpy", "optuna", "matplotlib", "plotly", "sklearn", "tensorboard", "PIL"}

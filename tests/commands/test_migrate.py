@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.commands.cli import pochi
-from tests.config.migrate_guide import BASE, HARDWARE, file
+from tests.migration.guide import BASE, HARDWARE, file
 
 LACKING = "epochs = 3\n"
 

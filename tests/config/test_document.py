@@ -12,7 +12,7 @@ import tomli_w
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pochi_cli.config.document import Document
+from pochi_cli.config.document import read_document
 from pochi_cli.config.load import check_document, load_config
 from pochi_cli.errors import ConfigError, Diagnostic
 from tests.config.raw import folder
@@ -65,7 +65,7 @@ def write(path: Path, text: str) -> Path:
 def diagnostics(path: Path, *overrides: str) -> list[Diagnostic]:
     """Every mistake and doubt, as `load_config` and the commands find them."""
     try:
-        found = check_document(Document(path, overrides))
+        found = check_document(read_document(path, overrides))
     except ConfigError as error:
         return list(error.diagnostics)
     assert (found.config is None) == any(d.severity == "error" for d in found.diagnostics)

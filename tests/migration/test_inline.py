@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pochi_cli.config.inline import comment, inline, key_part
+from pochi_cli.migration.inline import comment, inline, key_part
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]))
 VALUES = st.recursive(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from pochi_cli.config.inline import comment, inline, key_part
+from pochi_cli.migration.inline import comment, inline, key_part
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,9 @@ import ast
 import builtins
 from collections.abc import Iterable
 
-from pochi_cli.config.migrate_functions import FUNCTIONS, METHODS, READING_METHODS, is_harmless
-from pochi_cli.config.migrate_operations import FAILURES, compute, items_of, look_inside, pairs_of, render
-from pochi_cli.config.migrate_values import Array, Call, Scalar, Symbol, Table, Unknown, Value, seen, spoil
+from pochi_cli.migration.functions import FUNCTIONS, METHODS, READING_METHODS, is_harmless
+from pochi_cli.migration.operations import FAILURES, compute, items_of, look_inside, pairs_of, render
+from pochi_cli.migration.values import Array, Call, Scalar, Symbol, Table, Unknown, Value, seen, spoil
 
 TRANSFORMS = "torchvision.transforms"
 

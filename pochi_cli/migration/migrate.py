@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from pochi_cli.config.load import validate
-from pochi_cli.config.migrate_keys import map_keys
-from pochi_cli.config.migrate_program import read_program
-from pochi_cli.config.migrate_source import read_source
-from pochi_cli.config.migrate_text import write_parts
-from pochi_cli.errors import ConfigError, Diagnostic, Note, PochiError, Span, StorageError
+from pochi_cli.config.document import Document
+from pochi_cli.config.load import check_document
+from pochi_cli.config.spans import SourceText
+from pochi_cli.errors import Diagnostic, Note, PochiError, Span, StorageError
+from pochi_cli.migration.keys import map_keys
+from pochi_cli.migration.program import read_program
+from pochi_cli.migration.source import read_source
+from pochi_cli.migration.text import write_parts
 
 
 @dataclass(frozen=True)
@@ -22,7 +23,7 @@ class Migration:
 
     Attributes:
         text: The new file's text: valid TOML, though not always a valid config.
-        diagnostics: What was not carried over (warnings), then what the new config lacks (errors).
+        diagnostics: What was not carried over (warnings), then the new config's own diagnostics.
     """
 
     text: str
@@ -47,12 +48,9 @@ def migrate(path: str | Path, target: str = "the new file") -> Migration:
     source = read_source(Path(path))
     keys = map_keys(read_program(source.tree), source)
     text = write_parts(f"Migrated from {Path(path).name} by `pochi migrate`.", keys.parts)
-    mistakes: tuple[Diagnostic, ...] = ()
-    try:
-        validate(tomllib.loads(text), source=target)
-    except ConfigError as error:
-        mistakes = tuple(_with_origin(mistake, keys.origins) for mistake in error.diagnostics)
-    return Migration(text, (*keys.diagnostics, *mistakes))
+    checked = check_document(Document(SourceText(text, target)))
+    found = (_with_origin(diagnostic, keys.origins) for diagnostic in checked.diagnostics)
+    return Migration(text, (*keys.diagnostics, *found))
 
 
 def _with_origin(mistake: Diagnostic, origins: Mapping[str, Span]) -> Diagnostic:

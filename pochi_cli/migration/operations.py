@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Mapping
 from pathlib import PurePosixPath
 
-from pochi_cli.config.migrate_values import Array, Scalar, Table, Value, seen
+from pochi_cli.migration.values import Array, Scalar, Table, Value, seen
 
 _MOST_BITS = 1024
 MOST_ITEMS = 10_000

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import PurePosixPath
 from string import Formatter
 
-from pochi_cli.config.migrate_operations import (
+from pochi_cli.migration.operations import (
     MOST_ITEMS,
     bounded,
     items_of,
@@ -15,7 +15,7 @@ from pochi_cli.config.migrate_operations import (
     render,
     simple_key,
 )
-from pochi_cli.config.migrate_values import Array, Call, Scalar, Symbol, Table, Value, seen
+from pochi_cli.migration.values import Array, Call, Scalar, Symbol, Table, Value, seen
 
 _MOST_COPIES = 1000
 

@@ -8,7 +8,7 @@ import pytest
 from torchvision import transforms
 from torchvision.transforms import v2
 
-from pochi_cli.config.migrate_transforms import PARAMETERS, known_steps
+from pochi_cli.migration.transforms import PARAMETERS, known_steps
 
 OURS = {"Letterbox"}
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from pochi_cli.config.migrate_operations import FAILURES, items_of
-from pochi_cli.config.migrate_transforms import PARAMETERS, known_steps
-from pochi_cli.config.migrate_values import Array, Call, Place, Symbol, Unknown, Value, plain, seen
+from pochi_cli.migration.operations import FAILURES, items_of
+from pochi_cli.migration.transforms import PARAMETERS, known_steps
+from pochi_cli.migration.values import Array, Call, Place, Symbol, Unknown, Value, plain, seen
 
 _WITHOUT_EFFECT = {"inplace"}
 _NESTING = ("RandomApply", "RandomChoice", "RandomOrder")

@@ -6,11 +6,11 @@ import ast
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from pochi_cli.config.migrate_expressions import TRANSFORMS, Expressions
-from pochi_cli.config.migrate_functions import METHODS
-from pochi_cli.config.migrate_names import is_main_guard, may_change_anything, names_bound, names_read
-from pochi_cli.config.migrate_operations import FAILURES, compute, items_of, pairs_of
-from pochi_cli.config.migrate_values import Array, Symbol, Table, Unknown, Value, seen, spoil
+from pochi_cli.migration.expressions import TRANSFORMS, Expressions
+from pochi_cli.migration.functions import METHODS
+from pochi_cli.migration.names import is_main_guard, may_change_anything, names_bound, names_read
+from pochi_cli.migration.operations import FAILURES, compute, items_of, pairs_of
+from pochi_cli.migration.values import Array, Symbol, Table, Unknown, Value, seen, spoil
 
 
 @dataclass(frozen=True)

@@ -6,14 +6,14 @@ import ast
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from pochi_cli.config.inline import comment, inline
-from pochi_cli.config.migrate_program import Binding, Loss, Program
-from pochi_cli.config.migrate_source import Source
-from pochi_cli.config.migrate_steps import StepLine, is_pipeline, steps_of
-from pochi_cli.config.migrate_text import Part, commented, key_lines, table_lines
-from pochi_cli.config.migrate_values import Place, Plain, Unknown, plain, seen
 from pochi_cli.config.root import ClassificationConfig
 from pochi_cli.errors import Diagnostic, KeyPath, Note, Span
+from pochi_cli.migration.inline import comment, inline
+from pochi_cli.migration.program import Binding, Loss, Program
+from pochi_cli.migration.source import Source
+from pochi_cli.migration.steps import StepLine, is_pipeline, steps_of
+from pochi_cli.migration.text import Part, commented, key_lines, table_lines
+from pochi_cli.migration.values import Place, Plain, Unknown, plain, seen
 
 _AUTOMATIC = ("train_pin_memory", "infer_pin_memory", "pin_memory", "gpu_non_blocking")
 # The old program's keys that this version may not have: told of even when the file uses them elsewhere.
