@@ -142,7 +142,17 @@ class ConfigError(PochiError):
 
 
 class DataError(PochiError):
-    """An image folder, or an image in it, cannot be used."""
+    """An image folder, or an image in it, cannot be used.
+
+    Args:
+        message: What failed, where, with the value.
+        hint: The likely fix, or what is allowed.
+        diagnostics: Every mistake, where several can be told at once.
+    """
+
+    def __init__(self, message: str, hint: str | None = None, diagnostics: Sequence[Diagnostic] = ()) -> None:
+        super().__init__(message, hint)
+        self.diagnostics = tuple(diagnostics)
 
 
 class ModelError(PochiError):

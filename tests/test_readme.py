@@ -43,3 +43,24 @@ def test_readme_python_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 def test_picture_is_there() -> None:
     (path,) = re.findall(r"!\[[^\]]*\]\(([^)]+)\)", README)
     assert (ROOT / path).is_file()
+
+
+def test_the_diagnostics_are_those_that_readme_shows(tmp_path: Path) -> None:
+    (shown,) = re.findall(r"```\n(error\[.*?)```", README, re.DOTALL)
+    lines = [""] * 31
+    lines[0] = 'learning_rate = 0.1\ntrain_data_root = "a"\ntrain_transform = [{ name = "ToTensor" }]'
+    lines[3] = "num_classes = 4"
+    lines[4] = "pretrained = false"
+    lines[9] = "epoch = 30"
+    lines[30] = "class_weights = [1.0, 2.0, 1.5]"
+    text = "\n".join([lines[0], *lines[3:]])
+    assert text.splitlines()[9] == "epoch = 30"
+    (tmp_path / "my.toml").write_text(text)
+    result = subprocess.run(
+        [sys.executable, "-m", "pochi_cli", "validate-config", "my.toml"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.stdout == f"{shown}\n2 errors, 0 warnings in my.toml\n"

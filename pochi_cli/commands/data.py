@@ -41,8 +41,9 @@ def check(
     from pochi_cli import console
     from pochi_cli.data.check import check_directory
     from pochi_cli.data.presentation import data_tables, report_values
+    from pochi_cli.display import counting
 
-    with console.counting("decoding images") as progress:
+    with counting("decoding images") as progress:
         report = check_directory(directory, progress)
     if as_json:
         console.show_values(report_values(report))

@@ -45,6 +45,7 @@ def train(
     from pochi_cli import api, console
     from pochi_cli.config.document import read_document
     from pochi_cli.config.load import check_document
+    from pochi_cli.display import create_progress
     from pochi_cli.runs.summary import summarize
 
     changes = list(overrides or ())
@@ -59,8 +60,8 @@ def train(
         if checked.diagnostics:
             console.show_diagnostics(checked.diagnostics, str(config))
         with document.placing():
-            run = api.train(valid, progress=console.create_progress())
+            run = api.train(valid, progress=create_progress())
     else:
         found = api.load_run(str(resume), work_dir or "work_dirs")
-        run = api.resume(found, changes, progress=console.create_progress())
+        run = api.resume(found, changes, progress=create_progress())
     console.show_fields(*summarize(run))

@@ -96,9 +96,9 @@ def _remark(kind: Literal["help", "note"], text: str, gutter: str, width: int | 
     start = f"{gutter} = "
     indent = len(start) + len(kind) + 2
     first, *more = _wrapped(text, width, indent, indent)
-    yield (start, "gutter"), (f"{kind}: ", kind), (first, "title")
+    yield (start, "gutter"), (f"{kind}: ", kind), (first, "source")
     for line in more:
-        yield (" " * indent, "gutter"), (line, "title")
+        yield (" " * indent, "gutter"), (line, "source")
 
 
 def _wrapped(text: str, width: int | None, first_indent: int, indent: int) -> list[str]:

@@ -12,7 +12,7 @@ from pathlib import Path
 from pochi_cli.config.overrides import SOURCE, Override, apply_override, parse_override
 from pochi_cli.config.spans import SourceText, TomlIndex
 from pochi_cli.config.syntax import parse_toml
-from pochi_cli.errors import ConfigError, Diagnostic, KeyPath, Note, Span
+from pochi_cli.errors import ConfigError, DataError, Diagnostic, KeyPath, Note, Span
 
 _LARGEST = 1_000_000
 """Bytes; a weight for each of 21,841 classes takes a fifth of it."""
@@ -70,11 +70,12 @@ class Document:
 
     @contextmanager
     def placing(self) -> Iterator[None]:
-        """Place the diagnostics of a config error that was raised inside."""
+        """Place the diagnostics of an error that is raised inside."""
         try:
             yield
-        except ConfigError as error:
-            raise ConfigError(self.place(error.diagnostics)) from error
+        except (ConfigError, DataError) as error:
+            error.diagnostics = tuple(self.place(error.diagnostics))
+            raise
 
     def _place_notes(self, notes: Iterable[Note]) -> Iterator[Note]:
         """Give notes their places; one on a key that has its default has none, and nothing to tell."""

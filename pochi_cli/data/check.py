@@ -14,7 +14,6 @@ from pochi_cli.data.decoding import DecodedSplit, Progress, decode_splits
 from pochi_cli.data.description import SplitReport, describe_split
 from pochi_cli.data.duplicates import Duplicate, duplicate_findings, find_duplicates
 from pochi_cli.data.findings import counted
-from pochi_cli.data.folder import list_directory
 from pochi_cli.data.images import printable
 from pochi_cli.data.prepare import common_size, find_folders
 from pochi_cli.data.splits import Split, find_splits
@@ -79,23 +78,6 @@ def check_directory(
     splits, findings = find_splits(root)
     decoded = decode_splits(splits, progress, threads)
     return _report(decoded, findings, on_bad_image="error")
-
-
-def missing_folders(config: DataConfig) -> list[Diagnostic]:
-    """Find which of a config's folders cannot be looked into at all.
-
-    Args:
-        config: The data's part of the config.
-    """
-    findings = []
-    for key in ("train_data_root", "val_data_root"):
-        root = getattr(config, key)
-        try:
-            if root is not None:
-                list_directory(Path(root))
-        except DataError as error:
-            findings.append(Diagnostic("unreadable-directory", error.message, (key,), help=error.hint))
-    return findings
 
 
 def check_config_data(

@@ -167,12 +167,8 @@ def raise_errors(findings: Iterable[Diagnostic]) -> None:
     """Refuse data with mistakes.
 
     Raises:
-        DataError: The first mistake; the others are its notes. Doubts are passed over.
+        DataError: With every mistake. Doubts are passed over.
     """
     errors = [finding for finding in findings if finding.severity == "error"]
-    if not errors:
-        return
-    refusal = DataError(in_words(errors[0]), errors[0].help)
-    for other in errors[1:]:
-        refusal.add_note(in_words(other))
-    raise refusal
+    if errors:
+        raise DataError("; ".join(map(in_words, errors)), errors[0].help, errors)

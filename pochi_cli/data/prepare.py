@@ -13,7 +13,7 @@ from pochi_cli.config.steps.arguments import Size
 from pochi_cli.config.steps.nested import Pipeline, final_size
 from pochi_cli.data.digits import digits_root
 from pochi_cli.data.findings import class_findings, folder_findings, in_words, listed, raise_errors
-from pochi_cli.data.folder import FolderIndex, index_folder, match_labels
+from pochi_cli.data.folder import FolderIndex, index_folder, list_directory, match_labels
 from pochi_cli.data.holdout import split
 from pochi_cli.data.images import BadImageError, printable, read_size
 from pochi_cli.errors import DataError, Diagnostic, KeyPath
@@ -54,6 +54,7 @@ def prepare_data(config: DataConfig, seed: int, cache_root: Path | None = None) 
         DataError: If the folders or the sizes of the images do not fit.
         StorageError: If the digits cannot be written to the cache.
     """
+    raise_errors(missing_folders(config))
     found = find_folders(config, seed, cache_root)
     raise_errors(found.findings)
     train = found.train
@@ -74,6 +75,23 @@ def prepare_data(config: DataConfig, seed: int, cache_root: Path | None = None) 
         warnings=tuple(map(in_words, found.findings)),
         fingerprint=fingerprint.hexdigest(),
     )
+
+
+def missing_folders(config: DataConfig) -> list[Diagnostic]:
+    """Find which of a config's folders cannot be looked into at all.
+
+    Args:
+        config: The data's part of the config.
+    """
+    findings = []
+    for key in ("train_data_root", "val_data_root"):
+        root = getattr(config, key)
+        try:
+            if root is not None:
+                list_directory(Path(root))
+        except DataError as error:
+            findings.append(Diagnostic("unreadable-directory", error.message, (key,), help=error.hint))
+    return findings
 
 
 @dataclass(frozen=True)

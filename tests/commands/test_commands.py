@@ -45,9 +45,11 @@ def test_wrong_usage_is_2(tmp_path: Path, arguments: list[str]) -> None:
 
 
 def test_train_resume_and_plot(few_digits: Path, tmp_path: Path) -> None:
-    config = write_toml(tmp_path / "my.toml", tiny_raw(few_digits))
+    raw = tiny_raw(few_digits, scheduler="StepLR", scheduler_params={"step_size": 30})
+    config = write_toml(tmp_path / "my.toml", raw)
     result = pochi("train", config, "--set", "epochs=1", "--device", "cpu", cwd=tmp_path)
     assert result.returncode == 0, result.stderr
+    assert "warning[schedule-length]: step_size is 30 for 1 epochs" in result.stderr
     run = find_run("latest", tmp_path / "work_dirs")
     assert f"run {run.layout.name} finished" in result.stdout
     assert "1/1" in result.stderr  # progress goes to stderr

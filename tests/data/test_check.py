@@ -6,7 +6,6 @@ import hashlib
 import os
 import shutil
 import threading
-import time
 import warnings
 from collections import Counter, defaultdict
 from pathlib import Path
@@ -340,12 +339,8 @@ def test_interruption(tmp_path: Path, threads: int) -> None:
         if done:
             raise KeyboardInterrupt
 
-    started = time.monotonic()
     with pytest.raises(KeyboardInterrupt):
         check_directory(tmp_path, interrupt, threads)
-    interrupted_s = time.monotonic() - started
-    check_directory(tmp_path, threads=threads)
-    assert interrupted_s < (time.monotonic() - started - interrupted_s) / 2
     assert threading.active_count() == before
     assert warnings.filters == filters
 

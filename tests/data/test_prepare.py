@@ -162,9 +162,10 @@ def test_every_mistake_is_told_at_once(tmp_path: Path) -> None:
     (tmp_path / "val" / "b").mkdir()
     with pytest.raises(DataError, match=r"^train_data_root: class directories without .*: c") as caught:
         prepare_data(config(train_data_root=train, val_data_root=val), 0)
-    empty, extra = caught.value.__notes__
-    assert empty.startswith("val_data_root: class directories without images")
-    assert extra.endswith("A (did you mean a, which differs in case?)")
+    _, empty, extra = caught.value.diagnostics
+    assert empty.message.startswith("class directories without images")
+    assert (empty.key, extra.key) == (("val_data_root",), ("val_data_root",))
+    assert extra.message.endswith("A (did you mean a, which differs in case?)")
 
 
 @pytest.mark.parametrize(

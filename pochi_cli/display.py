@@ -1,0 +1,242 @@
+"""How far something has got: live bars on a terminal, plain lines in a log or a pipe."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+from pochi_cli.console import stderr_console
+from pochi_cli.engine.progress import StepRecord
+from pochi_cli.runs.records import EpochRecord
+
+_PLAIN_INTERVAL_S = 10.0
+_LIVE_INTERVAL_S = 0.5
+_WIDTHS = (9, 10, 6, 8, 6, 9, 6)
+
+
+@contextmanager
+def counting(what: str) -> Iterator[Callable[[int, int], None]]:
+    """Show how far a count has got: a bar on a terminal, else a line every few seconds.
+
+    Args:
+        what: What is being done, such as "decoding images".
+
+    Yields:
+        What to tell how many are done, and of how many.
+    """
+    console = stderr_console()
+    if not console.is_terminal:
+        yield _count_in_lines(console, what)
+        return
+    with _bars(
+        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+    ) as bars:
+        task = bars.add_task(what, total=None)
+        yield lambda done, total: bars.update(task, completed=done, total=total)
+
+
+def _count_in_lines(console: Console, what: str) -> Callable[[int, int], None]:
+    last_line = time.monotonic()
+
+    def tell(done: int, total: int) -> None:
+        nonlocal last_line
+        if time.monotonic() - last_line >= _PLAIN_INTERVAL_S:
+            last_line = time.monotonic()
+            console.print(f"{what}: {done:,} of {total:,}", markup=False)
+
+    return tell
+
+
+def _bars(*columns: ProgressColumn) -> Progress:
+    """Live bars on stderr that vanish at their end."""
+    return Progress(*columns, console=stderr_console(soft_wrap=False), refresh_per_second=4, transient=True)
+
+
+def _epoch_header() -> str:
+    names = ("epoch", "train loss", "acc %", "val loss", "acc %", "lr", "img/s")
+    return "  ".join(f"{name:>{width}}" for name, width in zip(names, _WIDTHS, strict=True))
+
+
+def _epoch_line(record: EpochRecord, epochs: int, *, is_best: bool, checkpoint: str | None) -> str:
+    values = (
+        f"{record.epoch}/{epochs}",
+        f"{record.train_loss:.4f}",
+        f"{record.train_accuracy:.2f}",
+        "-" if record.val_loss is None else f"{record.val_loss:.4f}",
+        "-" if record.val_accuracy is None else f"{record.val_accuracy:.2f}",
+        f"{record.learning_rate:.3g}",
+        f"{record.images_per_second:.0f}",
+    )
+    line = "  ".join(f"{value:>{width}}" for value, width in zip(values, _WIDTHS, strict=True))
+    marks = (["best"] if is_best else []) + (["saved"] if checkpoint else [])
+    return f"{line}  {' '.join(marks)}".rstrip()
+
+
+class TerminalProgress:
+    """Live bars below the lines of the finished epochs."""
+
+    def __init__(self) -> None:
+        self._console = stderr_console()
+        self._epochs = 0
+        self._batches = 0
+        self._val_batches = 0
+        self._epoch = 0
+        self._offset = 0
+        self._text = ""
+        self._started = 0.0
+        self._last_reading = 0.0
+        self._bars: Progress | None = None
+        self._total: TaskID | None = None
+        self._part: TaskID | None = None
+
+    def message(self, text: str) -> None:
+        """Print a line above the bars."""
+        self._console.print(text, markup=False, style="dim")
+
+    def warning(self, text: str) -> None:
+        """Print a marked line above the bars."""
+        self._console.print(f"[yellow]warning:[/] {escape(text)}")
+
+    def start(self, run_name: str, first_epoch: int, epochs: int, batches: int, val_batches: int) -> None:
+        """Name the run and show the bars."""
+        self._epochs, self._batches, self._val_batches = epochs, batches, val_batches
+        self._console.print(f"run {run_name}", markup=False, style="bold")
+        self._console.print(_epoch_header(), style="bold")
+        self._bars = _bars(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=None),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[values]}"),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+        )
+        self._console = self._bars.console
+        self._total = self._bars.add_task("epochs", total=epochs, completed=first_epoch - 1, values="")
+        self._part = self._bars.add_task("train", total=batches, values="")
+        self._bars.start()
+
+    def epoch(self, epoch: int, batches_done: int) -> None:
+        """Begin the epoch's bar anew."""
+        self._epoch, self._offset, self._text = epoch, batches_done, ""
+        self._started = time.monotonic()
+        if self._bars is not None and self._part is not None:
+            self._bars.reset(self._part)
+        self._update_part("train", self._batches, batches_done)
+
+    def wants_metrics(self) -> bool:
+        """Ask for a reading twice a second."""
+        return time.monotonic() - self._last_reading >= _LIVE_INTERVAL_S
+
+    def step(self, record: StepRecord) -> None:
+        """Move the bars."""
+        if record.loss is not None:
+            self._last_reading = time.monotonic()
+            speed = record.images / max(time.monotonic() - self._started, 1e-9)
+            self._text = (
+                f"loss {record.loss:.3f} acc {record.accuracy:.1f} % {speed:.0f} img/s "
+                f"lr {record.learning_rate:.2g}"
+            )
+        self._update_part("train", self._batches, record.batches)
+
+    def validation(self, batches_done: int) -> None:
+        """Show the validation's bar."""
+        if batches_done == 0:
+            self._text = ""
+        self._update_part("validate", self._val_batches, batches_done)
+
+    def epoch_done(self, record: EpochRecord, *, is_best: bool, checkpoint: str | None) -> None:
+        """Print the epoch's line."""
+        line = _epoch_line(record, self._epochs, is_best=is_best, checkpoint=checkpoint)
+        self._console.print(line, markup=False, style="green" if is_best else None, soft_wrap=True)
+        if self._bars is not None and self._total is not None:
+            self._bars.update(self._total, completed=record.epoch)
+
+    def stop(self) -> None:
+        """Take the bars away."""
+        if self._bars is not None:
+            self._bars.stop()
+            self._bars = None
+
+    def _update_part(self, name: str, total: int, done: int) -> None:
+        if self._bars is None or self._part is None or self._total is None:
+            return
+        self._bars.update(self._part, description=name, total=total, completed=done, values=self._text)
+        all_batches = max(self._batches + self._val_batches, 1)
+        in_epoch = done + (self._batches if name == "validate" else 0)
+        self._bars.update(self._total, completed=self._epoch - 1 + in_epoch / all_batches)
+
+
+class PlainProgress:
+    """Lines for logs and pipes: one per epoch, and one every few seconds within long ones."""
+
+    def __init__(self) -> None:
+        self._console = stderr_console()
+        self._epochs = 0
+        self._batches = 0
+        self._epoch = 0
+        self._last_line = 0.0
+
+    def message(self, text: str) -> None:
+        """Print a line."""
+        self._console.print(text, markup=False)
+
+    def warning(self, text: str) -> None:
+        """Print a marked line."""
+        self._console.print(f"warning: {text}", markup=False)
+
+    def start(self, run_name: str, first_epoch: int, epochs: int, batches: int, val_batches: int) -> None:  # noqa: ARG002
+        """Name the run."""
+        self._epochs, self._batches = epochs, batches
+        self._console.print(f"run {run_name}", markup=False)
+        self._console.print(_epoch_header(), markup=False)
+
+    def epoch(self, epoch: int, batches_done: int) -> None:  # noqa: ARG002
+        """Note the epoch."""
+        self._epoch = epoch
+        self._last_line = time.monotonic()
+
+    def wants_metrics(self) -> bool:
+        """Ask for a reading when a line is due."""
+        return time.monotonic() - self._last_line >= _PLAIN_INTERVAL_S
+
+    def step(self, record: StepRecord) -> None:
+        """Print a line when one is due."""
+        if record.loss is None or time.monotonic() - self._last_line < _PLAIN_INTERVAL_S:
+            return
+        self._last_line = time.monotonic()
+        self._console.print(
+            f"epoch {self._epoch}/{self._epochs}, batch {record.batches}/{self._batches}: "
+            f"loss {record.loss:.4f}, accuracy {record.accuracy:.2f} %",
+            markup=False,
+        )
+
+    def validation(self, batches_done: int) -> None:
+        """Print nothing: the epoch's line follows."""
+
+    def epoch_done(self, record: EpochRecord, *, is_best: bool, checkpoint: str | None) -> None:
+        """Print the epoch's line."""
+        self._console.print(
+            _epoch_line(record, self._epochs, is_best=is_best, checkpoint=checkpoint), markup=False
+        )
+
+    def stop(self) -> None:
+        """There is nothing to take away."""
+
+
+def create_progress() -> TerminalProgress | PlainProgress:
+    """Choose the form that stderr can show."""
+    return TerminalProgress() if stderr_console().is_terminal else PlainProgress()
