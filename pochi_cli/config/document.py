@@ -8,10 +8,11 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from pochi_cli.config.overrides import SOURCE, Override, apply_override, parse_override
+from pochi_cli.config.parsing import ABSENT, MendedValue, parse
 from pochi_cli.config.spans import SourceText, TomlIndex
-from pochi_cli.config.syntax import parse_toml
 from pochi_cli.errors import ConfigError, DataError, Diagnostic, KeyPath, Note, Span
 
 _LARGEST = 1_000_000
@@ -27,19 +28,24 @@ class Document:
 
     Attributes:
         raw: The contents, with the arguments applied.
-        refused: What is wrong with arguments; they are not applied.
+        refused: What is wrong with the text as TOML, and with arguments, which are then not applied.
+        settled: The keys of which that says enough.
 
     Raises:
-        ConfigError: The text is no TOML.
+        ConfigError: The text is no TOML, and nothing can be said of its contents.
     """
 
     def __init__(self, text: SourceText, overrides: Iterable[str] = ()) -> None:
         self._text = text
         self._overrides, self.refused = _parsed(overrides)
         try:
-            self.raw = parse_toml(text)
+            parsed = parse(text)
         except ConfigError as error:
             raise ConfigError([*error.diagnostics, *self.refused]) from None
+        self._accepted = parsed.text
+        self.raw = parsed.raw
+        self.refused += parsed.diagnostics
+        self.settled = tuple(self._settle(value) for value in parsed.values)
         for override in list(self._overrides):
             try:
                 apply_override(self.raw, override)
@@ -54,7 +60,24 @@ class Document:
 
     @cached_property
     def _index(self) -> TomlIndex:
-        return TomlIndex(self._text)
+        return TomlIndex(self._text, self._accepted)
+
+    def _settle(self, value: MendedValue) -> KeyPath:
+        """Put what a refused value means in its place, as far as that is possible; return its key."""
+        path = self._index.value_at(value.start)
+        if path is None:  # too deep to be indexed
+            return ()
+        *parents, key = path
+        node: Any = self.raw
+        for part in parents:
+            node = node[part]
+        if value.meant is not ABSENT:
+            node[key] = value.meant
+        elif isinstance(node, dict):
+            del node[key]
+        else:  # an entry of an array: of the others nothing can be said without it
+            return tuple(parents)
+        return path
 
     def place(self, diagnostics: Iterable[Diagnostic]) -> list[Diagnostic]:
         """Give diagnostics and their notes the places of their keys, and sort them by these."""

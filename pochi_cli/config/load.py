@@ -76,7 +76,12 @@ def check_document(document: Document) -> Checked:
     """Find every mistake and doubt in a config, each with its place."""
     checked = check(document.raw)
     config = None if document.refused else checked.config
-    return Checked(config, tuple(document.place([*checked.diagnostics, *document.refused])))
+    told = [
+        diagnostic
+        for diagnostic in checked.diagnostics
+        if not any(diagnostic.key[: len(path)] == path for path in document.settled)
+    ]
+    return Checked(config, tuple(document.place([*told, *document.refused])))
 
 
 def validate(raw: Mapping[str, Any]) -> ClassificationConfig:

@@ -86,12 +86,13 @@ class TomlIndex:
     """Where the keys and values of a TOML text stand.
 
     Args:
-        text: What the parser has accepted.
+        source: The text.
+        accepted: What the parser has accepted in its place, of the same length; by default the text itself.
     """
 
-    def __init__(self, text: SourceText) -> None:
-        self._source = text
-        self._text = text.text
+    def __init__(self, source: SourceText, accepted: str | None = None) -> None:
+        self._source = source
+        self._text = source.text if accepted is None else accepted
         self._keys: dict[KeyPath, _Range] = {}
         self._values: dict[KeyPath, _Range] = {}
         self._tables: dict[KeyPath, int] = {}
@@ -113,6 +114,10 @@ class TomlIndex:
         """Find a value; of a table the header, or the part of a dotted key that made it."""
         found = self._values.get(path)
         return self._source.span(*found) if found else None
+
+    def value_at(self, offset: int) -> KeyPath | None:
+        """Find the value that begins at an offset."""
+        return next((path for path, place in self._values.items() if place[0] == offset), None)
 
     def _walk(self) -> None:
         at = _after(_BLANK, self._text, 0)

@@ -19,7 +19,7 @@ _DEEP_KEY = re.compile(
     rf"(?<![^\n{{,\[\s])(?:(?:[A-Za-z0-9_-]+|\"[^\"\n]*\"|'[^'\n]*')[ \t]*\.[ \t]*){{{_MOST_PARTS}}}"
 )
 """For these the parser's time grows with the square of their length: half a megabyte would take hours."""
-_OTHER_WORDS = {
+OTHER_WORDS = {
     "True": "true",
     "yes": "true",
     "on": "true",
@@ -30,8 +30,14 @@ _OTHER_WORDS = {
     "Inf": "inf",
     "Infinity": "inf",
 }
-_NOTHING = frozenset({"None", "null", "nil", "~"})
+NOTHING = frozenset({"None", "null", "nil", "~"})
 _CLOSE = "close it on its line; a string of several lines goes in triple quotes"
+_STRINGS = re.compile(
+    r"""#[^\n]*|"{3}(?:\\.|[^\\])*?"{3}|'{3}.*?'{3}"""
+    r"""|"(?!"")(?:\\.|[^"\\\n])*"|'(?!'')[^'\n]*'|(?P<open>["'])""",
+    re.DOTALL,
+)
+"""Comments, strings, and a quote that opens what is never closed."""
 _TWICE = re.compile(r"Cannot |Duplicate inline table key")
 
 
@@ -72,6 +78,10 @@ def parse_toml(source: SourceText) -> dict[str, Any]:
         ConfigError: `invalid-toml`, with the place.
     """
     text = source.text
+    if (lone := text.find("\r")) >= 0:  # the parser would take it for a part of a line's end
+        message = "a carriage return (U+000D) stands where no line ends"
+        span = source.span(lone, lone + 1)
+        raise ConfigError([Diagnostic("invalid-toml", message, help="remove it", span=span)])
     if deep := _DEEP_KEY.search(text):
         message = f"a dotted key has more than {_MOST_PARTS} parts"
         raise ConfigError([Diagnostic("invalid-toml", message, span=source.span(*deep.span()))])
@@ -137,9 +147,9 @@ def _no_value(broken: _Broken) -> _Said:
         message, remedy = "a value is missing", "write one, or leave the key out"
     elif ord(token[0]) < ord(" "):
         return _bad_character(broken)
-    elif token in _OTHER_WORDS:
-        remedy = f"write {_OTHER_WORDS[token]}"
-    elif token in _NOTHING:
+    elif token in OTHER_WORDS:
+        remedy = f"write {OTHER_WORDS[token]}"
+    elif token in NOTHING:
         remedy = "TOML has no such value: leave the key out"
     elif token[0] in "“”„‘’«»＂":
         remedy = "use straight quotes: \" or '"
@@ -212,10 +222,10 @@ def _unclosed_header(broken: _Broken) -> _Said:
 
 def _unclosed_string(broken: _Broken) -> _Said:
     """Find where a string begins that lasts to the end of the text."""
-    triple = max(broken.text.rfind(quotes) for quotes in ('"""', "'''"))
-    if triple >= 0:
-        return "a string is not closed", "close it with the quotes that it begins with", triple, triple + 3
-    start = max(broken.text.rfind(quote) for quote in "\"'")
+    opened = (token.start("open") for token in _STRINGS.finditer(broken.text) if token["open"])
+    start = next(opened, len(broken.text))
+    if broken.text[start : start + 3] in ('"""', "'''"):
+        return "a string is not closed", "close it with the quotes that it begins with", start, start + 3
     end = broken.text.find("\n", start)
     return "a string is not closed", _CLOSE, start, end if end >= 0 else len(broken.text)
 

@@ -1,0 +1,162 @@
+"""Parsing that goes on after a mistake, so that one unquoted word does not hide all that comes after it.
+
+The parser stops at the first mistake. Where it is plain what was meant, that stretch is overwritten by
+something valid of the same length, which keeps every place, and the text is parsed again.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import re
+from dataclasses import dataclass
+from typing import Any, Final
+
+from pochi_cli.config.spans import SourceText
+from pochi_cli.config.syntax import NOTHING, OTHER_WORDS, parse_toml
+from pochi_cli.errors import ConfigError, Diagnostic, Note, Span
+
+_MOST_ROUNDS = 50
+_EFFORT = 2_000_000
+"""Characters that are parsed in all rounds together: a second or two."""
+
+ABSENT: Final = object()
+"""What is meant by a value that says that there is none, or by one that cannot be made out."""
+
+_WORD = re.compile(r"[A-Za-z_./~][^,\]}#\n=\"'(\[{]*")
+_NUMBER = re.compile(r"[+-]?[\d.][\w.+:-]*")
+_STRING = re.compile(r"\"(?!\"\")[^\"\n]*(?=\n|\Z)|'(?!'')[^'\n]*(?=\n|\Z)")
+_ENTRY = re.compile(r"[^,\]}\n]*")
+"""What of an unclosed string belongs to one entry of an array or inline table."""
+_LONE_KEY = re.compile(r"[ \t]*[A-Za-z0-9_-]+(?=[ \t]+(?:[\d\"'\[{+.-]|true\b|false\b))")
+
+
+@dataclass(frozen=True)
+class MendedValue:
+    """A value that the parser refused.
+
+    Attributes:
+        start: Its offset.
+        meant: What it probably means; `ABSENT` for nothing.
+    """
+
+    start: int
+    meant: Any
+
+
+@dataclass(frozen=True)
+class Parsed:
+    """A text that was parsed, perhaps after mending.
+
+    Attributes:
+        raw: The contents.
+        text: What the parser accepted, as long as the original.
+        values: The values that were mended.
+        diagnostics: The mistakes that the parser found.
+    """
+
+    raw: dict[str, Any]
+    text: str
+    values: tuple[MendedValue, ...]
+    diagnostics: tuple[Diagnostic, ...]
+
+
+@dataclass(frozen=True)
+class _Mend:
+    start: int
+    filler: str
+    value: MendedValue | None = None
+
+
+def parse(source: SourceText) -> Parsed:
+    """Parse a TOML text as far as it can be understood.
+
+    Raises:
+        ConfigError: With the mistakes up to one after which nothing can be said.
+    """
+    text = source.text
+    found: list[Diagnostic] = []
+    values: list[MendedValue] = []
+    for _ in range(max(1, min(_MOST_ROUNDS, _EFFORT // max(len(text), 1)))):
+        current = SourceText(text, source.source)
+        try:
+            return Parsed(parse_toml(current), text, tuple(values), tuple(found))
+        except ConfigError as error:
+            (diagnostic,) = error.diagnostics
+        found.append(_shown_in(source, diagnostic))
+        mend = _mend(current, diagnostic.span)
+        if mend is None:
+            break
+        text = text[: mend.start] + mend.filler + text[mend.start + len(mend.filler) :]
+        if mend.value is not None:
+            values.append(mend.value)
+    raise ConfigError(found)
+
+
+def _shown_in(source: SourceText, diagnostic: Diagnostic) -> Diagnostic:
+    """Let the places of a diagnostic show the text as it was written."""
+
+    def shown(span: Span | None) -> Span | None:
+        if span is None or span.line is None:
+            return span
+        return source.span(*_offsets(source, span))
+
+    notes = tuple(Note(note.message, note.key, shown(note.span)) for note in diagnostic.notes)
+    return dataclasses.replace(diagnostic, span=shown(diagnostic.span), notes=notes)
+
+
+def _offsets(source: SourceText, span: Span) -> tuple[int, int]:
+    start = source.offset(span.line or 1, span.column or 1)
+    return start, source.offset(span.end_line or 1, span.end_column or 1)
+
+
+def _mend(source: SourceText, span: Span | None) -> _Mend | None:
+    """Find what can stand in the place of a mistake."""
+    if span is None or span.line is None:
+        return None
+    text = source.text
+    start, _ = _offsets(source, span)
+    before = text[:start].rstrip()[-1:]
+    if text[start : start + 1] == "\\":
+        return _Mend(start, "/")
+    if before == "=" and text[start : start + 1] == "=":
+        return _Mend(start, " ")
+    if text[start : start + 1] == ":":
+        return _Mend(start, "=")
+    if before in ("=", "[", ","):
+        return _mended_value(text, start)
+    line_start = text.rfind("\n", 0, start) + 1
+    if lone := _LONE_KEY.match(text, line_start):
+        return _Mend(lone.end(), "=")
+    return None
+
+
+def _mended_value(text: str, start: int) -> _Mend | None:
+    if string := _STRING.match(text, start):
+        written = string.group()
+        line = text[text.rfind("\n", 0, start) + 1 : start]
+        if ("{" in line or "[" in line or "=" not in line) and (entry := _ENTRY.match(written)):
+            written = entry.group().rstrip()
+        return _overwritten(start, written, written[1:])
+    if number := _NUMBER.match(text, start):
+        return _overwritten(start, number.group(), _as_number(number.group()))
+    if match := _WORD.match(text, start):
+        word = match.group().rstrip()
+        if word in NOTHING:
+            return _overwritten(start, word, ABSENT)
+        named = {"true": True, "false": False, "nan": math.nan, "inf": math.inf}
+        return _overwritten(start, word, named.get(OTHER_WORDS.get(word, ""), word))
+    return None
+
+
+def _overwritten(start: int, written: str, meant: Any) -> _Mend:
+    length = len(written)
+    filler = "0" if length == 1 else '"' + " " * (length - 2) + '"'
+    return _Mend(start, filler, MendedValue(start, meant))
+
+
+def _as_number(text: str) -> Any:
+    try:
+        return float(text) if any(mark in text for mark in ".eE") else int(text)
+    except ValueError:
+        return ABSENT

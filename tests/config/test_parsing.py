@@ -1,0 +1,118 @@
+"""Parsing goes on after a mistake whose meaning is plain."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pochi_cli.config.load import load_config
+from pochi_cli.config.parsing import ABSENT, parse
+from pochi_cli.config.spans import SourceText
+from pochi_cli.errors import ConfigError
+from tests.config.test_document import diagnostics, write
+
+SLOPPY = """\
+model_name = resnet18
+epochs: 30
+learning_rate = .1
+pretrained = False
+val_data_root = None
+train_data_root = "data/train
+batch_size 16
+seed == 3
+optimizer_params = { nesterov = yes, weight_decay = none }
+work_dir = "runs\\new\\data"
+train_transform = [ { name = Resize, size = 32 }, # one
+  { name = 'ToTensor }
+]
+milestons = 01 # ]
+freeze = [conv1, "bn1"]
+"""
+
+
+def test_each_is_told_and_the_rest_is_checked(tmp_path: Path) -> None:
+    found = [
+        (d.code, d.span and d.span.line, d.span and d.span.column)
+        for d in diagnostics(write(tmp_path / "a.toml", SLOPPY))
+    ]
+    expected = [
+        ("invalid-toml", 1, 14),
+        ("invalid-toml", 2, 7),
+        ("invalid-toml", 3, 17),
+        ("invalid-toml", 4, 14),
+        ("invalid-toml", 5, 17),
+        ("invalid-toml", 6, 19),
+        ("invalid-toml", 7, 1),
+        ("invalid-toml", 8, 7),
+        ("invalid-toml", 9, 33),
+        ("invalid-toml", 9, 53),
+        ("invalid-toml", 10, 21),
+        ("invalid-toml", 11, 30),
+        ("invalid-toml", 12, 12),
+    ]
+    assert found == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "meant"),
+    [
+        ("a = SGD", ["SGD"]),
+        ("a = True # x", [True]),
+        ("a = off", [False]),
+        ("a = None", [ABSENT]),
+        ("a = .5", [0.5]),
+        ("a = 007", [7]),
+        ("a = 1.2.3", [ABSENT]),
+        ("a = 2026-13-45", [ABSENT]),
+        ("a = my data/train", ["my data/train"]),
+        ("a = [x, 'y', z]", ["x", "z"]),
+        ("a = {b = x, c = y}", ["x", "y"]),
+        ('a = "x\nb = 1', ["x"]),
+        ("a: 3\nb = no", [False]),
+    ],
+)
+def test_what_is_meant(text: str, meant: list[object]) -> None:
+    parsed = parse(SourceText(text, "file"))
+    assert [value.meant for value in parsed.values] == meant
+    assert len(parsed.text) == len(text)
+    assert parsed.text.count("\n") == text.count("\n")
+
+
+@pytest.mark.parametrize(
+    "text", ["a = (1, 2)", "a = 1\na = 2", "[a\nb = 1", "a = [1, 2\nb = 3", 'a = """x', "a = {b", "= 3"]
+)
+def test_what_is_not_plain_ends_it(text: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse(SourceText("b0 = x\n" + text, "file"))
+    first, *more = caught.value.diagnostics
+    assert str(first.span) == "file:1:6"
+    assert more
+
+
+def test_nothing_is_taken_as_meant(tmp_path: Path) -> None:
+    """A file with broken TOML is never used, whatever it may mean."""
+    path = write(tmp_path / "a.toml", SLOPPY.replace("milestons = 01 # ]\n", ""))
+    with pytest.raises(ConfigError):
+        load_config(path)
+
+
+def test_a_mended_value_is_not_told_again(tmp_path: Path) -> None:
+    text = "epochs = None\nlearning_rate = fast\noptimizer = sdg\nearly_stopping = { patience = None }\n"
+    found = diagnostics(write(tmp_path / "a.toml", text))
+    told = [(d.code, d.span and d.span.line) for d in found if d.span and d.span.line != 1]
+    assert told == [("invalid-toml", 2), ("invalid-toml", 3), ("invalid-toml", 4)]
+    assert sorted(d.code for d in found if d.span and d.span.line == 1) == [
+        "invalid-toml",
+        "missing-key",
+        "missing-key",
+    ]
+
+
+def test_the_underline_covers_what_was_written(tmp_path: Path) -> None:
+    text = "epochs = 3\nlearning_rate = 0.1\ntrain_data_root = 'a'\n\nscheduler = StepLR # c\n"
+    told = diagnostics(write(tmp_path / "a.toml", text))
+    (step,) = [d for d in told if d.key == ("scheduler_params", "step_size")]
+    assert step.span is not None
+    assert (step.span.column, step.span.end_column) == (13, 19)
+    assert step.span.text == "scheduler = StepLR # c"
