@@ -79,7 +79,8 @@ def check_document(document: Document) -> Checked:
     told = [
         diagnostic
         for diagnostic in checked.diagnostics
-        if not any(diagnostic.key[: len(path)] == path for path in document.settled)
+        if diagnostic.code == "unknown-key"
+        or not any(diagnostic.key[: len(path)] == path for path in document.settled)
     ]
     return Checked(config, tuple(document.place([*told, *document.refused])))
 

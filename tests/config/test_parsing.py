@@ -50,6 +50,9 @@ def test_each_is_told_and_the_rest_is_checked(tmp_path: Path) -> None:
         ("invalid-toml", 10, 21),
         ("invalid-toml", 11, 30),
         ("invalid-toml", 12, 12),
+        ("unknown-key", 14, 1),
+        ("invalid-toml", 14, 13),
+        ("invalid-toml", 15, 11),
     ]
     assert found == expected
 
