@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Generator, Iterator
+from functools import cache
 from typing import Literal
 
-from pochi_cli.config.catalogue import CATALOGUE, parameter_shapes
+from pochi_cli.config.catalogue import CATALOGUE, ModelName, parameter_shapes
 from pochi_cli.config.patterns import PatternError, assign, check_pattern, matches
 from pochi_cli.config.root import ClassificationConfig
 from pochi_cli.config.rules import Rules
 from pochi_cli.errors import Diagnostic, KeyPath, Note
 
 LAYER_RULES = Rules()
+
+_HEADS = frozenset({"head", "heads", "fc", "classifier", "last"})
+"""What the last layer is called in one model or another."""
 
 
 @LAYER_RULES.rule("enable_layer_wise_lr", "layer_wise_lr_config.layer_rates")
@@ -34,9 +38,9 @@ def _patterns(config: ClassificationConfig) -> Iterator[Diagnostic]:
     rates = config.layer_wise_lr_config.layer_rates
     bad = yield from _unmatched(config, config.freeze, ("freeze",), names)
     bad |= yield from _unmatched(config, tuple(rates), ("layer_wise_lr_config", "layer_rates"), names)
-    if bad:
-        return
-    trained = [name for name in names if not any(matches(pattern, name) for pattern in config.freeze)]
+    frozen = [pattern for pattern in config.freeze if pattern not in bad]
+    rates = {pattern: rate for pattern, rate in rates.items() if pattern not in bad}
+    trained = [name for name in names if not any(matches(pattern, name) for pattern in frozen)]
     if not trained:
         yield Diagnostic(
             "conflict",
@@ -66,19 +70,19 @@ def _patterns(config: ClassificationConfig) -> Iterator[Diagnostic]:
 
 def _unmatched(
     config: ClassificationConfig, patterns: tuple[str, ...], key: KeyPath, names: list[str]
-) -> Generator[Diagnostic, None, bool]:
+) -> Generator[Diagnostic, None, set[str]]:
     """Report the patterns that are no regular expression or match no parameter.
 
     Returns:
-        Whether there was any.
+        These patterns.
     """
-    found = False
+    bad: set[str] = set()
     for position, pattern in enumerate(patterns):
         where = (*key, position if key == ("freeze",) else pattern)
         try:
             check_pattern(pattern, names)
         except PatternError as error:
-            found = True
+            bad.add(pattern)
             yield Diagnostic(
                 "wrong-type",
                 f"the pattern `{pattern}` of {key[-1]} {error}",
@@ -88,7 +92,7 @@ def _unmatched(
             )
             continue
         if not any(matches(pattern, name) for name in names):
-            found = True
+            bad.add(pattern)
             yield Diagnostic(
                 "unmatched-layer-pattern",
                 f"the pattern `{pattern}` of {key[-1]} matches no parameter of {config.model_name}",
@@ -96,9 +100,9 @@ def _unmatched(
                 at=_at(key),
                 notes=(Note("model_name is set here", ("model_name",)),),
                 help="the closest layers are "
-                + ", ".join(f"`{layer}`" for layer in closest_layers(pattern, names)),
+                + ", ".join(f"`{layer}`" for layer in closest_layers(pattern, config.model_name)),
             )
-    return found
+    return bad
 
 
 def _at(key: KeyPath) -> Literal["key", "value"]:
@@ -106,13 +110,21 @@ def _at(key: KeyPath) -> Literal["key", "value"]:
     return "value" if key == ("freeze",) else "key"
 
 
-def closest_layers(pattern: str, names: list[str], count: int = 3) -> list[str]:
+@cache
+def closest_layers(pattern: str, model_name: ModelName, count: int = 3) -> list[str]:
     """Find the layers (prefixes of parameter names) that look most like a pattern."""
     layers: dict[str, None] = {}
-    for name in names:
+    for name in parameter_shapes(model_name):
         parts = name.split(".")
         for end in range(1, len(parts)):
             layers.setdefault(".".join(parts[:end]))
-    plain = pattern.replace("\\", "")
-    close = difflib.get_close_matches(plain, layers, n=count, cutoff=0.5)
-    return close or [layer for layer in layers if "." not in layer][:8]
+    plain = pattern.replace("\\", "").lower()[:100]
+    if plain.partition(".")[0] in _HEADS:
+        return [CATALOGUE[model_name].head]
+    top = [layer for layer in layers if "." not in layer]
+    begun = [layer for layer in top if layer.lower().startswith(plain)] if plain else []
+    # What is right up to a dot is probably meant: its own layers come before those of others.
+    first = next((layer for layer in top if plain.startswith(f"{layer.lower()}.")), None)
+    inside = [layer for layer in layers if first and layer.startswith(f"{first}.")]
+    close = begun or difflib.get_close_matches(plain, inside or layers, n=count, cutoff=0.5)
+    return close or inside[:count] or top[:8]

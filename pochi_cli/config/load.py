@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
@@ -17,20 +16,9 @@ from pochi_cli.config.doubts import DOUBTS
 from pochi_cli.config.layer_rules import LAYER_RULES
 from pochi_cli.config.messages import MOST, diagnose
 from pochi_cli.config.root import ClassificationConfig
-from pochi_cli.config.suggestions import fold_misspelt, known_keys
+from pochi_cli.config.salvage import STAND_INS, invalid_parts, salvage, with_meant_names
+from pochi_cli.config.suggestions import fold_misspelt
 from pochi_cli.errors import ConfigError, Diagnostic, KeyPath
-
-# Values that stand in for required keys that are missing or wrong, so that the rules on other keys run.
-_STAND_INS: dict[str, Any] = {
-    "epochs": 1_000_000,
-    "learning_rate": 0.1,
-    "train_transform": [{"name": "ToTensor"}],
-}
-_NEUTRAL_STEP = {"name": "Grayscale"}
-"""Stands in for a step whose required argument is wrong."""
-
-# The first key of a pair decides what the second may hold: when one must be left out, so must the other.
-_PAIRS = (frozenset({"optimizer", "optimizer_params"}), frozenset({"scheduler", "scheduler_params"}))
 
 _DEEPEST = 30
 """Levels of arrays and tables that a value may have; the deepest sensible one is a nested transform."""
@@ -106,20 +94,29 @@ def check(raw: Mapping[str, Any]) -> Checked:
     diagnostics = list(_beyond_toml(raw))
     invalid: set[KeyPath] = {diagnostic.key for diagnostic in diagnostics}
     usable = {key: value for key, value in raw.items() if (key,) not in invalid}
-    usable |= {key: value for key, value in _STAND_INS.items() if (key,) in invalid}
-    try:
-        config = ClassificationConfig.model_validate(usable)
-    except ValidationError as error:
-        found = diagnose(error, usable)
+    usable |= {key: value for key, value in STAND_INS.items() if (key,) in invalid}
+    config, found = _validated(usable)
+    if found:
+        meant = with_meant_names(usable, found)
+        told = {diagnostic.key for diagnostic in found}
+        found += [diagnostic for diagnostic in _validated(meant)[1] if diagnostic.key not in told]
         diagnostics.extend(found)
-        invalid.update(_invalid_part(diagnostic, usable) for diagnostic in found if diagnostic.key)
-        config = _salvage(usable, invalid)
+        invalid |= invalid_parts(meant, found)
+        config = salvage(meant, invalid)
+    assert config is not None  # valid, or salvaged
     for rule in (*CONFLICTS, *LAYER_RULES, *DOUBTS):
         if not any(key[: len(path)] == path for path in invalid for key in rule.keys):
-            diagnostics.extend(_first(rule.check(config)))
+            diagnostics.extend(d for d in _first(rule.check(config)) if d.key not in invalid)
     diagnostics = fold_misspelt(diagnostics)
     is_valid = all(diagnostic.severity == "warning" for diagnostic in diagnostics)
     return Checked(config if is_valid else None, tuple(diagnostics))
+
+
+def _validated(raw: Mapping[str, Any]) -> tuple[ClassificationConfig | None, list[Diagnostic]]:
+    try:
+        return ClassificationConfig.model_validate(raw), []
+    except ValidationError as error:
+        return None, diagnose(error, raw)
 
 
 def _first(diagnostics: Iterator[Diagnostic]) -> Iterator[Diagnostic]:
@@ -145,48 +142,3 @@ def _beyond_toml(raw: Mapping[str, Any]) -> Iterator[Diagnostic]:
 
 def _nests(value: Any) -> bool:
     return isinstance(value, dict | list)
-
-
-def _invalid_part(diagnostic: Diagnostic, raw: Mapping[str, Any]) -> KeyPath:
-    """Find the smallest part that can be left out: a key that the config knows, or an unknown one."""
-    key = diagnostic.key
-    if diagnostic.code == "unknown-key":
-        return key
-    ends = (end for end in range(len(key), 0, -1) if key[end - 1] in known_keys(key[: end - 1], raw))
-    return key[: next(ends, 1)]
-
-
-def _salvage(raw: Mapping[str, Any], invalid: set[KeyPath]) -> ClassificationConfig:
-    """Validate what is left of a config without its invalid parts, with stand-ins for required keys.
-
-    Args:
-        raw: The config.
-        invalid: The parts to leave out; keys that cannot do without theirs are added.
-    """
-    kept = copy.deepcopy(dict(raw))
-    for path in invalid:
-        _remove(kept, path)
-    try:
-        return ClassificationConfig.model_validate(_STAND_INS | kept)
-    except ValidationError as error:
-        spoilt = {line["loc"] for line in error.errors()}
-    for loc in spoilt:
-        # A step that lacks a required argument now: the rules on its pipeline need the other steps.
-        if loc[0] in ("train_transform", "val_transform") and len(loc) > 2 and isinstance(loc[1], int):
-            kept[loc[0]][loc[1]] = _NEUTRAL_STEP
-    try:
-        return ClassificationConfig.model_validate(_STAND_INS | kept)
-    except ValidationError as error:
-        keys = {str(line["loc"][0]) for line in error.errors()}
-    keys = keys.union(*(pair for pair in _PAIRS if pair & keys))
-    invalid.update((key,) for key in keys)
-    kept = {key: value for key, value in kept.items() if key not in keys}
-    return ClassificationConfig.model_validate(_STAND_INS | kept)
-
-
-def _remove(node: Any, path: KeyPath) -> None:
-    for part in path[:-1]:
-        if isinstance(node, dict) and part not in node:
-            return
-        node = node[part]
-    node.pop(path[-1], None)

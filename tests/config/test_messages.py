@@ -69,7 +69,8 @@ def test_no_machinery_shows(key: str, value: Any) -> None:
         assert jargon(text) == [], text
         assert "\n" not in text
         assert diagnostic.key
-        assert format_key(diagnostic.key[-1:]).strip("[]") in text or format_key(diagnostic.key) in text
+        names = [part for part in diagnostic.key if isinstance(part, str)]
+        assert names[-1] in text
 
 
 @pytest.mark.parametrize("name", BROKEN)
@@ -124,7 +125,7 @@ def test_no_far_fetched_suggestion() -> None:
         ({"model_name": "ResNet18"}, "resnet18"),
         ({"optimizer": "adam"}, "Adam"),
         ({"optimizer": "sgd"}, "SGD"),
-        ({"scheduler": "StepLr"}, "StepLR"),
+        ({"scheduler": "StepLr", "scheduler_params": {"step_size": 3}}, "StepLR"),
         ({"precision": "fp61"}, "fp16"),
         ({"class_weights": "balance"}, "balanced"),
         ({"train_transform": [{"name": "toTensor"}]}, "ToTensor"),

