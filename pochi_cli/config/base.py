@@ -28,13 +28,17 @@ PositiveTriple = Annotated[tuple[PositiveFloat, PositiveFloat, PositiveFloat], S
 Fraction = Annotated[float, Field(ge=0, le=1)]
 
 
-def _without_null(path: str) -> str:
-    if "\0" in path:
-        raise ValueError("must not hold the character U+0000")
+def _without_controls(path: str) -> str:
+    """Refuse what no path holds on purpose: `"data\\new"` in double quotes has a line end in it."""
+    if control := next((character for character in path if character < " "), None):
+        raise ValueError(
+            f"holds a control character (U+{ord(control):04X}); in double quotes a backslash begins an "
+            "escape: put the path in single quotes, or write /"
+        )
     return path
 
 
-PathText = Annotated[str, Field(min_length=1), AfterValidator(_without_null)]
+PathText = Annotated[str, Field(min_length=1), AfterValidator(_without_controls)]
 
 
 def shape_of(value: Any) -> str:

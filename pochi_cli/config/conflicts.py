@@ -119,17 +119,6 @@ def _named_classes(config: ClassificationConfig) -> Iterator[Diagnostic]:
         yield from check_classes(config, named.class_names, ("dataset",))
 
 
-@CONFLICTS.rule("num_classes")
-def _two_classes(config: ClassificationConfig) -> Iterator[Diagnostic]:
-    if config.num_classes == 1:
-        yield Diagnostic(
-            "out-of-range",
-            "num_classes is 1: a classifier needs at least two classes",
-            ("num_classes",),
-            help="leave it out to take it from the data",
-        )
-
-
 @CONFLICTS.rule("sampler", "class_weights")
 def _sampler_and_weights(config: ClassificationConfig) -> Iterator[Diagnostic]:
     if config.sampler == "balanced" and config.class_weights != "none":
@@ -252,4 +241,16 @@ def _deterministic(config: ClassificationConfig) -> Iterator[Diagnostic]:
             ("precision",),
             help="deterministic = true computes in fp32",
             notes=(Note("deterministic is set here", ("deterministic",)),),
+        )
+
+
+@CONFLICTS.rule("device", "precision")
+def _half_precision_on_cpu(config: ClassificationConfig) -> Iterator[Diagnostic]:
+    if config.device == "cpu" and config.precision == "fp16":
+        yield Diagnostic(
+            "conflict",
+            'precision = "fp16" needs a GPU, but device is "cpu"',
+            ("precision",),
+            help='use precision = "bf16", or leave it out',
+            notes=(Note("device is set here", ("device",)),),
         )

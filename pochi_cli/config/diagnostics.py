@@ -112,7 +112,8 @@ def _wrapped(text: str, width: int | None, first_indent: int, indent: int) -> li
 
 
 def _doubled(text: str) -> str:
-    return "".join(character + "\0" * (cell_len(character) - 1) for character in text)
+    # Before it: a line that ends between the two is then one column short, not one too long.
+    return "".join("\0" * (cell_len(character) - 1) + character for character in text)
 
 
 def _excerpt(span: Span, room: int) -> tuple[str, int, int]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from os.path import normpath
 
-from pochi_cli.config.data import IMAGENET_MEAN, IMAGENET_STD, DataConfig
+from pochi_cli.config.data import DataConfig
 from pochi_cli.config.optim import (
     CosineAnnealingLRParams,
     LinearLRParams,
@@ -12,10 +13,7 @@ from pochi_cli.config.optim import (
     OptimConfig,
     StepLRParams,
 )
-from pochi_cli.config.root import ClassificationConfig
 from pochi_cli.config.rules import Rules
-from pochi_cli.config.steps.nested import AnyStep, flatten
-from pochi_cli.config.steps.tensors import Normalize
 from pochi_cli.config.values import show
 from pochi_cli.errors import Diagnostic, KeyPath, Note
 
@@ -28,9 +26,10 @@ _FACTOR = 1000.0
 """Between a layer's rate and learning_rate; discriminative fine-tuning spans a factor of about 100."""
 
 
-def _warning(
+def warning(
     code: str, message: str, key: KeyPath, remedy: str, *notes: Note, at_key: bool = False
 ) -> Diagnostic:
+    """Make a warning."""
     return Diagnostic(
         code, message, key, severity="warning", help=remedy, notes=notes, at="key" if at_key else "value"
     )
@@ -47,9 +46,11 @@ def _schedule_fits(config: OptimConfig) -> Iterator[Diagnostic]:
         notes.append(Note("warmup_epochs is set here", ("warmup_epochs",)))
 
     def doubt(key: str, message: str, remedy: str) -> Diagnostic:
-        return _warning("schedule-length", message, ("scheduler_params", key), remedy, *notes)
+        return warning("schedule-length", message, ("scheduler_params", key), remedy, *notes)
 
     match config.scheduler_params:
+        case StepLRParams(gamma=gamma) | MultiStepLRParams(gamma=gamma) if gamma == 1:
+            yield doubt("gamma", "gamma is 1: the rate never changes", "use a smaller one, such as 0.1")
         case CosineAnnealingLRParams(T_max=half_period):
             if abs(half_period - epochs) > max(1, _TOLERANCE * epochs):
                 course = "rises again after it" if half_period < epochs else "does not come down to eta_min"
@@ -73,7 +74,7 @@ def _schedule_fits(config: OptimConfig) -> Iterator[Diagnostic]:
 def _patience(config: OptimConfig) -> Iterator[Diagnostic]:
     stopping = config.early_stopping
     if stopping.enabled and stopping.patience >= config.epochs:
-        yield _warning(
+        yield warning(
             "patience-too-long",
             f"patience is {stopping.patience} for {config.epochs} epochs: training can never stop early",
             ("early_stopping", "patience" if "patience" in stopping.model_fields_set else "enabled"),
@@ -82,24 +83,57 @@ def _patience(config: OptimConfig) -> Iterator[Diagnostic]:
         )
 
 
-@DOUBTS.rule("learning_rate", "layer_wise_lr_config.layer_rates", "enable_layer_wise_lr")
-def _far_rates(config: OptimConfig) -> Iterator[Diagnostic]:
-    for pattern, rate in config.layer_rates.items():
-        if not 1 / _FACTOR <= rate / config.learning_rate <= _FACTOR:
-            yield _warning(
-                "far-layer-rate",
-                f"the rate {rate:g} of `{pattern}` and learning_rate {config.learning_rate:g} differ by "
-                f"a factor of more than {_FACTOR:,.0f}",
-                ("layer_wise_lr_config", "layer_rates", pattern),
-                "check the exponent; to keep layers as they are, use freeze",
+@DOUBTS.rule("scheduler", "scheduler_params", "learning_rate")
+def _rising_cosine(config: OptimConfig) -> Iterator[Diagnostic]:
+    match config.scheduler_params:
+        case CosineAnnealingLRParams(eta_min=eta_min) if eta_min >= config.learning_rate:
+            yield warning(
+                "rising-rate",
+                f"eta_min {eta_min:g} is not below learning_rate {config.learning_rate:g}: the rate "
+                "does not fall",
+                ("scheduler_params", "eta_min"),
+                "use a smaller one, such as 0",
                 Note("learning_rate is set here", ("learning_rate",)),
             )
+
+
+@DOUBTS.rule("learning_rate", "layer_wise_lr_config.layer_rates", "enable_layer_wise_lr")
+def _far_rates(config: OptimConfig) -> Iterator[Diagnostic]:
+    rates = config.layer_rates
+    far = False
+    for pattern, rate in rates.items():
+        if not 1 / _FACTOR <= rate / config.learning_rate <= _FACTOR:
+            far = True
+            yield _far(
+                pattern,
+                f"{rate:g} of `{pattern}` and learning_rate {config.learning_rate:g}",
+                Note("learning_rate is set here", ("learning_rate",)),
+            )
+    if far or not rates:
+        return
+    slow, fast = min(rates, key=lambda name: rates[name]), max(rates, key=lambda name: rates[name])
+    if rates[fast] / rates[slow] > _FACTOR:
+        yield _far(
+            slow,
+            f"{rates[slow]:g} of `{slow}` and {rates[fast]:g} of `{fast}`",
+            Note(f"`{fast}` is set here", ("layer_wise_lr_config", "layer_rates", fast)),
+        )
+
+
+def _far(pattern: str, rates: str, note: Note) -> Diagnostic:
+    return warning(
+        "far-layer-rate",
+        f"the rates {rates} differ by a factor of more than {_FACTOR:,.0f}",
+        ("layer_wise_lr_config", "layer_rates", pattern),
+        "check the exponent; to keep layers as they are, use freeze",
+        note,
+    )
 
 
 @DOUBTS.rule("enable_layer_wise_lr", "layer_wise_lr_config.layer_rates")
 def _unused_rates(config: OptimConfig) -> Iterator[Diagnostic]:
     if config.layer_wise_lr_config.layer_rates and not config.enable_layer_wise_lr:
-        yield _warning(
+        yield warning(
             "unused-key",
             "layer_rates are given, but enable_layer_wise_lr is false: they are not used",
             ("layer_wise_lr_config", "layer_rates"),
@@ -108,114 +142,26 @@ def _unused_rates(config: OptimConfig) -> Iterator[Diagnostic]:
         )
 
 
-@DOUBTS.rule("dataset", "val_data_root", "val_split", "val_transform")
-def _unused_val_transform(config: DataConfig) -> Iterator[Diagnostic]:
-    if config.val_transform is not None and not config.has_validation:
-        yield _warning(
-            "unused-key",
-            "val_transform is given, but there is no validation data: it is not used",
-            ("val_transform",),
-            "give val_data_root, or a val_split such as 0.2",
-            at_key=True,
+@DOUBTS.rule("train_data_root", "val_data_root")
+def _same_folder(config: DataConfig) -> Iterator[Diagnostic]:
+    train, val = config.train_data_root, config.val_data_root
+    if train is not None and val is not None and normpath(train) == normpath(val):
+        yield warning(
+            "same-folder",
+            "val_data_root is the folder of the training images: what was learnt by heart counts as right",
+            ("val_data_root",),
+            "name a folder of its own, or use val_split",
+            Note("train_data_root is set here", ("train_data_root",)),
         )
 
 
-@DOUBTS.rule("val_transform")
-def _random_validation(config: DataConfig) -> Iterator[Diagnostic]:
-    for index, top in enumerate(config.val_transform or ()):
-        random = next((step for step in (top, *flatten((top,))) if step.is_random), None)
-        if random:
-            yield _warning(
-                "random-validation",
-                f"{random.name} in val_transform is random: the validation metrics will not be comparable",
-                ("val_transform", index),
-                "move it to train_transform",
-            )
-
-
-_Normalization = tuple[tuple[float, ...], tuple[float, ...]]
-
-
-def _normalization(config: DataConfig, steps: tuple[AnyStep, ...]) -> _Normalization | None:
-    """Find the mean and std that a pipeline normalizes with, last of all; `None` without."""
-    last = next((step for step in reversed(flatten(steps)) if isinstance(step, Normalize)), None)
-    return None if last is None else (last.mean or config.mean, last.std or config.std)
-
-
-def _where(config: DataConfig, pipeline: str, steps: tuple[AnyStep, ...], name: str) -> tuple[KeyPath, bool]:
-    """Find the key that a pipeline's mean or std comes from, and whether that is the pipeline itself."""
-    for index in reversed(range(len(steps))):
-        step = steps[index]
-        if isinstance(step, Normalize):
-            if getattr(step, name) is not None:
-                return (pipeline, index, name), False
-            return ((name,), False) if name in config.model_fields_set else ((pipeline, index), False)
-    return (pipeline,), True
-
-
-@DOUBTS.rule("pretrained", "weights", "model_name", "train_transform", "mean", "std")
-def _normalized_as_pretrained(config: ClassificationConfig) -> Iterator[Diagnostic]:
-    if not config.pretrained:
-        return
-    found = _normalization(config, config.train_transform)
-    if found == (IMAGENET_MEAN, IMAGENET_STD):
-        return
-    name = "std" if found and found[0] == IMAGENET_MEAN else "mean"
-    key, at_key = _where(config, "train_transform", config.train_transform, name)
-    how = "train_transform has no Normalize"
-    if found:
-        how = f"{name} is {show(found[0] if name == 'mean' else found[1])}"
-    yield _warning(
-        "pretrained-normalization",
-        f"{how}, but the pretrained weights of {config.model_name} were trained with mean "
-        f"{show(IMAGENET_MEAN)} and std {show(IMAGENET_STD)}",
-        key,
-        'use { name = "Normalize" } without arguments, and leave mean and std out; or set pretrained = false',
-        *(
-            [Note("pretrained is set here", ("pretrained",))]
-            if "pretrained" in config.model_fields_set
-            else []
-        ),
-        at_key=at_key,
-    )
-
-
-@DOUBTS.rule("train_transform", "val_transform", "mean", "std")
-def _normalized_alike(config: DataConfig) -> Iterator[Diagnostic]:
-    if config.val_transform is None:
-        return
-    train = _normalization(config, config.train_transform)
-    val = _normalization(config, config.val_transform)
-    if train == val:
-        return
-    lacking = "val_transform" if val is None else "train_transform"
-    message = (
-        f"{lacking} has no Normalize, the other one has"
-        if None in (train, val)
-        else ("train_transform and val_transform normalize with different mean or std")
-    )
-    name = "std" if train and val and train[0] == val[0] else "mean"
-    key, at_key = _where(config, "val_transform", config.val_transform, name)
-    other, _ = _where(config, "train_transform", config.train_transform, name)
-    yield _warning(
-        "unlike-normalization",
-        message,
-        key,
-        "normalize both alike, or the network sees other values in validation than in training",
-        Note("training's is here", other),
-        at_key=at_key,
-    )
-
-
-@DOUBTS.rule("train_transform", "mean", "std")
-def _normalized_in_tensor_units(config: DataConfig) -> Iterator[Diagnostic]:
-    found = _normalization(config, config.train_transform)
-    if found and max(found[0]) > 1:
-        key, at_key = _where(config, "train_transform", config.train_transform, "mean")
-        yield _warning(
-            "normalization-range",
-            f"mean is {show(found[0])}, but after ToTensor the values lie between 0 and 1",
-            key,
-            "divide mean and std by 255",
-            at_key=at_key,
+@DOUBTS.rule("early_stopping.enabled", "early_stopping.monitor", "early_stopping.min_delta")
+def _unreachable_delta(config: OptimConfig) -> Iterator[Diagnostic]:
+    stopping = config.early_stopping
+    if stopping.enabled and stopping.monitor == "val_accuracy" and stopping.min_delta >= 100:
+        yield warning(
+            "min-delta-too-large",
+            f"min_delta is {stopping.min_delta:g} percentage points: no epoch can improve by so much",
+            ("early_stopping", "min_delta"),
+            "use a smaller one, such as 0.1",
         )

@@ -15,6 +15,7 @@ from pochi_cli.config.document import Document, read_document
 from pochi_cli.config.doubts import DOUBTS
 from pochi_cli.config.layer_rules import LAYER_RULES
 from pochi_cli.config.messages import MOST, diagnose
+from pochi_cli.config.pipeline_doubts import PIPELINE_DOUBTS
 from pochi_cli.config.root import ClassificationConfig
 from pochi_cli.config.salvage import STAND_INS, invalid_parts, salvage, with_meant_names
 from pochi_cli.config.suggestions import fold_misspelt
@@ -104,7 +105,7 @@ def check(raw: Mapping[str, Any]) -> Checked:
         invalid |= invalid_parts(meant, found)
         config = salvage(meant, invalid)
     assert config is not None  # valid, or salvaged
-    for rule in (*CONFLICTS, *LAYER_RULES, *DOUBTS):
+    for rule in (*CONFLICTS, *LAYER_RULES, *DOUBTS, *PIPELINE_DOUBTS):
         if not any(key[: len(path)] == path for path in invalid for key in rule.keys):
             diagnostics.extend(d for d in _first(rule.check(config)) if d.key not in invalid)
     diagnostics = fold_misspelt(diagnostics)

@@ -38,6 +38,8 @@ _BOUNDS: Mapping[str, tuple[str, str]] = {
     "less_than": ("below", "lt"),
     "less_than_equal": ("at most", "le"),
 }
+_OPEN_ARRAYS = frozenset({"freeze", "milestones"})
+"""Arrays that may have one entry."""
 _LAYER_RATES = ("layer_wise_lr_config", "layer_rates")
 _EXAMPLES: Mapping[str, str] = {
     "epochs": "epochs = 50",
@@ -147,7 +149,7 @@ def _translate(
         if context["discriminator"] == "'name'":
             return _unknown_value((*path, "name"), value["name"], expected)
         shapes = [tag.strip("'") for tag in expected.split(", ")]
-        return _wrong_type(path, value, " or ".join(_SHAPES[shape] for shape in shapes))
+        return _wrong_type(path, value, _either([_SHAPES[shape] for shape in shapes]))
     if kind in _BOUNDS:
         word, key = _BOUNDS[kind]
         return Diagnostic(
@@ -172,14 +174,23 @@ def _translate(
             "conflict", line["msg"], path, help="give a scheduler, or leave scheduler_params out", at="key"
         )
     if kind in _TYPES:
-        return _wrong_type(path, value, " or ".join([_TYPES[kind], *_alternatives(path)[1]]))
+        return _wrong_type(path, value, _either([_TYPES[kind], *_alternatives(path)[1]]))
     return Diagnostic("wrong-type", f"{name} is {show(value)}, which is not allowed", path)
+
+
+def _either(forms: list[str]) -> str:
+    *first, last = (part for form in forms for part in form.split(" or "))
+    return f"{', '.join(first)} or {last}" if first else last
 
 
 def _wrong_length(path: KeyPath, value: Any, needed: str) -> Diagnostic:
     name, count = format_key(path), len(value)
-    entries = f"has {count} {'entry' if count == 1 else 'entries'}" if count else "is empty"
-    return Diagnostic("out-of-range", f"{name} {entries}, but needs {needed}: {show(value)}", path)
+    if not count:
+        entries = "entry" if needed.endswith(" 1") else "entries"
+        return Diagnostic("out-of-range", f"{name} is empty, but needs {needed} {entries}", path)
+    entries = "entry" if count == 1 else "entries"
+    message = f"{name} has {count} {entries}, but needs {needed}: {show(value)}"
+    return Diagnostic("out-of-range", message, path)
 
 
 def _missing(path: KeyPath, raw: Mapping[str, Any]) -> Diagnostic:
@@ -218,7 +229,7 @@ def _wrong_type(path: KeyPath, value: Any, expected: str) -> Diagnostic:
             help=f"a pattern with a dot needs quotes: {show(pattern)} = {show(value)}",
             at="key",
         )
-    message = f"{format_key(path)} is {show(value)} ({_type_of(value)}), but must be {expected}"
+    message = f"{format_key(path)} is {_described(value)}, but must be {expected}"
     rewritten = _rewritten(path, value, expected)
     return Diagnostic("wrong-type", message, path, help=rewritten and f"write {rewritten}")
 
@@ -231,13 +242,13 @@ def _rewritten(path: KeyPath, value: Any, expected: str) -> str | None:
             return f"{{ name = {show(value)} }}"
         if "true or false" in expected and word in ("true", "false"):
             return word
-        if _reads_as(word, int) or ("a number" in expected and _reads_as(word, float)):
-            return f"{value.strip()} without quotes" if "number" in expected else None
+        if "number" in expected and _reads_as(word, float if "a number" in expected else int):
+            return f"{value.strip()} without quotes"
     if isinstance(value, float) and "a whole number" in expected and value.is_integer():
         return str(int(value))
     if isinstance(value, int) and expected == "true or false" and value in (0, 1):
         return "true" if value else "false"
-    if expected == "an array [...]":
+    if expected == "an array [...]" and path[-1] in _OPEN_ARRAYS:
         return f"[{show(value)}]"
     if isinstance(value, int | float) and expected == "a string in quotes" and not isinstance(value, bool):
         return f'"{show(value)}"'
@@ -249,16 +260,19 @@ def _reads_as(word: str, number: type[int] | type[float]) -> bool:
         number(word)
     except ValueError:
         return False
-    return True
+    return word.isascii()  # full-width digits are digits, but not TOML's
 
 
 def _unknown_value(path: KeyPath, value: Any, allowed: str) -> Diagnostic:
     choices = [choice.strip("'") for choice in allowed.replace(" or ", ", ").split(", ")]
     others = _alternatives(path)[0]
     if not isinstance(value, str):
-        message = f"{format_key(path)} is {show(value)} ({_type_of(value)}), but must be a string in quotes"
+        message = f"{format_key(path)} is {_described(value)}, but must be a string in quotes"
         return Diagnostic("wrong-type", message, path, help=meant_word("", choices, others))
     message = f"{format_key(path)} is {show(value)}"
+    if "a number" in others and _reads_as(value.strip(), float):
+        remedy = f"write {value.strip()} without quotes"
+        return Diagnostic("wrong-type", f"{message} (a string)", path, help=remedy)
     return Diagnostic("unknown-value", message, path, help=meant_word(value, choices, others))
 
 
@@ -280,9 +294,13 @@ def _alternatives(path: KeyPath) -> tuple[list[str], list[str]]:
     return shapes, words
 
 
+def _described(value: Any) -> str:
+    """Write a value, and of which type it is where that is not plain."""
+    return show(value) if isinstance(value, bool) else f"{show(value)} ({_type_of(value)})"
+
+
 def _type_of(value: Any) -> str:
     for kind, name in (
-        (bool, "true or false"),
         (str, "a string"),
         (int, "a whole number"),
         (float, "a number"),

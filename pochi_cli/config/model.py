@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from pochi_cli.config.base import PathText, PositiveInt, StrictModel
+from pochi_cli.config.base import PathText, StrictModel
 from pochi_cli.config.catalogue import ModelName
 
 Stem = Literal["auto", "imagenet", "small"]
@@ -20,7 +20,7 @@ class ModelConfig(StrictModel):
     """Which network, with which weights to start from."""
 
     model_name: ModelName = Field("resnet18", description="Name of a model in the catalogue.")
-    num_classes: PositiveInt | None = Field(
+    num_classes: Annotated[int, Field(ge=2)] | None = Field(
         None, description="Number of classes; taken from the data when omitted, and must agree with them."
     )
     stem: Stem = Field(

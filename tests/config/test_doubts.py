@@ -101,6 +101,54 @@ DOUBTFUL: dict[str, tuple[dict[str, Any], str, str, str]] = {
         "layer_wise_lr_config.layer_rates.fc",
         "1,000",
     ),
+    "apart from one another": (
+        rates(conv1=1e-3, layer1=1e-2, fc=1.0) | {"learning_rate": 0.05, **rates(conv1=2e-4, fc=0.5)},
+        "far-layer-rate",
+        "layer_wise_lr_config.layer_rates.conv1",
+        "0.0002 of `conv1` and 0.5 of `fc`",
+    ),
+    "eta_min": (
+        {**scheduler("CosineAnnealingLR", T_max=50, eta_min=0.5), "learning_rate": 0.01},
+        "rising-rate",
+        "scheduler_params.eta_min",
+        "the rate does not fall",
+    ),
+    "gamma": (
+        scheduler("StepLR", step_size=5, gamma=1.0),
+        "schedule-length",
+        "scheduler_params.gamma",
+        "never",
+    ),
+    "same folder": (
+        {"val_data_root": "./data/train/", "val_transform": STEPS},
+        "same-folder",
+        "val_data_root",
+        "folder of the training images",
+    ),
+    "min_delta": (
+        {**VAL, "early_stopping": {"enabled": True, "min_delta": 200}},
+        "min-delta-too-large",
+        "early_stopping.min_delta",
+        "200 percentage points",
+    ),
+    "colour after Normalize": (
+        {"train_transform": [*STEPS, {"name": "ColorJitter", "hue": 0.1}]},
+        "transform-order",
+        "train_transform[2]",
+        "ColorJitter stands after Normalize",
+    ),
+    "normalized twice": (
+        {**VAL, "train_transform": [*STEPS, NORMALIZE]},
+        "transform-order",
+        "train_transform[2]",
+        "normalizes twice",
+    ),
+    "mean of bytes with pretrained": (
+        {"mean": [123.7, 116.3, 103.5], "std": [58.4, 57.1, 57.4]},
+        "normalization-range",
+        "mean",
+        "between 0 and 1",
+    ),
     "rates without the flag": (
         {"layer_wise_lr_config": {"layer_rates": {"fc": 0.1}}},
         "unused-key",
@@ -211,6 +259,8 @@ def test_each_doubt_beside_a_mistake(name: str) -> None:
         {"mean": HALF, "train_transform": normalized(mean=list(IMAGENET_MEAN))},
         {**VAL, "val_transform": normalized(mean=list(IMAGENET_MEAN))},
         {**VAL, "train_transform": [FLIP, *STEPS]},
+        {"train_transform": [{"name": "ColorJitter", "hue": 0.1}, *STEPS, {"name": "RandomErasing"}]},
+        scheduler("CosineAnnealingLR", T_max=50, eta_min=1e-3),
     ],
 )
 def test_what_is_sensible_is_passed_in_silence(keys: dict[str, Any]) -> None:

@@ -189,7 +189,7 @@ def test_no_folding_across_tables() -> None:
     ("keys", "message", "remedy"),
     [
         ({"epochs": "3"}, 'epochs is "3" (a string), but must be a whole number', "write 3 without quotes"),
-        ({"epochs": True}, "epochs is true (true or false), but must be a whole number", None),
+        ({"epochs": True}, "epochs is true, but must be a whole number", None),
         ({"epochs": 1.5}, "epochs is 1.5 (a number), but must be a whole number", None),
         ({"learning_rate": 2}, "learning_rate is 2, but must be at most 1.0", None),
         ({"learning_rate": float("nan")}, "learning_rate is nan, but must be a finite number", None),
@@ -240,3 +240,41 @@ def test_wording(keys: dict[str, Any], message: str, remedy: str | None) -> None
 def test_show(value: Any, shown: str) -> None:
     assert show(value) == shown
     assert len(show(value)) <= 60
+
+
+@pytest.mark.parametrize(
+    ("keys", "message", "remedy"),
+    [
+        ({"epochs": 3.0}, "epochs is 3.0 (a number), but must be a whole number", "write 3"),
+        ({"epochs": "３"}, 'epochs is "３" (a string), but must be a whole number', None),
+        (
+            {"clip_grad_norm": "1"},
+            'clip_grad_norm is "1" (a string), but must be a number',
+            "write 1 without quotes",
+        ),
+        ({"pretrained": "True"}, 'pretrained is "True" (a string), but must be true or false', "write true"),
+        ({"pretrained": 1}, "pretrained is 1 (a whole number), but must be true or false", "write true"),
+        ({"seed": True}, "seed is true, but must be a whole number", None),
+        ({"work_dir": 3}, "work_dir is 3 (a whole number), but must be a string in quotes", 'write "3"'),
+        ({"freeze": "fc"}, 'freeze is "fc" (a string), but must be an array [...]', 'write ["fc"]'),
+        ({"mean": 0.5}, "mean is 0.5 (a number), but must be an array [...]", None),
+        ({"num_workers": "4"}, 'num_workers is "4" (a string)', "write 4 without quotes"),
+        ({"train_transform": []}, "train_transform is empty, but needs at least 1 entry", None),
+        ({"num_classes": 1}, "num_classes is 1, but must be at least 2", None),
+        (
+            {"channels_last": 1},
+            'channels_last is 1 (a whole number), but must be true, false or "auto"',
+            None,
+        ),
+    ],
+)
+def test_values_of_the_wrong_type(keys: dict[str, Any], message: str, remedy: str | None) -> None:
+    (diagnostic,) = mistakes(folder(**keys))
+    assert (diagnostic.message, diagnostic.help) == (message, remedy)
+
+
+def test_a_path_with_an_escape_in_it() -> None:
+    (diagnostic,) = mistakes(folder(train_data_root="D:\train\new"))
+    assert diagnostic.code == "out-of-range"
+    assert "U+0009" in diagnostic.message
+    assert "single quotes" in diagnostic.message

@@ -47,6 +47,7 @@ def test_each_is_told_and_the_rest_is_checked(tmp_path: Path) -> None:
         ("invalid-toml", 8, 7),
         ("invalid-toml", 9, 33),
         ("invalid-toml", 9, 53),
+        ("out-of-range", 10, 12),  # `\\n` is an escape that TOML knows
         ("invalid-toml", 10, 21),
         ("invalid-toml", 11, 30),
         ("invalid-toml", 12, 12),

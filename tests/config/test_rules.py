@@ -63,7 +63,6 @@ BROKEN: dict[str, tuple[dict[str, Any], str, str, str | None]] = {
         "class_weights",
         "num_classes",
     ),
-    "one-class": (folder(num_classes=1), "out-of-range", "num_classes", None),
     "balanced-twice": (
         folder(sampler="balanced", class_weights="balanced"),
         "conflict",
@@ -145,6 +144,14 @@ BROKEN: dict[str, tuple[dict[str, Any], str, str, str | None]] = {
         "transform-order",
         "train_transform[2]",
         "train_transform[0]",
+    ),
+    "fp16-on-cpu": (folder(device="cpu", precision="fp16"), "conflict", "precision", "device"),
+    "classes-of-the-digits": (digits(num_classes=4), "class-mismatch", "num_classes", "dataset"),
+    "weights-of-the-digits": (
+        digits(class_weights=[1.0] * 4),
+        "class-weights-length",
+        "class_weights",
+        "dataset",
     ),
     "endless-warmup": (folder(warmup_epochs=20), "conflict", "warmup_epochs", "epochs"),
     "two-weights": (folder(weights="a.pth", pretrained=True), "conflict", "weights", "pretrained"),
