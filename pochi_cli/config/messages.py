@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any, get_args
 
@@ -38,6 +39,7 @@ _BOUNDS: Mapping[str, tuple[str, str]] = {
     "less_than": ("below", "lt"),
     "less_than_equal": ("at most", "le"),
 }
+_TOML_NUMBER = re.compile(r"[+-]?(0|[1-9]\d*)(\.\d+)?(e[+-]?\d+)?")
 _OPEN_ARRAYS = frozenset({"freeze", "milestones"})
 """Arrays that may have one entry."""
 _LAYER_RATES = ("layer_wise_lr_config", "layer_rates")
@@ -242,8 +244,8 @@ def _rewritten(path: KeyPath, value: Any, expected: str) -> str | None:
             return f"{{ name = {show(value)} }}"
         if "true or false" in expected and word in ("true", "false"):
             return word
-        if "number" in expected and _reads_as(word, float if "a number" in expected else int):
-            return f"{value.strip()} without quotes"
+        if "number" in expected and (number := _number(word, float if "a number" in expected else int)):
+            return f"{number} without quotes"
     if isinstance(value, float) and "a whole number" in expected and value.is_integer():
         return str(int(value))
     if isinstance(value, int) and expected == "true or false" and value in (0, 1):
@@ -255,12 +257,15 @@ def _rewritten(path: KeyPath, value: Any, expected: str) -> str | None:
     return None
 
 
-def _reads_as(word: str, number: type[int] | type[float]) -> bool:
+def _number(word: str, kind: type[int] | type[float]) -> str | None:
+    """Write a word as TOML writes that number, if it is one."""
     try:
-        number(word)
+        value = kind(word)
     except ValueError:
-        return False
-    return word.isascii()  # full-width digits are digits, but not TOML's
+        return None
+    if not word.isascii():  # full-width digits are digits, but not TOML's
+        return None
+    return word if _TOML_NUMBER.fullmatch(word) else str(value)
 
 
 def _unknown_value(path: KeyPath, value: Any, allowed: str) -> Diagnostic:
@@ -270,9 +275,8 @@ def _unknown_value(path: KeyPath, value: Any, allowed: str) -> Diagnostic:
         message = f"{format_key(path)} is {_described(value)}, but must be a string in quotes"
         return Diagnostic("wrong-type", message, path, help=meant_word("", choices, others))
     message = f"{format_key(path)} is {show(value)}"
-    if "a number" in others and _reads_as(value.strip(), float):
-        remedy = f"write {value.strip()} without quotes"
-        return Diagnostic("wrong-type", f"{message} (a string)", path, help=remedy)
+    if "a number" in others and (number := _number(value.strip(), float)):
+        return Diagnostic("wrong-type", f"{message} (a string)", path, help=f"write {number} without quotes")
     return Diagnostic("unknown-value", message, path, help=meant_word(value, choices, others))
 
 

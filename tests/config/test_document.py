@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import time
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from pochi_cli.config.load import check_document, load_config
 from pochi_cli.errors import ConfigError, Diagnostic
 from tests.config.raw import folder
 from tests.config.test_load import mutated
+from tests.config.test_spans import check
 
 CONFIGS = Path(__file__).parent.parent.parent / "configs"
 
@@ -300,3 +302,21 @@ def test_monstrous_configs(scratch: Path, content: bytes) -> None:
     survives(scratch, content)
     # No benchmark: a course that is quadratic in the size takes minutes.
     assert time.thread_time() - started < 30
+
+
+# The TOML project's own files, in the part of them that comes with Python's tests.
+TOML_TESTS = Path(tomllib.__file__).parents[1] / "test" / "test_tomllib" / "data"
+
+
+@pytest.mark.skipif(not TOML_TESTS.is_dir(), reason="this Python came without its own tests")
+def test_the_files_of_the_toml_project(scratch: Path) -> None:
+    invalid = sorted((TOML_TESTS / "invalid").rglob("*.toml"))
+    valid = sorted((TOML_TESTS / "valid").rglob("*.toml"))
+    assert len(invalid) > 40
+    assert len(valid) > 9
+    for path in invalid:
+        survives(scratch, path.read_bytes())
+        assert {d.code for d in diagnostics(scratch)} & {"invalid-toml", "unreadable-file"}, path
+    for path in valid:
+        survives(scratch, path.read_bytes())
+        check(path.read_text("utf-8").replace("\r\n", "\n"))
