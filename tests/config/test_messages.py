@@ -254,6 +254,11 @@ def test_show(value: Any, shown: str) -> None:
         ),
         ({"pretrained": "True"}, 'pretrained is "True" (a string), but must be true or false', "write true"),
         ({"pretrained": 1}, "pretrained is 1 (a whole number), but must be true or false", "write true"),
+        (
+            {"ema_decay": ".9"},
+            'ema_decay is ".9" (a string), but must be a number',
+            "write 0.9 without quotes",
+        ),
         ({"seed": True}, "seed is true, but must be a whole number", None),
         ({"work_dir": 3}, "work_dir is 3 (a whole number), but must be a string in quotes", 'write "3"'),
         ({"freeze": "fc"}, 'freeze is "fc" (a string), but must be an array [...]', 'write ["fc"]'),
