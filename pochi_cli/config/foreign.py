@@ -81,6 +81,8 @@ def _other_comment(text: str, at: int) -> Said | None:
     alone = not _line_before(text, at).strip()
     if mark := (_COMMENT_ALONE if alone else _COMMENT).match(text, at):
         return f"a comment does not begin with `{mark[1]}`", "write #", at, at + len(mark[1])
+    if text[at : at + 1] == ";":
+        return "`;` is not needed after a value", "leave it out: each key has a line of its own", at, at + 1
     return None
 
 

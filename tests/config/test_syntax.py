@@ -194,6 +194,8 @@ FOREIGN = [
     ("<;> a comment", "a comment does not begin with `;`", "write #"),
     ("x = 1 <//> a comment", "a comment does not begin with `//`", "write #"),
     ("x = [1, 2 <;> a comment\n]", "a comment does not begin with `;`", "write #"),
+    ("x = 1<;> y = 2", "`;` is not needed after a value", "leave it out"),
+    ('x = "a"<;>', "`;` is not needed after a value", "leave it out"),
     ('<{>"epochs": 3}', "this looks like JSON", "key = value"),
     ('\n<{>\n  "epochs": 3\n}', "this looks like JSON", "key = value"),
     ("<--->\nepochs: 3", "this looks like YAML", "key = value"),
@@ -227,7 +229,7 @@ def test_a_python_file_with_a_docstring(text: str) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("x = 1; y = 2", "the line goes on after its value"),
+        ("x = 1 // y = 2", "the line goes on after its value"),
         ("x = //server/data", "is not a value"),
         ("x = [1, 2\ny = 0,5", "an array is not closed"),
         ("x = 3 4,5", "the line goes on after its value"),
