@@ -181,14 +181,12 @@ def _no_equals(broken: _Broken) -> _Said:
 
 def _no_key(broken: _Broken) -> _Said:
     message, remedy = "a key is expected here", "a key has letters, digits, _ and -; another one needs quotes"
-    if broken.text[broken.at : broken.at + 1] == "}":
+    character = broken.text[broken.at : broken.at + 1]
+    if character == "}":
         message, remedy = "a comma stands after the last key of an inline table", "leave it out"
-    elif broken.text[broken.at : broken.at + 1] == "]":
+    elif character == "]":
         message, remedy = "a table header has no name", "write it like [early_stopping]"
-    elif broken.text[broken.at : broken.at + 1] in ("\n", "\r", "#") and broken.line.rstrip()[-1:] in (
-        "{",
-        ",",
-    ):
+    elif character in ("\n", "\r", "#") and broken.line.rstrip().endswith(("{", ",")):
         start = _opening_brace(broken)
         remedy = "join its lines, or write a [table] or [[train_transform]] header with its keys below"
         return "an inline table goes on one line", remedy, start, start + 1

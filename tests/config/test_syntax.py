@@ -235,8 +235,14 @@ def test_a_python_file_with_a_docstring(text: str) -> None:
         ("x = 3 4,5", "the line goes on after its value"),
         ("x = '花，'y", "the string ends before"),
         ("x = [a] # for x in y", "`a` is not a value"),
+        ("a = { b = 1 }\nc.\nd = 2", "a key is expected here"),
         ("a = 1\n{ b = 2 }", "a key is expected here"),
     ],
 )
 def test_what_only_resembles_other_formats(text: str, message: str) -> None:
     assert message in broken(text).message
+
+
+def test_a_decimal_comma_and_one_between_thousands() -> None:
+    assert broken("x = 0,001").help == "write 0.001"
+    assert broken("x = 1,000").help == "write 1.000 or 1000"
