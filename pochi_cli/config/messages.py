@@ -11,7 +11,7 @@ from pydantic_core import ErrorDetails
 
 from pochi_cli.config.root import ClassificationConfig
 from pochi_cli.config.steps.nested import STEPS
-from pochi_cli.config.suggestions import meant_key, meant_word
+from pochi_cli.config.suggestions import meant_key, meant_word, misspelt_name
 from pochi_cli.config.values import show
 from pochi_cli.errors import Diagnostic, KeyPath, format_key
 
@@ -136,6 +136,12 @@ def _translate(
     if kind == "missing":
         return _missing(path, raw)
     if kind == "union_tag_not_found":  # a step, the only table that says by a key of its own what it is
+        if isinstance(value, dict) and (misspelt := misspelt_name(value)):
+            wrong = (*path, misspelt)
+            remedy = "did you mean `name`? (required, and missing)"
+            return Diagnostic(
+                "unknown-key", f"unknown key `{format_key(wrong)}`", wrong, help=remedy, at="key"
+            )
         return Diagnostic(
             "missing-key",
             f"`{name}.name` is missing",

@@ -8,10 +8,11 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from pochi_cli.config.likeness import closest
 from pochi_cli.config.optim import OPTIMIZER_PARAMS, SCHEDULER_PARAMS
 from pochi_cli.config.root import ClassificationConfig
 from pochi_cli.config.steps.nested import STEPS
-from pochi_cli.config.suggestions import closest, known_keys
+from pochi_cli.config.suggestions import known_keys
 from pochi_cli.errors import Diagnostic, KeyPath
 
 STAND_INS: dict[str, Any] = {
@@ -51,7 +52,7 @@ def with_meant_names(raw: Mapping[str, Any], diagnostics: Iterable[Diagnostic]) 
         node: Any = meant
         for part in parents:
             node = node[part]
-        if name := closest(str(node[last]), names, cutoff=0.5):
+        if name := closest(str(node[last]), names):
             node[last] = name
     return meant
 

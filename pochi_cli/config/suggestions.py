@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from functools import cache
 from typing import Any
 
 from pydantic import BaseModel
 
+from pochi_cli.config.likeness import closest
 from pochi_cli.config.optim import OPTIMIZER_PARAMS, SCHEDULER_PARAMS
 from pochi_cli.config.root import ClassificationConfig
 from pochi_cli.config.steps.nested import STEPS
+from pochi_cli.config.synonyms import INNER, KEYS, REMARKS, STEP_NAMES, WORDS
 from pochi_cli.errors import Diagnostic, KeyPath, format_key
 
 _PARAMS: Mapping[str, Mapping[str, type[BaseModel]]] = {
@@ -20,47 +21,19 @@ _PARAMS: Mapping[str, Mapping[str, type[BaseModel]]] = {
     "scheduler_params": SCHEDULER_PARAMS,
 }
 
-# What other trainers call a key, where its letters do not lead there.
-_SYNONYMS: Mapping[str, str] = {
-    "lr": "learning_rate",
-    "lr0": "learning_rate",
-    "base_lr": "learning_rate",
-    "arch": "model_name",
-    "backbone": "model_name",
-    "network": "model_name",
-    "max_epochs": "epochs",
-    "num_epochs": "epochs",
-    "n_epochs": "epochs",
-    "workers": "num_workers",
-    "data": "train_data_root",
-    "data_dir": "train_data_root",
-    "train_dir": "train_data_root",
-    "val_dir": "val_data_root",
-    "output_dir": "work_dir",
-    "save_dir": "work_dir",
-    "checkpoint": "weights",
-    "amp": "precision",
-    "grad_clip": "clip_grad_norm",
-    "transform": "train_transform",
-    "smoothing": "label_smoothing",
-    "mixup": "mixup_alpha",
-    "cutmix": "cutmix_alpha",
-    "ema": "ema_decay",
-    "lr_scheduler": "scheduler",
-    "dataset_name": "dataset",
-    "random_seed": "seed",
+_LAYER_RATES: KeyPath = ("layer_wise_lr_config", "layer_rates")
+_VALIDATION: tuple[KeyPath, ...] = (("val_split",), ("val_data_root",))
+_CALLS: Mapping[tuple[str, str | int], tuple[KeyPath, ...]] = {
+    ("missing-layer-rates", "enable_layer_wise_lr"): (_LAYER_RATES[:1], _LAYER_RATES),
+    ("unused-key", "layer_wise_lr_config"): (("enable_layer_wise_lr",),),
+    ("unused-key", "val_transform"): _VALIDATION,
+    ("conflict", "early_stopping"): _VALIDATION,
+    ("conflict", "scheduler_params"): (("scheduler",),),
+    # The arguments were held against those of the default optimizer.
+    ("unknown-key", "optimizer_params"): (("optimizer",),),
 }
-# What the guide's Python configs had, and is now decided without the user.
-_AUTOMATIC = frozenset({"train_pin_memory", "infer_pin_memory", "pin_memory", "gpu_non_blocking"})
-
+"""The keys that would settle a diagnostic, by its code and the first part of its key."""
 _MOST_LISTED = 12
-
-
-def closest(word: str, candidates: Iterable[str], cutoff: float) -> str | None:
-    """Find the candidate that looks most like a word, whatever their case."""
-    by_lower = {candidate.lower(): candidate for candidate in candidates}
-    close = difflib.get_close_matches(word.lower()[:100], by_lower, n=1, cutoff=cutoff)
-    return by_lower[close[0]] if close else None
 
 
 def known_keys(table: KeyPath, raw: Mapping[str, Any]) -> list[str]:
@@ -106,24 +79,95 @@ def _tables(home: KeyPath, model: Any) -> Iterator[tuple[KeyPath, str]]:
 
 
 @cache
-def _meant(table: KeyPath, key: str, known: tuple[str, ...]) -> str | None:
-    homes = [home for home in _homes().get(key, ()) if home != table]
-    if homes and not homes[0]:
-        return f"`{key}` belongs to the top level: write it above the first [table]"
-    if not table and key in _AUTOMATIC:
-        return "remove it: this is decided by what the device can do"
-    if homes:
-        return f"it belongs to `{format_key(homes[0])}`: {format_key((*homes[0], key))} = ..."
-    if not table and (synonym := _SYNONYMS.get(key.lower())):
-        return f"did you mean `{synonym}`?"
-    if close := closest(key, known, cutoff=0.6):
-        return f"did you mean `{close}`?"
-    return f"known here: {', '.join(sorted(known))}" if 0 < len(known) <= _MOST_LISTED else None
+def _tables_at_top() -> tuple[str, ...]:
+    """The keys of the top level that hold a table."""
+    return tuple(dict.fromkeys(str(home[0]) for homes in _homes().values() for home in homes if home))
+
+
+@cache
+def _meant(table: KeyPath, key: str, known: tuple[str, ...], kind: str) -> KeyPath | None:
+    """Find the key that an unknown one stands for.
+
+    Args:
+        table: The table that it stands in.
+        key: Its name.
+        known: The keys of that table.
+        kind: The name of its value's type.
+    """
+    name = _spelt(key)
+    if not table and name in REMARKS and (kind == "dict" or not _elsewhere(table, key)):
+        return None
+    if not table and kind == "dict":  # `[model]` is not `model_name`: only another table can be meant
+        tables = _tables_at_top()
+        found = KEYS.get(name) if KEYS.get(name) in tables else closest(key, tables)
+        return (found,) if found else next((home for home in _elsewhere(table, key) if len(home) > 1), None)
+    if inner := next((choice for choice in known if table and name in INNER.get(choice, ())), None):
+        return (*table, inner)
+    if homes := _elsewhere(table, key):
+        return homes[0]
+    synonym = tuple(KEYS.get(name, "").split("."))
+    if not table and synonym[0]:
+        return synonym
+    if close := closest(key, known):
+        return (*table, close)
+    if table == _LAYER_RATES[:1] and kind in ("int", "float"):
+        return (*_LAYER_RATES, key)
+    is_step = bool(table) and isinstance(table[-1], int)
+    return synonym if synonym[0] and len(synonym) == 1 and not is_step else None
+
+
+def _spelt(key: str) -> str:
+    return key.lower().replace("-", "_")
+
+
+def _elsewhere(table: KeyPath, key: str) -> list[KeyPath]:
+    return [(*home, key) for home in _homes().get(key, ()) if home != table]
+
+
+def _remedy(unknown: KeyPath, meant: KeyPath) -> str:
+    """Say that a key is meant by an unknown one."""
+    *home, name = meant
+    if meant[:-1] == _LAYER_RATES:
+        return f"patterns belong in [{format_key(_LAYER_RATES)}]"
+    if meant[:-1] == unknown[:-1]:
+        return f"did you mean `{name}`?"
+    if name != unknown[-1]:
+        return f"did you mean `{format_key(meant)}`" + ("?" if home else " of the top level?")
+    if not home:
+        return f"`{name}` belongs to the top level: write it above the first [table]"
+    return f"it belongs to `{format_key(meant[:-1])}`: {format_key(meant)} = ..."
 
 
 def meant_key(path: KeyPath, raw: Mapping[str, Any]) -> str | None:
     """Say which key was probably meant by an unknown one, or where it belongs."""
-    return _meant(path[:-1], str(path[-1])[:100], tuple(known_keys(path[:-1], raw)))
+    table, key = path[:-1], str(path[-1])[:100]
+    known = tuple(known_keys(table, raw))
+    node: Any = raw
+    for part in path:
+        node = node[part]
+    if meant := _meant(table, key, known, type(node).__name__):
+        return _remedy(path, meant)
+    if table:
+        return f"known here: {', '.join(sorted(known))}" if 0 < len(known) <= _MOST_LISTED else None
+    if remark := REMARKS.get(_spelt(key)):
+        return remark
+    if isinstance(node, dict):
+        return f"keys of the top level stand above all tables; there is no [{format_key((key,))}]"
+    return "`pochi schema --format markdown` lists all keys"
+
+
+def misspelt_name(step: Mapping[str, Any]) -> str | None:
+    """Find the key of a step that was probably meant as its `name`.
+
+    Args:
+        step: A step without `name`.
+
+    Returns:
+        The key; `None` if there is none.
+    """
+    words = [key for key, value in step.items() if isinstance(value, str)]
+    named = (key for key in words if closest(key, ["name"]))
+    return next(named, None) or next((key for key in words if key.lower() in STEP_NAMES), None)
 
 
 def meant_word(word: str, choices: list[str], others: list[str]) -> str:
@@ -135,34 +179,50 @@ def meant_word(word: str, choices: list[str], others: list[str]) -> str:
         others: What is allowed beside words, such as `a number`.
     """
     listed = "allowed: " + ", ".join([*(f'"{choice}"' for choice in choices), *others])
-    close = closest(word, choices, cutoff=0.5)
+    # As code writes it: `transforms.Resize(224)`.
+    bare = word[:100].partition("(")[0].rpartition(".")[2].strip()
+    said = [words.get(bare.lower()) for anchor, words in WORDS.items() if anchor in choices]
+    close = next((meant for meant in said if meant is not None), None)
     if close is None:
+        close = closest(bare, choices)
+    if close and close not in choices:
+        return close
+    if not close:
         return listed
     return f'did you mean "{close}"?' + ("" if len(choices) > _MOST_LISTED else f" {listed}")
 
 
 def fold_misspelt(diagnostics: list[Diagnostic]) -> list[Diagnostic]:
-    """Make one diagnostic of a missing key and an unknown one that resembles it, or is it elsewhere."""
-    missing = [diagnostic for diagnostic in diagnostics if diagnostic.code == "missing-key"]
-    folded: list[Diagnostic] = []
+    """Tell a misspelt or misplaced key once: drop what is only said because it is not where it belongs."""
+    asked = [(other, wanted) for other in diagnostics for wanted in _asked_for(other)]
+    dropped: set[int] = set()
+    remedies: dict[int, str] = {}
     for diagnostic in diagnostics:
-        if diagnostic.code == "unknown-key" and (meant := _missing_one(diagnostic.key, missing)):
-            missing.remove(meant)
-            remedy = f"did you mean `{meant.key[-1]}`? (required, and missing)"
-            if meant.key[:-1] != diagnostic.key[:-1]:
-                remedy = f"{diagnostic.help} (required, and missing there)"
-            diagnostic = dataclasses.replace(diagnostic, help=remedy)
-        folded.append(diagnostic)
-    kept = {id(diagnostic) for diagnostic in missing}
-    return [d for d in folded if d.code != "missing-key" or id(d) in kept]
+        if diagnostic.code != "unknown-key":
+            continue
+        settled = [(other, wanted) for other, wanted in asked if _stands_for(diagnostic, wanted)]
+        exact = [other for other, wanted in settled if other.key == wanted and other.code == "missing-key"]
+        # Of two keys that stand for the same missing one, the first is told to be it.
+        if any(id(other) not in dropped for other in exact):
+            there = "" if exact[0].key[:-1] == diagnostic.key[:-1] else " there"
+            remedies[id(diagnostic)] = f"{diagnostic.help} (required, and missing{there})"
+        dropped.update(id(other) for other, _ in settled)
+    return [
+        dataclasses.replace(diagnostic, help=remedies.get(id(diagnostic), diagnostic.help))
+        for diagnostic in diagnostics
+        if id(diagnostic) not in dropped
+    ]
 
 
-def _missing_one(key: KeyPath, missing: list[Diagnostic]) -> Diagnostic | None:
-    """Find the missing key that an unknown one stands for."""
-    name = str(key[-1])
-    siblings = {str(other.key[-1]): other for other in missing if other.key[:-1] == key[:-1]}
-    if synonym := siblings.get(_SYNONYMS.get(name.lower(), "")):
-        return synonym
-    if close := closest(name, siblings, cutoff=0.7):
-        return siblings[close]
-    return next((other for other in missing if other.key[-1] == name and len(other.key) == 1), None)
+def _asked_for(diagnostic: Diagnostic) -> tuple[KeyPath, ...]:
+    """List the keys that would settle a diagnostic if they were there."""
+    key = diagnostic.key
+    if diagnostic.code == "missing-key":
+        return tuple(key[:end] for end in range(1, len(key) + 1))
+    return _CALLS.get((diagnostic.code, key[0]), ()) if key else ()
+
+
+def _stands_for(unknown: Diagnostic, wanted: KeyPath) -> bool:
+    """Tell whether an unknown key was said to mean the wanted one, or a pattern that belongs there."""
+    meant = [wanted, (*wanted, unknown.key[-1])] if wanted == _LAYER_RATES else [wanted]
+    return any(unknown.help == _remedy(unknown.key, path) for path in meant)

@@ -8,6 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from pochi_cli.config.foreign import Said as _Said
+from pochi_cli.config.foreign import explain_foreign
 from pochi_cli.config.spans import SourceText, TomlIndex
 from pochi_cli.errors import ConfigError, Diagnostic, Note, Span, format_key
 
@@ -65,10 +67,6 @@ class _Broken:
     def line(self) -> str:
         """What stands before it on its line."""
         return self.text[self.text.rfind("\n", 0, self.at) + 1 : self.at]
-
-
-_Said = tuple[str, str | None, int, int]
-"""Message, help, start and end of what is wrong."""
 
 
 def parse_toml(source: SourceText) -> dict[str, Any]:
@@ -183,23 +181,36 @@ def _more_on_the_line(broken: _Broken) -> _Said:
 
 
 def _no_equals(broken: _Broken) -> _Said:
-    line = broken.line + broken.text[broken.at :].partition("\n")[0]
     start = broken.at - len(broken.line.lstrip())
     if broken.text[broken.at : broken.at + 1] == ":":
-        return "a key and its value are joined by `=`, not by `:`", None, broken.at, broken.at + 1
-    remedy = "write key = value"
-    if re.match(r"\s*(import|from|def|class|if|for)\s", line):
-        remedy = "this looks like Python; `pochi migrate` turns an old Python config into TOML"
-    return "a key is not followed by `=`", remedy, start, max(broken.at, start + 1)
+        inside = re.search(r"[{,]\s*(\"[^\"]*\"|'[^']*'|[\w-]+)\s*$", broken.line)
+        remedy = f"write {{ {inside[1]} = ... }}" if inside else None
+        return "a key and its value are joined by `=`, not by `:`", remedy, broken.at, broken.at + 1
+    return "a key is not followed by `=`", "write key = value", start, max(broken.at, start + 1)
 
 
 def _no_key(broken: _Broken) -> _Said:
     message, remedy = "a key is expected here", "a key has letters, digits, _ and -; another one needs quotes"
-    if broken.text[broken.at : broken.at + 1] == "}":
+    character = broken.text[broken.at : broken.at + 1]
+    if character == "}":
         message, remedy = "a comma stands after the last key of an inline table", "leave it out"
-    elif broken.text[broken.at : broken.at + 1] == "]":
+    elif character == "]":
         message, remedy = "a table header has no name", "write it like [early_stopping]"
+    elif character in ("\n", "\r", "#") and broken.line.rstrip().endswith(("{", ",")):
+        start = _opening_brace(broken)
+        remedy = "join its lines, or write a [table] or [[train_transform]] header with its keys below"
+        return "an inline table goes on one line", remedy, start, start + 1
     return message, remedy, broken.at, broken.at + max(len(broken.token), 1)
+
+
+def _opening_brace(broken: _Broken) -> int:
+    """Find the brace of the inline table that a place is in."""
+    depth = 1
+    for brace in reversed(list(re.finditer("[{}]", broken.text[: broken.at]))):
+        depth += 1 if brace.group() == "}" else -1
+        if depth == 0:
+            return brace.start()
+    return broken.at
 
 
 def _unclosed_array(broken: _Broken) -> _Said:
@@ -238,7 +249,7 @@ def _bad_character(broken: _Broken) -> _Said:
     message = f"a control character (U+{ord(character or ' '):04X}) is not allowed here"
     return (
         message,
-        "remove it; inside a string in double quotes, write it like \\u0007",
+        f"remove it; inside a string in double quotes, write it as \\u{ord(character or ' '):04X}",
         broken.at,
         broken.at + 1,
     )
@@ -255,7 +266,12 @@ def _date(broken: _Broken) -> _Said:
     return message, None, broken.at, broken.at + max(len(broken.token), 1)
 
 
-_EXPLANATIONS: dict[str, Callable[[_Broken], _Said]] = {
+def _unless_foreign(explain: Callable[[_Broken], _Said]) -> Callable[[_Broken], _Said]:
+    """Look for what does not come from TOML before explaining it as TOML."""
+    return lambda broken: explain_foreign(broken.text, broken.at) or explain(broken)
+
+
+_TOML: dict[str, Callable[[_Broken], _Said]] = {
     "Invalid value": _no_value,
     "Expected newline or end of document": _more_on_the_line,
     "Expected '=' after a key": _no_equals,
@@ -274,3 +290,4 @@ _EXPLANATIONS: dict[str, Callable[[_Broken], _Said]] = {
     "Invalid date": _date,
 }
 """By the beginning of what the parser says; what a newer parser may say is passed on as it is."""
+_EXPLANATIONS = {said: _unless_foreign(explain) for said, explain in _TOML.items()}

@@ -8,6 +8,13 @@ from typing import Any
 
 import pytest
 
+from pochi_cli.config.catalogue import CATALOGUE
+from pochi_cli.config.likeness import closest
+from pochi_cli.config.load import check
+from pochi_cli.config.root import ClassificationConfig
+from pochi_cli.config.steps.nested import STEPS
+from pochi_cli.config.suggestions import meant_key, meant_word, misspelt_name
+from pochi_cli.config.synonyms import INNER, KEYS, REMARKS, WORDS
 from pochi_cli.config.values import show
 from pochi_cli.errors import format_key
 from tests.config.raw import TO_TENSOR, folder, found, mistakes
@@ -113,7 +120,7 @@ def test_did_you_mean_key(keys: dict[str, Any], where: str, meant: str) -> None:
 
 def test_no_far_fetched_suggestion() -> None:
     (diagnostic,) = mistakes(folder(zzz=1))
-    assert diagnostic.help is None
+    assert diagnostic.help == "`pochi schema --format markdown` lists all keys"
     (diagnostic,) = mistakes(folder(optimizer_params={"zzz": 1}))
     assert diagnostic.help == "known here: momentum, nesterov, weight_decay"
 
@@ -148,6 +155,8 @@ def test_did_you_mean_value(keys: dict[str, Any], meant: str) -> None:
         ("Learning_Rate", "learning_rate"),
         ("train_transforms", "train_transform"),
         ("train_data_dir", "train_data_root"),  # required by a rule
+        ("lr", "learning_rate"),
+        ("data", "train_data_root"),
     ],
 )
 def test_missing_and_misspelt_are_one_mistake(wrong: str, right: str) -> None:
@@ -283,3 +292,268 @@ def test_a_path_with_an_escape_in_it() -> None:
     assert diagnostic.code == "out-of-range"
     assert "U+0009" in diagnostic.message
     assert "single quotes" in diagnostic.message
+
+
+KEY_NAMES = list(ClassificationConfig.model_fields)
+STEP_NAMES = list(STEPS)
+MODELS: list[str] = list(CATALOGUE)
+SCHEDULERS = ["StepLR", "MultiStepLR", "CosineAnnealingLR", "ExponentialLR", "LinearLR"]
+INNER_NAMES = [
+    "momentum",
+    "weight_decay",
+    "nesterov",
+    "patience",
+    "min_delta",
+    "enabled",
+    "monitor",
+    "step_size",
+]
+
+TYPOS: list[tuple[list[str], str]] = [
+    (
+        KEY_NAMES,
+        "epohcs=epochs epocs=epochs epoch=epochs epchs=epochs Epochs=epochs batchsize=batch_size "
+        "batch_sise=batch_size btach_size=batch_size bacth_size=batch_size leraning_rate=learning_rate "
+        "learnig_rate=learning_rate learningrate=learning_rate LearningRate=learning_rate "
+        "optimiser=optimizer optimzer=optimizer shceduler=scheduler sheduler=scheduler "
+        "schedular=scheduler scheduler_parms=scheduler_params optimizer_param=optimizer_params "
+        "model_nane=model_name modelname=model_name num_clases=num_classes nun_classes=num_classes "
+        "train_data_rot=train_data_root train_transfrom=train_transform train-transforms=train_transform "
+        "val_tranform=val_transform val_splt=val_split num_worker=num_workers early_stoping=early_stopping "
+        "earlystopping=early_stopping lable_smoothing=label_smoothing label_smothing=label_smoothing "
+        "class_wieghts=class_weights class_weight=class_weights mixup_aplha=mixup_alpha "
+        "warmup_epoch=warmup_epochs enable_layerwise_lr=enable_layer_wise_lr "
+        "layerwise_lr_config=layer_wise_lr_config precison=precision devcie=device sead=seed sed=seed "
+        "determinstic=deterministic save_intervall=save_interval pre_trained=pretrained "
+        "pretraind=pretrained workdir=work_dir wrok_dir=work_dir clip_gradnorm=clip_grad_norm",
+    ),
+    (
+        INNER_NAMES,
+        "momentun=momentum momemtum=momentum weight_deca=weight_decay weigth_decay=weight_decay "
+        "nestrov=nesterov patiense=patience patince=patience mindelta=min_delta enable=enabled "
+        "moniter=monitor stepsize=step_size",
+    ),
+    (
+        STEP_NAMES,
+        "ToTensr=ToTensor totensor=ToTensor to_tensor=ToTensor Resise=Resize resize=Resize "
+        "CentreCrop=CenterCrop Normalise=Normalize RandomHorizontalFLip=RandomHorizontalFlip "
+        "RandomHorizonalFlip=RandomHorizontalFlip RandomRotatoin=RandomRotation ColourJitter=ColorJitter "
+        "RandomResizeCrop=RandomResizedCrop GausianBlur=GaussianBlur RandomErase=RandomErasing "
+        "RandAugmnet=RandAugment",
+    ),
+    (
+        MODELS,
+        "resnet81=resnet18 resent50=resnet50 ResNet18=resnet18 resnet-34=resnet34 vgg16bn=vgg16_bn "
+        "vit_b16=vit_b_16 convnext_tny=convnext_tiny densnet121=densenet121 efficentnet_b0=efficientnet_b0",
+    ),
+    (SCHEDULERS, "StepLr=StepLR steplr=StepLR CosineAnealingLR=CosineAnnealingLR Exponential=ExponentialLR"),
+]
+
+
+@pytest.mark.parametrize(
+    ("known", "typo", "meant"),
+    [(known, *pair.split("=")) for known, pairs in TYPOS for pair in pairs.split()],
+)
+def test_typos_are_understood(known: list[str], typo: str, meant: str) -> None:
+    if typo != "RandomErase":  # no slip: it stands in the list of synonyms
+        assert closest(typo, known) == meant
+    if known is not INNER_NAMES:
+        said = meant_key((typo,), {typo: 1}) if known is KEY_NAMES else meant_word(typo, known, [])
+        assert str(said).startswith("did you mean ")
+        assert meant in str(said)
+
+
+@pytest.mark.parametrize(
+    ("known", "word"),
+    [
+        (known, word)
+        for known, words in [
+            (
+                KEY_NAMES,
+                "resize rotate step steps test model_ema dropout drop_path loss criterion metric metrics "
+                "image images size height width lr wd momentum gamma trainer callbacks logger verbose "
+                "debug resume fold folds profile gpu gpus fp16 half hflip path paths root name label labels "
+                "note version project tags author wandb x",
+            ),
+            (STEP_NAMES, "Compose MixUp CutMix Lambda Crop Random Mosaic Solarise3D Flip Blur"),
+            (MODELS, "resnet resnet20 resnet99 alexnet inception_v3 vgg vgg12 densenet169 yolov8 b0"),
+            (SCHEDULERS, "OneCycleLR ReduceLROnPlateau CyclicLR poly None LR cosine_restarts"),
+            (["SGD", "Adam", "AdamW"], "RMSprop Lion NAdam RAdam LAMB Adagrad Adafactor"),
+        ]
+        for word in words.split()
+    ],
+)
+def test_no_guess_is_better_than_a_silly_one(known: list[str], word: str) -> None:
+    assert closest(word, known) is None
+
+
+@pytest.mark.parametrize(
+    ("keys", "remedy"),
+    [
+        ({"image_size": 224}, "the size is set by the transforms"),
+        ({"imgsz": 224}, "the size is set by the transforms"),
+        ({"channels": 3}, "every image becomes RGB"),
+        ({"optim": "SGD"}, "did you mean `optimizer`?"),
+        ({"resize": 224}, 'a step of train_transform: { name = "Resize" }'),
+        ({"reprob": 0.2}, '{ name = "RandomErasing" }'),
+        ({"shuffle": True}, "did you mean `sampler`?"),
+        ({"val_ratio": 0.2}, "did you mean `val_split`?"),
+        ({"model_ema": True}, "did you mean `ema_decay`?"),
+        ({"warmup_lr": 0.1}, "did you mean `warmup_epochs`?"),
+        ({"transforms": []}, "did you mean `train_transform`?"),
+        ({"wd": 0.1}, "did you mean `optimizer_params.weight_decay`?"),
+        ({"min_lr": 0.1}, "did you mean `scheduler_params.eta_min`?"),
+        ({"gpu": 0}, "did you mean `device`?"),
+        ({"use_amp": True}, "did you mean `precision`?"),
+        ({"manual-seed": 1}, "did you mean `seed`?"),
+        ({"val_data": "a"}, "did you mean `val_data_root`?"),
+        ({"monitor": "val_loss"}, "it belongs to `early_stopping`: early_stopping.monitor = ..."),
+        ({"optimizer_params": {"lr": 0.1}}, "did you mean `learning_rate` of the top level?"),
+        ({"optimizer_params": {"wd": 0.1}}, "did you mean `weight_decay`?"),
+        ({"early_stopping": {"metric": "val_loss"}}, "did you mean `monitor`?"),
+        ({"train_transform": [{"name": "RandAugment", "n": 2}, TO_TENSOR]}, "did you mean `num_ops`?"),
+        ({"train_transform": [{"name": "RandAugment", "m": 2}, TO_TENSOR]}, "did you mean `magnitude`?"),
+        ({"scheduler": "StepLR", "scheduler_params": {"step_size": 3, "min_lr": 0}}, "known here: gamma"),
+        ({"train": {"epochs": 3}}, "keys of the top level stand above all tables; there is no [train]"),
+        ({"model": {"name": "resnet18"}}, "there is no [model]"),
+        ({"data": {"batch_size": 3}}, "there is no [data]"),
+        ({"early_stoping": {"patience": 3}}, "did you mean `early_stopping`?"),
+        ({"graph_config": {}}, "it belongs to `layer_wise_lr_config`"),
+        ({"monitor": {"port": 1}}, "this version of Pochi has no such key"),
+        ({"confusion_matrix_config": {}}, "this version of Pochi has no such key"),
+        ({"enable_tensorboard": True}, "this version of Pochi has no such key"),
+        ({"test_data_root": "a"}, "`pochi schema --format markdown` lists all keys"),
+        ({"dropout": 0.1}, "`pochi schema --format markdown` lists all keys"),
+        ({"pin_memory": True}, "remove it: this is decided by what the device can do"),
+    ],
+)
+def test_names_from_elsewhere(keys: dict[str, Any], remedy: str) -> None:
+    (diagnostic,) = mistakes(folder(**keys))
+    assert diagnostic.code == "unknown-key"
+    assert remedy in str(diagnostic.help)
+
+
+@pytest.mark.parametrize(
+    ("keys", "remedy"),
+    [
+        ({"train_transform": [{"name": "transforms.Resize"}]}, 'did you mean "Resize"?'),
+        ({"train_transform": [{"name": "T.CenterCrop(224)"}]}, 'did you mean "CenterCrop"?'),
+        ({"train_transform": [{"name": "torchvision.transforms.v2.ToImage"}]}, 'did you mean "ToTensor"?'),
+        ({"train_transform": [{"name": "Compose"}]}, "leave it out: the array itself is the sequence"),
+        ({"train_transform": [{"name": "CoarseDropout"}]}, 'did you mean "RandomErasing"?'),
+        ({"train_transform": [{"name": "MixUp"}]}, "set the key mixup_alpha: it is no step"),
+        ({"train_transform": [{"name": "A.HorizontalFlip"}]}, 'did you mean "RandomHorizontalFlip"?'),
+        ({"train_transform": [{"name": "Rotate"}]}, 'did you mean "RandomRotation"?'),
+        ({"train_transform": [{"name": "Lambda"}]}, 'allowed: "Resize", "CenterCrop"'),
+        ({"scheduler": "None"}, "leave the key out for a constant rate"),
+        ({"scheduler": "OneCycleLR"}, 'use "CosineAnnealingLR" with warmup_epochs'),
+        ({"scheduler": "cosine"}, 'did you mean "CosineAnnealingLR"?'),
+        ({"scheduler": "ReduceLROnPlateau"}, 'allowed: "StepLR"'),
+        ({"optimizer": "NAdam"}, 'allowed: "SGD", "Adam", "AdamW"'),
+        ({"optimizer": "torch.optim.adamw"}, 'did you mean "AdamW"?'),
+        ({"class_weights": "None"}, 'leave it out for "balanced"'),
+        ({"precision": "float16"}, 'did you mean "fp16"?'),
+        ({"sampler": "WeightedRandomSampler"}, 'did you mean "balanced"?'),
+    ],
+)
+def test_words_from_elsewhere(keys: dict[str, Any], remedy: str) -> None:
+    (diagnostic,) = mistakes(folder(**keys))
+    assert diagnostic.code == "unknown-value"
+    assert str(diagnostic.help).startswith(remedy)
+
+
+def test_synonyms_lead_to_what_there_is() -> None:
+    for name, meant in KEYS.items():
+        assert name not in KEY_NAMES
+        assert meant.split(".")[0] in KEY_NAMES
+        assert name not in REMARKS
+    inner = {name for step in STEPS.values() for name in step.model_fields}
+    for meant in INNER:
+        home = str(meant_key((meant,), {meant: 1}))
+        assert meant in inner or f".{meant} = ..." in home
+    for anchor, words in WORDS.items():
+        for meant in words.values():
+            assert (
+                " " in meant
+                or not meant
+                or any(meant in known for known in (STEP_NAMES, SCHEDULERS))
+                or (anchor not in ("ToTensor", "StepLR"))
+            )
+
+
+@pytest.mark.parametrize(
+    ("keys", "where"),
+    [
+        ({"scheduler": "StepLR", "scheduler_params": {"step": 3}}, ["scheduler_params.step"]),
+        ({"scheduler": "StepLR", "scheduler_parms": {"step_size": 3}}, ["scheduler_parms"]),
+        ({"shceduler": "StepLR", "scheduler_params": {"step_size": 3}}, ["shceduler"]),
+        ({"optimiser": "Adam", "optimizer_params": {"betas": [0.9, 0.99]}}, ["optimiser"]),
+        (
+            {"enable_layer_wise_lr": True, "layerwise_lr_config": {"layer_rates": {"fc": 0.1}}},
+            ["layerwise_lr_config"],
+        ),
+        (
+            {"enable_layer_wise_lr": True, "layer_wise_lr_config": {"layer_rate": {"fc": 0.1}}},
+            ["layer_wise_lr_config.layer_rate"],
+        ),
+        ({"enable_layer_wise_lr": True, "layer_rates": {"fc": 0.1}}, ["layer_rates"]),
+        (
+            {"enable_layer_wise_lr": True, "layer_wise_lr_config": {"conv1": 0.1, "fc": 1}},
+            ["layer_wise_lr_config.conv1", "layer_wise_lr_config.fc"],
+        ),
+        (
+            {"enable_layerwise_lr": True, "layer_wise_lr_config": {"layer_rates": {"fc": 0.1}}},
+            ["enable_layerwise_lr"],
+        ),
+        ({"validation_split": 0.2, "val_transform": [TO_TENSOR]}, ["validation_split"]),
+        ({"val_data_rot": "a", "val_transform": [TO_TENSOR]}, ["val_data_rot"]),
+        ({"validation_split": 0.2, "early_stopping": {"enabled": True, "patience": 3}}, ["validation_split"]),
+    ],
+)
+def test_what_a_misspelt_key_leads_to_is_not_told(keys: dict[str, Any], where: list[str]) -> None:
+    told = [d for d in check(folder(pretrained=False, **keys)).diagnostics if "ormaliz" not in d.message]
+    assert [(d.code, format_key(d.key)) for d in told] == [("unknown-key", name) for name in where]
+    assert "did you mean" in str(told[0].help) or "belong" in str(told[0].help)
+
+
+def test_what_a_misspelt_key_does_not_lead_to_is_told() -> None:
+    assert found(folder(scheduler="StepLR", optimizer_parms={"step_size": 3})) == {
+        ("missing-key", "scheduler_params.step_size"),
+        ("unknown-key", "optimizer_parms"),
+    }
+    assert found(folder(enable_layer_wise_lr=True, shceduler="StepLR")) == {
+        ("missing-layer-rates", "enable_layer_wise_lr"),
+        ("unknown-key", "shceduler"),
+    }
+    raw = folder(epochz=3, scheduler_params={"step_size": 3})
+    assert found(raw) == {("conflict", "scheduler_params"), ("unknown-key", "epochz")}
+
+
+def test_patterns_in_the_wrong_table() -> None:
+    (diagnostic,) = mistakes(folder(layer_wise_lr_config={"layer1": 0.1}))
+    assert diagnostic.help == "patterns belong in [layer_wise_lr_config.layer_rates]"
+    (diagnostic,) = mistakes(folder(layer_wise_lr_config={"layer1": "fast"}))
+    assert diagnostic.help == "known here: graph_config, layer_rates"
+
+
+@pytest.mark.parametrize(
+    ("step", "name"),
+    [
+        ({"nam": "ToTensor"}, "nam"),
+        ({"size": 3, "Name": "Resize"}, "Name"),
+        ({"nmae": "ToTensor", "type": "a"}, "nmae"),
+        ({"type": "Resize", "size": 3}, "type"),
+        ({"nam": 3}, None),
+        ({"size": 3}, None),
+        ({"interpolation": "nearest"}, None),
+        ({}, None),
+    ],
+)
+def test_misspelt_name_of_a_step(step: dict[str, Any], name: str | None) -> None:
+    assert misspelt_name(step) == name
+
+
+def test_a_step_whose_name_is_misspelt() -> None:
+    (diagnostic,) = mistakes(folder(train_transform=[{"nam": "ToTensor"}]))
+    assert (diagnostic.code, format_key(diagnostic.key)) == ("unknown-key", "train_transform[0].nam")
+    assert diagnostic.help == "did you mean `name`? (required, and missing)"

@@ -176,3 +176,80 @@ def test_any_text(text: str) -> None:
         assert (span.line, span.column) <= (span.end_line, span.end_column)
     else:
         parse_toml(SourceText(text, "file"))
+
+
+# What other formats and keyboards leave; marked as above.
+FOREIGN = [
+    ("x = <{>\n  a = 1,\n}", "an inline table goes on one line", "[[train_transform]]"),
+    ("x = <{> # steps\n  a = 1,\n}", "an inline table goes on one line", "[table]"),
+    ("x = <{> a = 1,\n\n  b = 2 }", "an inline table goes on one line", "[table]"),
+    ("x = [{ b = { c = 1 } }, <{> a = { b = 1 },\n b = 2 }]", "an inline table goes on one line", "[table]"),
+    ("epochs <＝> 3", "a full-width `＝` (U+FF1D)", "write `=`"),
+    ("epochs<：> 3", "a full-width `：` (U+FF1A)", "write `=`"),
+    ("x = [1<，> 2]", "a full-width `，` (U+FF0C)", "write `,`"),
+    ("x = { a = 1<，> b = 2 }", "a full-width `，`", "write `,`"),
+    ("x = <３>", "a full-width `３` (U+FF13)", "write `3`"),
+    ("x = 3<１２>", "full-width `１２`", "write `12`"),
+    ("<ｅｐ>ochs = 3", "full-width `ｅｐ`", "write `ep`"),
+    ("<【>a】", "U+3010", "write `[`"),
+    ("epochs<　>= 3", "a full-width space (U+3000)", "plain space"),
+    ("epochs<\u00a0>= 3", "a no-break space (U+00A0)", "plain space"),
+    ("epochs<\u200b> = 3", "an invisible character (U+200B)", "remove it"),
+    ('x = "abc<”>\ny = 1', "`”` (U+201D) does not close a string", 'write "'),
+    ("x = 'abc<’>", "`’` (U+2019) does not close a string", "write '"),
+    ("<//> a comment", "a comment does not begin with `//`", "write #"),
+    ("<;> a comment", "a comment does not begin with `;`", "write #"),
+    ("x = 1 <//> a comment", "a comment does not begin with `//`", "write #"),
+    ("x = [1, 2 <;> a comment\n]", "a comment does not begin with `;`", "write #"),
+    ("x = 1<;> y = 2", "`;` is not needed after a value", "leave it out"),
+    ('x = "a"<;>', "`;` is not needed after a value", "leave it out"),
+    ('<{>"epochs": 3}', "this looks like JSON", "key = value"),
+    ('\n<{>\n  "epochs": 3\n}', "this looks like JSON", "key = value"),
+    ("<--->\nepochs: 3", "this looks like YAML", "key = value"),
+    ('x = {"a"<:> 1}', "joined by `=`, not by `:`", 'write { "a" = ... }'),
+    ("x = { b = 1, a<:> 1}", "joined by `=`, not by `:`", "write { a = ... }"),
+    ("# config\n<from >os import path", "not followed by `=`", "`pochi migrate`"),
+    ("a = 1\nx = <dict(>a=1)", "`dict(...)` is not a value", "write { a = 1 }"),
+    ("x = [<list(>range(3))]", "`list(...)` is not a value", "write [1, 2]"),
+    ("x = <transforms.Compose(>[1])", "`transforms.Compose(...)` is not a value", "`pochi migrate`"),
+    ("x = [<i> for i in range(3)]", "TOML has no loops", "write the entries"),
+    ("x = [0.1 <*> i for i in range(3)]", "TOML has no loops", "write the entries"),
+    ("x = <0,001>", "`0,001` has a comma in it", "write 0.001"),
+    ("x = <1,5> # half", "`1,5` has a comma in it", "write 1.5"),
+    ("x = <1,000>", "`1,000` has a comma in it", "write 1.000 or 1000"),
+    ("x = { a = <0,5>}", "`0,5` has a comma in it", "write 0.5"),
+    ('x = "<\x01>"', "a control character (U+0001)", "\\u0001"),
+    ('x = "<\x7f>"', "a control character (U+007F)", "\\u007F"),
+]
+
+
+@pytest.mark.parametrize(("marked", "message", "remedy"), FOREIGN)
+def test_what_is_not_of_toml(marked: str, message: str, remedy: str | None) -> None:
+    test_what_is_said(marked, message, remedy)
+
+
+@pytest.mark.parametrize("text", ['"""A config."""\nimport torch\n', "# c\n'''A config.\n'''\nepochs = 3\n"])
+def test_a_python_file_with_a_docstring(text: str) -> None:
+    assert "`pochi migrate`" in str(broken(text).help)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("x = 1 // y = 2", "the line goes on after its value"),
+        ("x = //server/data", "is not a value"),
+        ("x = [1, 2\ny = 0,5", "an array is not closed"),
+        ("x = 3 4,5", "the line goes on after its value"),
+        ("x = '花，'y", "the string ends before"),
+        ("x = [a] # for x in y", "`a` is not a value"),
+        ("a = { b = 1 }\nc.\nd = 2", "a key is expected here"),
+        ("a = 1\n{ b = 2 }", "a key is expected here"),
+    ],
+)
+def test_what_only_resembles_other_formats(text: str, message: str) -> None:
+    assert message in broken(text).message
+
+
+def test_a_decimal_comma_and_one_between_thousands() -> None:
+    assert broken("x = 0,001").help == "write 0.001"
+    assert broken("x = 1,000").help == "write 1.000 or 1000"
