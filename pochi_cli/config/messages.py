@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 from typing import Any, get_args
 
 from pydantic import Tag, ValidationError
 from pydantic_core import ErrorDetails
 
+from pochi_cli.config.rewriting import described, number_in, rewritten
 from pochi_cli.config.root import ClassificationConfig
 from pochi_cli.config.steps.nested import STEPS
 from pochi_cli.config.suggestions import meant_key, meant_word, misspelt_name
@@ -39,9 +39,6 @@ _BOUNDS: Mapping[str, tuple[str, str]] = {
     "less_than": ("below", "lt"),
     "less_than_equal": ("at most", "le"),
 }
-_TOML_NUMBER = re.compile(r"[+-]?(0|[1-9]\d*)(\.\d+)?(e[+-]?\d+)?")
-_OPEN_ARRAYS = frozenset({"freeze", "milestones"})
-"""Arrays that may have one entry."""
 _LAYER_RATES = ("layer_wise_lr_config", "layer_rates")
 _EXAMPLES: Mapping[str, str] = {
     "epochs": "epochs = 50",
@@ -237,51 +234,19 @@ def _wrong_type(path: KeyPath, value: Any, expected: str) -> Diagnostic:
             help=f"a pattern with a dot needs quotes: {show(pattern)} = {show(value)}",
             at="key",
         )
-    message = f"{format_key(path)} is {_described(value)}, but must be {expected}"
-    rewritten = _rewritten(path, value, expected)
-    return Diagnostic("wrong-type", message, path, help=rewritten and f"write {rewritten}")
-
-
-def _rewritten(path: KeyPath, value: Any, expected: str) -> str | None:
-    """Write a value of the wrong type as the user probably meant it, if that can be told."""
-    if isinstance(value, str):
-        word = value.strip().lower()
-        if isinstance(path[-1], int) and expected == "a table":
-            return f"{{ name = {show(value)} }}"
-        if "true or false" in expected and word in ("true", "false"):
-            return word
-        if "number" in expected and (number := _number(word, float if "a number" in expected else int)):
-            return f"{number} without quotes"
-    if isinstance(value, float) and "a whole number" in expected and value.is_integer():
-        return str(int(value))
-    if isinstance(value, int) and expected == "true or false" and value in (0, 1):
-        return "true" if value else "false"
-    if expected == "an array [...]" and path[-1] in _OPEN_ARRAYS:
-        return f"[{show(value)}]"
-    if isinstance(value, int | float) and expected == "a string in quotes" and not isinstance(value, bool):
-        return f'"{show(value)}"'
-    return None
-
-
-def _number(word: str, kind: type[int] | type[float]) -> str | None:
-    """Write a word as TOML writes that number, if it is one."""
-    try:
-        value = kind(word)
-    except ValueError:
-        return None
-    if not word.isascii():  # full-width digits are digits, but not TOML's
-        return None
-    return word if _TOML_NUMBER.fullmatch(word) else str(value)
+    message = f"{format_key(path)} is {described(value)}, but must be {expected}"
+    fix = rewritten(path, value, expected)
+    return Diagnostic("wrong-type", message, path, help=fix and f"write {fix}")
 
 
 def _unknown_value(path: KeyPath, value: Any, allowed: str) -> Diagnostic:
     choices = [choice.strip("'") for choice in allowed.replace(" or ", ", ").split(", ")]
     others = _alternatives(path)[0]
     if not isinstance(value, str):
-        message = f"{format_key(path)} is {_described(value)}, but must be a string in quotes"
+        message = f"{format_key(path)} is {described(value)}, but must be a string in quotes"
         return Diagnostic("wrong-type", message, path, help=meant_word("", choices, others))
     message = f"{format_key(path)} is {show(value)}"
-    if "a number" in others and (number := _number(value.strip(), float)):
+    if "a number" in others and (number := number_in(value.strip(), float)):
         return Diagnostic("wrong-type", f"{message} (a string)", path, help=f"write {number} without quotes")
     return Diagnostic("unknown-value", message, path, help=meant_word(value, choices, others))
 
@@ -302,21 +267,3 @@ def _alternatives(path: KeyPath) -> tuple[list[str], list[str]]:
         else:
             shapes.extend(_SHAPES[tag] for tag in tags)
     return shapes, words
-
-
-def _described(value: Any) -> str:
-    """Write a value, and of which type it is where that is not plain."""
-    return show(value) if isinstance(value, bool) else f"{show(value)} ({_type_of(value)})"
-
-
-def _type_of(value: Any) -> str:
-    for kind, name in (
-        (str, "a string"),
-        (int, "a whole number"),
-        (float, "a number"),
-        (list, "an array"),
-        (dict, "a table"),
-    ):
-        if isinstance(value, kind):
-            return name
-    return "a date or time"
