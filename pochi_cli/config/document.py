@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from pochi_cli.config.overrides import SOURCE, Override, apply_override, parse_override
-from pochi_cli.config.parsing import ABSENT, MendedValue, parse
+from pochi_cli.config.parsing import ABSENT, parse
 from pochi_cli.config.spans import SourceText, TomlIndex
 from pochi_cli.errors import ConfigError, DataError, Diagnostic, KeyPath, Note, Span
 
@@ -41,11 +41,16 @@ class Document:
         try:
             parsed = parse(text)
         except ConfigError as error:
-            raise ConfigError([*error.diagnostics, *self.refused]) from None
+            raise ConfigError(sorted([*error.diagnostics, *self.refused], key=_order)) from None
         self._accepted = parsed.text
         self.raw = parsed.raw
         self.refused += parsed.diagnostics
-        self.settled = tuple(self._settle(value) for value in parsed.values)
+        places = [self._index.value_at(value.start) for value in parsed.values]
+        if None in places:  # what was mended is no value after all: what the rest means is not plain
+            raise ConfigError(sorted(self.refused, key=_order))
+        self.settled = tuple(
+            self._settle(path, value.meant) for path, value in zip(places, parsed.values, strict=True) if path
+        )
         for override in list(self._overrides):
             try:
                 apply_override(self.raw, override)
@@ -62,17 +67,14 @@ class Document:
     def _index(self) -> TomlIndex:
         return TomlIndex(self._text, self._accepted)
 
-    def _settle(self, value: MendedValue) -> KeyPath:
+    def _settle(self, path: KeyPath, meant: Any) -> KeyPath:
         """Put what a refused value means in its place, as far as that is possible; return its key."""
-        path = self._index.value_at(value.start)
-        if path is None:  # too deep to be indexed
-            return ()
         *parents, key = path
         node: Any = self.raw
         for part in parents:
             node = node[part]
-        if value.meant is not ABSENT:
-            node[key] = value.meant
+        if meant is not ABSENT:
+            node[key] = meant
         elif isinstance(node, dict):
             del node[key]
         else:  # an entry of an array: of the others nothing can be said without it

@@ -83,7 +83,10 @@ def parse(source: SourceText) -> Parsed:
             return Parsed(parse_toml(current), text, tuple(values), tuple(found))
         except ConfigError as error:
             (diagnostic,) = error.diagnostics
-        found.append(_shown_in(source, diagnostic))
+        shown = _shown_in(source, diagnostic)
+        if shown.span in (earlier.span for earlier in found):
+            break  # what was put in its place did not help
+        found.append(shown)
         mend = _mend(current, diagnostic.span)
         if mend is None:
             break
@@ -117,7 +120,9 @@ def _mend(source: SourceText, span: Span | None) -> _Mend | None:
     text = source.text
     start, _ = _offsets(source, span)
     before = text[:start].rstrip()[-1:]
-    if text[start : start + 1] == "\\":
+    if text[start : start + 1] == "\\" and text[:start].rpartition("\n")[2].count(
+        '"'
+    ):  # an escape in a string
         return _Mend(start, "/")
     if before == "=" and text[start : start + 1] == "=":
         return _Mend(start, " ")

@@ -120,3 +120,19 @@ def test_the_underline_covers_what_was_written(tmp_path: Path) -> None:
     assert step.span is not None
     assert (step.span.column, step.span.end_column) == (13, 19)
     assert step.span.text == "scheduler = StepLR # c"
+
+
+@pytest.mark.parametrize(
+    "text", ["\\", "a = {b = 1, c}", "a = {b = 1, data/x = 3}", "=", "x = [\\", "a = b = c", "[a]\n\\x = 1"]
+)
+def test_what_mending_does_not_help_is_told_once(tmp_path: Path, text: str) -> None:
+    found = diagnostics(write(tmp_path / "a.toml", "epochs = no\n" + text))
+    assert {d.code for d in found} == {"invalid-toml"}
+    spans = [d.span for d in found]
+    assert len(set(spans)) == len(spans) <= 3
+
+
+def test_the_order_is_that_of_the_file(tmp_path: Path) -> None:
+    found = diagnostics(write(tmp_path / "a.toml", "epochs: 3\nlearning_rate = s: 3\nseed: 0.1\n0.1\n"))
+    places = [(d.span.line, d.span.column) for d in found if d.span]
+    assert places == sorted(places, key=str)
