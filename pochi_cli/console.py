@@ -12,7 +12,6 @@ from typing import Any, TextIO, cast
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console, Group, RenderableType
-from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
@@ -96,12 +95,12 @@ def note(text: str) -> None:
 
 def show_fields(title: str, fields: Iterable[tuple[str, str]]) -> None:
     """Print a table of names and values."""
-    table = Table(title=title, title_justify="left", show_header=False, box=None, pad_edge=False)
+    table = Table(show_header=False, box=None, pad_edge=False)
     table.add_column(style="bold", no_wrap=True)
     table.add_column(overflow="fold")
     for name, value in fields:
-        table.add_row(escape(name), escape(value))
-    _print_result(table)
+        table.add_row(Text(name), Text(value))
+    _print_result(Group(Text(title, "bold"), table))
 
 
 def show_plan(source: str, plan: Plan) -> None:
@@ -132,11 +131,11 @@ def show_error(error: PochiError) -> None:
         show_diagnostics(error.diagnostics)
         return
     console = stderr_console()
-    console.print(f"[bold red]error:[/] {escape(error.message)}")
+    console.print(Text.assemble(("error:", "bold red"), f" {error.message}"))
     if error.hint:
-        console.print(f"  [cyan]hint:[/] {escape(error.hint)}")
+        console.print(Text.assemble("  ", ("hint:", "cyan"), f" {error.hint}"))
     for extra in getattr(error, "__notes__", ()):
-        console.print(f"  {escape(extra)}")
+        console.print(f"  {extra}", markup=False)
 
 
 _STYLES: dict[Role, str] = {

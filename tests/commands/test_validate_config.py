@@ -8,6 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from pochi_cli.console import show_error
+from pochi_cli.display import TerminalProgress
+from pochi_cli.errors import DataError
 from tests.commands.cli import pochi, write_toml
 from tests.config.test_document import PLACES, TEN
 from tests.engine.tiny import tiny_raw
@@ -77,6 +80,27 @@ def test_the_plan_of_a_valid_config(tmp_path: Path) -> None:
     assert report["plan"]["groups"][0]["rates"][0] == 0.05
     assert report["plan"]["steps"]["steps_per_epoch"] == 23
     assert pochi("validate-config", QUICKSTART, "--format", "github", cwd=tmp_path).stdout == ""
+
+
+def test_brackets_are_no_markup(few_digits: Path, tmp_path: Path) -> None:
+    raw = tiny_raw(few_digits, work_dir="runs/[bold]x", freeze=["conv1"], pretrained=False)
+    config = write_toml(tmp_path / "[red]a.toml", raw)
+    result = pochi("validate-config", config, cwd=tmp_path)
+    assert result.returncode == 0
+    assert f"{config} is valid" in result.stdout
+    assert "[conv1]" in result.stdout
+    assert "runs/[bold]x/" in result.stdout
+    assert "\\" not in result.stdout
+
+
+def test_errors_and_warnings_are_no_markup(capsys: pytest.CaptureFixture[str]) -> None:
+    show_error(DataError("a[bold]b\\", "c[/]d\\"))
+    TerminalProgress().warning("e[/red]f\\")
+    assert capsys.readouterr().err.splitlines() == [
+        "error: a[bold]b\\",
+        "  hint: c[/]d\\",
+        "warning: e[/red]f\\",
+    ]
 
 
 def test_warnings_stop_nothing(tmp_path: Path) -> None:
