@@ -20,6 +20,9 @@ from pochi_cli.errors import ConfigError, DataError, Diagnostic, PochiError, Sto
 from pochi_cli.runs.plan import Plan
 from pochi_cli.runs.plan_text import describe_plan, describe_rates
 
+_MOST_BARS = 24
+"""Length of the sparklines, where the terminal is wide enough."""
+
 
 class _Patient:
     """A stream that goes silent when nobody reads it any more: a closed terminal must not end a training."""
@@ -106,15 +109,30 @@ def show_fields(title: str, fields: Iterable[tuple[str, str]]) -> None:
 def show_plan(source: str, plan: Plan) -> None:
     """Print what a valid config will do."""
     show_fields(f"{source} is valid", describe_plan(plan))
+    bars = min(_MOST_BARS, Console().width // 3)  # the rest is for names and numbers
     header = ("learning rate of", "parameters", f"epochs 1 to {plan.epochs:,}", "rate")
-    show_table("", header, describe_rates(plan, width=24))
+    show_table("", header, describe_rates(plan, max(bars, 1)), whole=2)
 
 
-def show_table(title: str, header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """Print a table: names in the first column, what belongs to them in the others."""
+def show_table(
+    title: str, header: Sequence[str], rows: Iterable[Sequence[str]], *, whole: int | None = None
+) -> None:
+    """Print a table: names in the first column, what belongs to them in the others.
+
+    Args:
+        title: Its heading.
+        header: Names of the columns.
+        rows: As many cells each.
+        whole: Position of a column that is never folded.
+    """
     table = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False)
     for position, name in enumerate(header):
-        table.add_column(Text(name), overflow="fold", justify="right" if position else "left")
+        table.add_column(
+            Text(name),
+            overflow="fold",
+            justify="right" if position else "left",
+            no_wrap=position == whole,
+        )
     for row in rows:
         table.add_row(*map(Text, row))
     _print_result(Group(Text(title, "bold"), table, ""))

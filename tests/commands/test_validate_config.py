@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -101,6 +102,16 @@ def test_errors_and_warnings_are_no_markup(capsys: pytest.CaptureFixture[str]) -
         "  hint: c[/]d\\",
         "warning: e[/red]f\\",
     ]
+
+
+@pytest.mark.parametrize(("columns", "bars"), [(200, 24), (80, 24), (60, 20), (40, 13)])
+def test_sparklines_stay_on_their_line(tmp_path: Path, columns: int, bars: int) -> None:
+    finetune = CONFIGS / "finetune.toml"
+    result = pochi("validate-config", finetune, cwd=tmp_path, COLUMNS=str(columns))
+    lines = result.stdout.splitlines()
+    assert all(len(line) <= columns for line in lines)
+    (course,) = [found for line in lines if (found := re.findall("[▁-█]+", line))]
+    assert [len(stretch) for stretch in course] == [bars]
 
 
 def test_warnings_stop_nothing(tmp_path: Path) -> None:
