@@ -12,7 +12,7 @@ from pydantic import TypeAdapter
 from pochi_cli.config.steps.arguments import Size
 from pochi_cli.config.steps.nested import STEPS, Pipeline
 from pochi_cli.config.steps.refusals import find_refusals
-from pochi_cli.data.transforms import build_pipeline
+from pochi_cli.data.transforms import StepError, build_pipeline
 
 PIPELINE: TypeAdapter[Pipeline] = TypeAdapter(Pipeline)
 TO_TENSOR = {"name": "ToTensor"}
@@ -65,7 +65,7 @@ def can_fail(steps: Pipeline, size: Size) -> bool:
         torch.manual_seed(seed)
         try:
             pipeline(Image.new("RGB", size[::-1], "red"))
-        except (ValueError, RuntimeError, IndexError):
+        except StepError:
             return True
     return False
 
