@@ -114,6 +114,7 @@ def _show(report: Report, source: str, output: Format) -> None:
 
     if output is Format.json:
         values: dict[str, Any] = {
+            "file": source,
             "diagnostics": [to_record(diagnostic) for diagnostic in report.diagnostics],
             "plan": report.plan and report.plan.to_record(),
         }

@@ -97,6 +97,7 @@ class Plan:
         groups: The parameter groups.
         numbered_checkpoints: How many of them will be kept.
         writes: The files of the run.
+        device, precision, channels_last, num_workers, seed: As configured; the device `auto` where none is.
     """
 
     model_name: str
@@ -126,6 +127,11 @@ class Plan:
     groups: tuple[RateGroup, ...]
     numbered_checkpoints: int
     writes: tuple[str, ...]
+    device: str
+    precision: str
+    channels_last: str | bool
+    num_workers: str | int
+    seed: int
 
     def to_record(self) -> dict[str, Any]:
         """Make a record for JSON."""
@@ -163,8 +169,8 @@ def make_plan(config: ClassificationConfig, facts: DataFacts | None = None) -> P
         batch_size=config.batch_size,
         accumulate_steps=config.accumulate_steps,
         epochs=config.epochs,
-        train_transform=_dumped(config.train_transform),
-        val_transform=None if val_steps is None else _dumped(val_steps),
+        train_transform=_dumped(config.train_transform, config),
+        val_transform=None if val_steps is None else _dumped(val_steps, config),
         optimizer=config.optimizer,
         optimizer_params=config.optimizer_params.model_dump(mode="json"),
         scheduler=config.scheduler,
@@ -178,6 +184,11 @@ def make_plan(config: ClassificationConfig, facts: DataFacts | None = None) -> P
         groups=tuple(_groups(config, counts, frozen, epochs, is_counted=is_counted)),
         numbered_checkpoints=-(-config.epochs // config.save_interval),
         writes=tuple(_writes(config)),
+        device=config.device or "auto",
+        precision=config.precision,
+        channels_last=config.channels_last,
+        num_workers=config.num_workers,
+        seed=config.seed,
     )
 
 
@@ -226,8 +237,14 @@ def _steps(config: ClassificationConfig, facts: DataFacts) -> StepsPlan:
     return StepsPlan(facts.train_images, facts.val_images, batches, steps, steps * config.epochs)
 
 
-def _dumped(steps: Iterable[AnyStep]) -> tuple[dict[str, Any], ...]:
-    return tuple(step.model_dump(mode="json", exclude_none=True) for step in steps)
+def _dumped(steps: Iterable[AnyStep], config: ClassificationConfig) -> tuple[dict[str, Any], ...]:
+    """Write steps with all their arguments; Normalize with the config's mean and std where it has none."""
+    dumped = [step.model_dump(mode="json", exclude_none=True) for step in steps]
+    for step in dumped:
+        if step["name"] == "Normalize":
+            step.setdefault("mean", list(config.mean))
+            step.setdefault("std", list(config.std))
+    return tuple(dumped)
 
 
 def _extras(config: ClassificationConfig) -> dict[str, Any]:

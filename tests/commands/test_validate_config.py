@@ -48,7 +48,7 @@ def test_json(ten: Path, tmp_path: Path) -> None:
     result = pochi("validate-config", ten, "--format", "json", cwd=tmp_path)
     assert (result.returncode, result.stderr) == (1, "")
     report = json.loads(result.stdout)
-    assert list(report) == ["diagnostics", "plan"]
+    assert list(report) == ["file", "diagnostics", "plan"]
     assert report["plan"] is None
     records = report["diagnostics"]
     assert all(list(record) == FIELDS for record in records)
@@ -132,6 +132,7 @@ def test_several_configs(ten: Path, tmp_path: Path) -> None:
     assert "error[unreadable-file]" in result.stdout
     lines = pochi("validate-config", *files, "--format", "json", cwd=tmp_path).stdout.splitlines()
     reports = [json.loads(line) for line in lines]
+    assert [report["file"] for report in reports] == list(map(str, files))
     assert [len(report["diagnostics"]) for report in reports] == [0, 11, 1]
     assert [report["plan"] is None for report in reports] == [False, True, True]
 
@@ -198,7 +199,7 @@ def test_data(few_digits: Path, tmp_path: Path) -> None:
         assert part in result.stdout
     result = pochi("validate-config", config, "--data", "--format", "json", cwd=tmp_path)
     report = json.loads(result.stdout)
-    assert list(report) == ["diagnostics", "plan", "data"]
+    assert list(report) == ["file", "diagnostics", "plan", "data"]
     assert report["diagnostics"] == report["data"]["diagnostics"] == []
     assert report["plan"]["steps"]["train_images"] == 65
     assert report["plan"]["input_size"] == [32, 32]
@@ -247,7 +248,7 @@ def test_every_missing_folder_is_told(tmp_path: Path) -> None:
 
 def test_data_of_a_wrong_config_is_not_looked_at(ten: Path, tmp_path: Path) -> None:
     report = json.loads(pochi("validate-config", ten, "--data", "--format", "json", cwd=tmp_path).stdout)
-    assert list(report) == ["diagnostics", "plan"]
+    assert list(report) == ["file", "diagnostics", "plan"]
     assert len(report["diagnostics"]) == 11
 
 

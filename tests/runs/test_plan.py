@@ -148,11 +148,13 @@ def test_the_text() -> None:
         "RandomApply transforms = ColorJitter, p = 0.3",
         "Resize size = [32, 32], interpolation = nearest",
         "ToTensor",
-        "Normalize",
+        "Normalize mean = [0.485, 0.456, 0.406], std = [0.229, 0.224, 0.225]",
         "32 x 32 px",
     ]
     assert text["mixup_alpha"] == "0.2"
-    assert text["warmup"] == "1 epochs"
+    assert text["warmup"] == "1 epoch"
+    assert text["seed"] == "0"
+    assert text["device"].startswith("cpu, precision ")
 
 
 def test_the_sparkline_follows_the_rates() -> None:
