@@ -31,6 +31,7 @@ class DataFacts:
         class_names: The classes, in the order of their labels.
         input_size, val_input_size: Height and width of the tensors; `None` where they are not one for all, or
             there is no validation.
+        left_out: Training images that cannot be decoded and are skipped; not counted above.
     """
 
     train_images: int
@@ -38,6 +39,7 @@ class DataFacts:
     class_names: tuple[str, ...]
     input_size: Size | None
     val_input_size: Size | None
+    left_out: int = 0
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,7 @@ class StepsPlan:
 
     Attributes:
         train_images, val_images: Images per epoch.
+        left_out: Training images that are skipped; not counted above.
         batches_per_epoch: Batches to train on.
         steps_per_epoch: Steps of the optimizer.
         steps: Steps of the optimizer in all epochs.
@@ -56,6 +59,7 @@ class StepsPlan:
     batches_per_epoch: int
     steps_per_epoch: int
     steps: int
+    left_out: int
 
 
 @dataclass(frozen=True)
@@ -232,9 +236,12 @@ def _validation(config: ClassificationConfig) -> str | None:
 
 
 def _steps(config: ClassificationConfig, facts: DataFacts) -> StepsPlan:
-    batches = len(batch_starts(facts.train_images, config.batch_size))
+    # A skipped image leaves its place in a batch empty: batches and steps stay as many.
+    batches = len(batch_starts(facts.train_images + facts.left_out, config.batch_size))
     steps = -(-batches // config.accumulate_steps)
-    return StepsPlan(facts.train_images, facts.val_images, batches, steps, steps * config.epochs)
+    return StepsPlan(
+        facts.train_images, facts.val_images, batches, steps, steps * config.epochs, facts.left_out
+    )
 
 
 def _dumped(steps: Iterable[AnyStep], config: ClassificationConfig) -> tuple[dict[str, Any], ...]:

@@ -115,10 +115,10 @@ def _epoch(plan: Plan) -> str:
     if plan.steps is None:
         return f"{batch}; how many, --data tells"
     steps = plan.steps
+    left_out = f" ({steps.left_out:,} left out)" if steps.left_out else ""
     val = f"; {_counted(steps.val_images, 'image')} to validate" if steps.val_images else ""
-    return (
-        f"{_counted(steps.train_images, 'image')} in {batch}: {_counted(steps.steps_per_epoch, 'step')}{val}"
-    )
+    train = f"{_counted(steps.train_images, 'image')}{left_out}"
+    return f"{train} in {batch}: {_counted(steps.steps_per_epoch, 'step')}{val}"
 
 
 def _counted(count: int, noun: str) -> str:

@@ -236,6 +236,17 @@ def test_what_is_wrong_with_the_data_has_its_place(few_digits: Path, tmp_path: P
     assert report["data"]["splits"][0]["bad"][0]["path"].endswith("train/0/bad.png")
 
 
+def test_images_left_out_are_not_counted(few_digits: Path, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    shutil.copytree(few_digits, data)
+    for part in ("train", "val"):
+        (data / part / "0" / "bad.png").write_bytes(b"no image")
+    config = write_toml(tmp_path / "a.toml", tiny_raw(data, on_bad_image="skip"))
+    result = pochi("validate-config", config, "--data", cwd=tmp_path)
+    assert "65 images (1 left out) in batches of 16: 5 steps; 30 images to validate" in result.stdout
+    assert "balanced weight (bad images count)" in result.stdout
+
+
 def test_every_missing_folder_is_told(tmp_path: Path) -> None:
     raw = tiny_raw(tmp_path / "nowhere")
     config = write_toml(tmp_path / "a.toml", raw)

@@ -344,6 +344,15 @@ def test_bad_image_and_leak_name_their_key(tmp_path: Path, choice: str, severity
     assert leak.message == "1 of the 3 images in val is also in train"
 
 
+@pytest.mark.parametrize(("earlier", "use"), [("train", "trained on"), ("val", "used to choose the model")])
+def test_a_leak_into_the_test_images(tmp_path: Path, earlier: str, use: str) -> None:
+    plain(tmp_path, *(f"{part}/{name}.png" for part in ("train", "val", "test") for name in ("a/1", "b/2")))
+    shutil.copy(tmp_path / earlier / "a" / "1.png", tmp_path / "test" / "a" / "leak.png")
+    finding = only(check_directory(tmp_path))
+    assert finding.message == f"1 of the 3 images in test is also in {earlier}"
+    assert str(finding.help).endswith(f"images that were {use} flatter the model")
+
+
 def test_same_directory_twice(tmp_path: Path) -> None:
     root = plain(tmp_path / "data", "a/1.png", "b/2.png")
     (tmp_path / "link").symlink_to(root)
