@@ -88,6 +88,7 @@ class Plan:
         stem: `small` or `imagenet`, `auto` while the images' size is not known; `None` without a choice.
         num_classes: Number of classes, where it is known.
         parameters, frozen_parameters: How many numbers the model holds, and is not to change, where known.
+        backbone_parameters: How many it holds without its head, where known.
         weights: `torchvision`, `random`, or a file.
         train_data, val_data: Where the images come from; `None` without validation.
         input_size, val_input_size: Height and width of the tensors, where known.
@@ -109,6 +110,7 @@ class Plan:
     num_classes: int | None
     parameters: int | None
     frozen_parameters: int | None
+    backbone_parameters: int | None
     weights: str
     train_data: str
     val_data: str | None
@@ -164,6 +166,7 @@ def make_plan(config: ClassificationConfig, facts: DataFacts | None = None) -> P
         num_classes=num_classes,
         parameters=sum(counts.values()) if is_counted else None,
         frozen_parameters=sum(counts[name] for name in frozen) if is_counted else None,
+        backbone_parameters=None if stem == "auto" else _backbone(config, counts),
         weights=config.weights or ("torchvision" if config.pretrained else "random"),
         train_data=config.train_data_root or config.dataset,
         val_data=_validation(config),
@@ -219,6 +222,11 @@ def _stem(config: ClassificationConfig, size: Size | None) -> str | None:
     if config.stem == "auto" and size is not None:
         return "small" if uses_small_stem(config.model_name, config.stem, size) else "imagenet"
     return config.stem
+
+
+def _backbone(config: ClassificationConfig, counts: Mapping[str, int]) -> int:
+    head = f"{CATALOGUE[config.model_name].head}."
+    return sum(count for name, count in counts.items() if not name.startswith(head))
 
 
 def _sampled(epochs: int) -> tuple[int, ...]:

@@ -64,6 +64,8 @@ def _model(plan: Plan) -> str:
             f" with the {plan.stem} stem" if plan.stem != "auto" else ", the stem as the images' size asks"
         )
     if plan.num_classes is None:
+        if plan.backbone_parameters is not None:
+            text += f", {plan.backbone_parameters:,} parameters and a head"
         return f"{text}, as many classes as the data have"
     text += f", {plan.num_classes:,} classes"
     if plan.parameters is None:

@@ -95,6 +95,9 @@ def test_what_is_not_known_is_left_open() -> None:
     assert planned(num_classes=10).parameters is None  # the stem is not known
     assert planned(num_classes=10, stem="imagenet").parameters == 11_181_642
     assert planned(num_classes=10, model_name="densenet121").parameters == 6_964_106
+    open_head = planned(stem="imagenet")
+    assert (open_head.parameters, open_head.backbone_parameters) == (None, 11_176_512)
+    assert "11,176,512 parameters and a head, as many classes" in dict(describe_plan(open_head))["model"]
     text = dict(describe_plan(plan))
     assert "as many classes as the data have" in text["model"]
     assert "--data" in text["epoch"]
