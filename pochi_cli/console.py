@@ -12,7 +12,6 @@ from typing import Any, TextIO, cast
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console, Group, RenderableType
-from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
@@ -20,6 +19,9 @@ from pochi_cli.config.diagnostics import Role, render, summary
 from pochi_cli.errors import ConfigError, DataError, Diagnostic, PochiError, StorageError
 from pochi_cli.runs.plan import Plan
 from pochi_cli.runs.plan_text import describe_plan, describe_rates
+
+_MOST_BARS = 24
+"""Length of the sparklines, where the terminal is wide enough."""
 
 
 class _Patient:
@@ -96,26 +98,41 @@ def note(text: str) -> None:
 
 def show_fields(title: str, fields: Iterable[tuple[str, str]]) -> None:
     """Print a table of names and values."""
-    table = Table(title=title, title_justify="left", show_header=False, box=None, pad_edge=False)
+    table = Table(show_header=False, box=None, pad_edge=False)
     table.add_column(style="bold", no_wrap=True)
     table.add_column(overflow="fold")
     for name, value in fields:
-        table.add_row(escape(name), escape(value))
-    _print_result(table)
+        table.add_row(Text(name), Text(value))
+    _print_result(Group(Text(title, "bold"), table))
 
 
 def show_plan(source: str, plan: Plan) -> None:
     """Print what a valid config will do."""
     show_fields(f"{source} is valid", describe_plan(plan))
+    bars = min(_MOST_BARS, Console().width // 3)  # the rest is for names and numbers
     header = ("learning rate of", "parameters", f"epochs 1 to {plan.epochs:,}", "rate")
-    show_table("", header, describe_rates(plan, width=24))
+    show_table("", header, describe_rates(plan, max(bars, 1)), whole=2)
 
 
-def show_table(title: str, header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """Print a table: names in the first column, what belongs to them in the others."""
+def show_table(
+    title: str, header: Sequence[str], rows: Iterable[Sequence[str]], *, whole: int | None = None
+) -> None:
+    """Print a table: names in the first column, what belongs to them in the others.
+
+    Args:
+        title: Its heading.
+        header: Names of the columns.
+        rows: As many cells each.
+        whole: Position of a column that is never folded.
+    """
     table = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False)
     for position, name in enumerate(header):
-        table.add_column(Text(name), overflow="fold", justify="right" if position else "left")
+        table.add_column(
+            Text(name),
+            overflow="fold",
+            justify="right" if position else "left",
+            no_wrap=position == whole,
+        )
     for row in rows:
         table.add_row(*map(Text, row))
     _print_result(Group(Text(title, "bold"), table, ""))
@@ -132,11 +149,11 @@ def show_error(error: PochiError) -> None:
         show_diagnostics(error.diagnostics)
         return
     console = stderr_console()
-    console.print(f"[bold red]error:[/] {escape(error.message)}")
+    console.print(Text.assemble(("error:", "bold red"), f" {error.message}"))
     if error.hint:
-        console.print(f"  [cyan]hint:[/] {escape(error.hint)}")
+        console.print(Text.assemble("  ", ("hint:", "cyan"), f" {error.hint}"))
     for extra in getattr(error, "__notes__", ()):
-        console.print(f"  {escape(extra)}")
+        console.print(f"  {extra}", markup=False)
 
 
 _STYLES: dict[Role, str] = {

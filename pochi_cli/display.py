@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
-from rich.markup import escape
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -18,6 +17,7 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.text import Text
 
 from pochi_cli.console import stderr_console
 from pochi_cli.engine.progress import StepRecord
@@ -109,7 +109,7 @@ class TerminalProgress:
 
     def warning(self, text: str) -> None:
         """Print a marked line above the bars."""
-        self._console.print(f"[yellow]warning:[/] {escape(text)}")
+        self._console.print(Text.assemble(("warning:", "yellow"), f" {text}"))
 
     def start(self, run_name: str, first_epoch: int, epochs: int, batches: int, val_batches: int) -> None:
         """Name the run and show the bars."""

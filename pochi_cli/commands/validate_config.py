@@ -100,8 +100,14 @@ def _look_at_data(
     if config.dataset not in NAMED_DATASETS:  # of those the config alone tells
         findings += check_classes(config, data.class_names, ("train_data_root",))
     train, *val = data.splits
-    val_images = val[0].images if val else 0
-    facts = DataFacts(train.images, val_images, data.class_names, data.train_size, data.val_size)
+    facts = DataFacts(  # with bad images and on_bad_image = "error" there is no plan
+        train.images - len(train.bad),
+        sum(split.images - len(split.bad) for split in val),
+        data.class_names,
+        data.train_size,
+        data.val_size,
+        left_out=len(train.bad),
+    )
     return facts, data, findings
 
 
@@ -114,6 +120,7 @@ def _show(report: Report, source: str, output: Format) -> None:
 
     if output is Format.json:
         values: dict[str, Any] = {
+            "file": source,
             "diagnostics": [to_record(diagnostic) for diagnostic in report.diagnostics],
             "plan": report.plan and report.plan.to_record(),
         }

@@ -15,7 +15,8 @@ from pochi_cli.data.description import SplitReport, describe_split
 from pochi_cli.data.duplicates import Duplicate, duplicate_findings, find_duplicates
 from pochi_cli.data.findings import counted
 from pochi_cli.data.images import printable
-from pochi_cli.data.prepare import common_size, find_folders
+from pochi_cli.data.prepare import find_folders
+from pochi_cli.data.sizes import SizeTally, common_size
 from pochi_cli.data.splits import Split, find_splits
 from pochi_cli.errors import DataError, Diagnostic, Note
 
@@ -150,12 +151,12 @@ def _bad_images(part: DecodedSplit, on_bad_image: str) -> list[Diagnostic]:
 
 
 def _output_size(part: DecodedSplit, steps: Pipeline, key: str) -> tuple[Size | None, list[Diagnostic]]:
+    index = part.split.index
+    tally = SizeTally((index.file(i), facts.size) for i, facts in part.good)
+    findings = tally.find_refusals(steps, key, len(index))
     if (fixed := final_size(steps)) is not None:
-        return fixed, []
-    first_of_size: dict[Size, Path] = {}
-    for i, facts in part.good:
-        first_of_size.setdefault(facts.size, part.split.index.file(i))
+        return fixed, findings
     try:
-        return common_size(((file, size) for size, file in first_of_size.items()), steps, key), []
+        return common_size(tally.different, steps, key), findings
     except DataError as error:
-        return None, [Diagnostic("mixed-sizes", error.message, (key,), help=error.hint)]
+        return None, [*findings, Diagnostic("mixed-sizes", error.message, (key,), help=error.hint)]

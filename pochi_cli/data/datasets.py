@@ -14,7 +14,7 @@ from torch.utils.data import Dataset
 from pochi_cli.data.folder import FolderIndex
 from pochi_cli.data.images import BadImageError, printable, read_rgb
 from pochi_cli.data.sampling import SampleKey, derive_seed
-from pochi_cli.data.transforms import ImagePipeline
+from pochi_cli.data.transforms import ImagePipeline, StepError
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,7 +121,7 @@ class ImageDataset(Dataset[Sample | BadImage]):
             return BadImage(printable(path), error.reason)
         try:
             tensor = self._transform(image, key)
-        except (ValueError, RuntimeError) as error:
+        except StepError as error:
             size = f"{image.height} x {image.width} (height x width)"
             return BadImage(printable(path), f"the transform cannot take its {size}: {error}", "transform")
         return Sample(tensor, self.index.labels[key.index], key.index)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import combinations
 
 from pochi_cli.data.decoding import DecodedSplit
-from pochi_cli.data.findings import counted
+from pochi_cli.data.findings import SPLIT_ROLES, counted
 from pochi_cli.data.images import printable
 from pochi_cli.data.splits import Split
 from pochi_cli.errors import Diagnostic, Note
@@ -87,9 +87,14 @@ def _leak(earlier: Split, later: Split, duplicates: Sequence[Duplicate]) -> Diag
         "warning",
         help="both are the same directory"
         if is_same
-        else "remove them from one of the two: images that were trained on flatter the model",
+        else f"remove them from one of the two: images that were {_use(earlier)} flatter the model",
         notes=_notes(pairs),
     )
+
+
+def _use(split: Split) -> str:
+    """What training does with a part of the data that a later one should be independent of."""
+    return "used to choose the model" if SPLIT_ROLES.get(split.name.lower()) == "val" else "trained on"
 
 
 def _repeated(split: Split, duplicates: Sequence[Duplicate]) -> list[Diagnostic]:

@@ -68,7 +68,7 @@ def folder_findings(index: FolderIndex, key: KeyPath, *, min_classes: int = 2) -
         findings.append(
             Diagnostic(
                 "one-class",
-                f"{root} has only one class, {only!r}; a classifier needs two",
+                f'{root} has only one class, "{only}"; a classifier needs two',
                 key,
                 help="put each class in a directory of its own",
             )

@@ -203,7 +203,8 @@ def _reason(file: BinaryIO | None, error: BaseException) -> str:
         return "the file is empty" if empty else "not an image, or of a format that Pillow does not read"
     if isinstance(error, OSError) and error.strerror:
         return error.strerror.lower()
-    return str(error) or type(error).__name__
+    text = str(error) or type(error).__name__
+    return text.lower() if text.istitle() and " " in text else text  # "Truncated File Read"
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from pochi_cli.config.data import DataConfig
 from pochi_cli.config.steps.arguments import Size
-from pochi_cli.config.steps.nested import Pipeline, final_size
 from pochi_cli.data.digits import digits_root
 from pochi_cli.data.findings import class_findings, folder_findings, in_words, listed, raise_errors
 from pochi_cli.data.folder import FolderIndex, index_folder, list_directory, match_labels
 from pochi_cli.data.holdout import split
-from pochi_cli.data.images import BadImageError, printable, read_size
+from pochi_cli.data.images import printable
+from pochi_cli.data.sizes import output_size
 from pochi_cli.errors import DataError, Diagnostic, KeyPath
 
 
@@ -59,11 +57,13 @@ def prepare_data(config: DataConfig, seed: int, cache_root: Path | None = None) 
     raise_errors(found.findings)
     train = found.train
     val = None if found.val is None else match_labels(train, found.val)
-    size = output_size(train, config.train_transform, "train_transform")
+    size, refusals = output_size(train, config.train_transform, "train_transform")
     val_size = None
     if val is not None:
         assert config.val_transform is not None  # else found.findings say so
-        val_size = output_size(val, config.val_transform, "val_transform")
+        val_size, val_refusals = output_size(val, config.val_transform, "val_transform")
+        refusals += val_refusals
+    raise_errors(refusals)
     fingerprint = hashlib.sha256(train.fingerprint.encode())
     fingerprint.update(val.fingerprint.encode() if val is not None else b"")
     return Data(
@@ -169,72 +169,3 @@ def _split_findings(train: FolderIndex, val: FolderIndex) -> list[Diagnostic]:
         return []
     told = f"no validation images for {listed(without)}, which have one image each; it stays in training"
     return [Diagnostic("class-mismatch", told, ("val_split",), "warning")]
-
-
-def output_size(index: FolderIndex, steps: Pipeline, key: str) -> Size:
-    """Find the one size that a transform gives for all images.
-
-    Where it depends on the images, all their headers are read; files whose header cannot be read are passed
-    over: whoever decodes them will report them.
-
-    Args:
-        index: The images.
-        steps: The transform.
-        key: The config key of the transform, for messages.
-
-    Returns:
-        Height and width.
-
-    Raises:
-        DataError: If the sizes differ.
-    """
-    if (fixed := final_size(steps)) is not None:
-        return fixed
-    size = common_size(_image_sizes(index), steps, key)
-    if size is None:
-        raise DataError(f"no image in {printable(index.root)} could be read", "see what the files are")
-    return size
-
-
-def _image_sizes(index: FolderIndex) -> Iterator[tuple[Path, Size]]:
-    for i in range(len(index)):
-        file = index.file(i)
-        with suppress(BadImageError):
-            yield file, read_size(file)
-
-
-def common_size(images: Iterable[tuple[Path, Size]], steps: Pipeline, key: str) -> Size | None:
-    """Find the one size that a transform gives for all of some images.
-
-    Args:
-        images: Each image's file, and its height and width; read no further than to the first that differs.
-        steps: The transform.
-        key: The config key of the transform, for messages.
-
-    Returns:
-        Height and width, or `None` without images.
-
-    Raises:
-        DataError: If the sizes differ.
-    """
-    first: tuple[Path, Size, Size] | None = None
-    for file, image_size in images:
-        output = final_size(steps, image_size)
-        if output is None:
-            raise DataError(f"{key} gives tensors of varying size", _remedy(key))
-        if first is None:
-            first = (file, image_size, output)
-        elif output != first[2]:
-            told = " and ".join(
-                f"{printable(path)} ({height} x {width})"
-                for path, (height, width) in (first[:2], (file, image_size))
-            )
-            raise DataError(
-                f"{key} gives tensors of different sizes, because the images differ (height x width): {told}",
-                _remedy(key),
-            )
-    return None if first is None else first[2]
-
-
-def _remedy(key: str) -> str:
-    return f"end the geometry of {key} with Resize and CenterCrop, Letterbox, or RandomResizedCrop"

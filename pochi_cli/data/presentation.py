@@ -99,10 +99,12 @@ def class_table(report: DataReport) -> TextTable:
         between = (f"({len(rows) - 2 * _SHOWN_OF_MANY:,} classes between)", *("" for _ in rows[0][1:]))
         largest, smallest = by_size[:_SHOWN_OF_MANY], by_size[-_SHOWN_OF_MANY:]
         rows = [*(rows[row] for row in largest), between, *(rows[row] for row in smallest)]
+    # Training, too, weighs the classes by their files: which are bad it only learns later.
+    weight = "balanced weight" + (" (bad images count)" if report.splits[0].bad else "")
     header = (
         "class",
         *(printable(split.name) for split in report.splits),
-        *(["balanced weight"] if weights else []),
+        *([weight] if weights else []),
     )
     return TextTable(title, header, tuple(rows))
 

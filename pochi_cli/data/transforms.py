@@ -24,22 +24,34 @@ Transform = Callable[[Any], Any]
 """A torchvision transform, or one of ours."""
 
 
+class StepError(Exception):
+    """A step cannot take an image."""
+
+
 class ImagePipeline:
     """A built pipeline; it can be pickled.
 
     Attributes:
+        steps: Name and transform of each step.
         is_random: Whether two passes over the same image may differ.
     """
 
-    def __init__(self, steps: Sequence[Transform], *, is_random: bool) -> None:
+    def __init__(self, steps: Sequence[tuple[str, Transform]], *, is_random: bool) -> None:
         self.steps = tuple(steps)
         self.is_random = is_random
 
     def __call__(self, image: Image.Image) -> torch.Tensor:
-        """Turn an RGB image into a contiguous float32 tensor (3, height, width)."""
+        """Turn an RGB image into a contiguous float32 tensor (3, height, width).
+
+        Raises:
+            StepError: A step cannot take the image, mostly because it is too small.
+        """
         result: Any = image
-        for step in self.steps:
-            result = step(result)
+        for name, step in self.steps:
+            try:
+                result = step(result)
+            except (ValueError, RuntimeError, IndexError) as error:  # whichever the library raises
+                raise StepError(f"{name}: {error}") from error
         tensor: torch.Tensor = result
         return tensor.contiguous()
 
@@ -86,7 +98,7 @@ def build_pipeline(steps: Sequence[AnyStep], mean: Triple, std: Triple) -> Image
         DataError: If ToTensor is missing, or nested in another step.
     """
     builder = _Builder(mean, std)
-    built = [builder.build(step) for step in steps]
+    built = [(step.name, builder.build(step)) for step in steps]
     if not builder.on_tensors:
         raise DataError("the transform has no ToTensor step", 'add { name = "ToTensor" } before Normalize')
     return ImagePipeline(built, is_random=any(step.is_random for step in steps))

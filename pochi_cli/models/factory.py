@@ -10,6 +10,7 @@ from torch import nn
 from torchvision.models import get_model, get_model_weights
 
 from pochi_cli.config.catalogue import CATALOGUE, ModelName, uses_small_stem
+from pochi_cli.config.image_sizes import misfit
 from pochi_cli.config.model import ModelConfig
 from pochi_cli.errors import ModelError
 from pochi_cli.models.fitting import apply_state, fit_positions
@@ -54,7 +55,7 @@ def create_model(config: ModelConfig, num_classes: int, size: tuple[int, int]) -
     small_stem = uses_small_stem(name, config.stem, size)
     if small_stem and not info.has_small_stem:
         raise ModelError(f'`stem = "small"`: {name} has no stem for small images', "only ResNets have one")
-    edge = _square_edge(name, size, info.patch_size) if info.patch_size else None
+    edge = _square_edge(name, size) if info.patch_size else None
     options = {} if edge is None else {"image_size": edge}
     model: nn.Module = get_model(name, weights=None, num_classes=num_classes, **options)
     messages: tuple[str, ...] = ()
@@ -64,16 +65,10 @@ def create_model(config: ModelConfig, num_classes: int, size: tuple[int, int]) -
     return BuiltModel(model, messages + _load_weights(model, config, edge, small_stem=small_stem), small_stem)
 
 
-def _square_edge(name: str, size: tuple[int, int], patch_size: int) -> int:
-    height, width = size
-    if height == width and height >= patch_size and height % patch_size == 0:
-        return height
-    below = max(patch_size, max(size) // patch_size * patch_size)
-    raise ModelError(
-        f"{name} cannot take images of {_text(size)} (height x width): it needs square ones "
-        f"whose edge is a multiple of its patches' {patch_size} px",
-        f"resize or crop them to {below}x{below} or {below + patch_size}x{below + patch_size}",
-    )
+def _square_edge(name: ModelName, size: tuple[int, int]) -> int:
+    if mistake := misfit(name, size):
+        raise ModelError(*mistake)
+    return size[0]
 
 
 def _fit_small_stem(model: nn.Module) -> None:

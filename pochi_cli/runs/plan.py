@@ -31,6 +31,7 @@ class DataFacts:
         class_names: The classes, in the order of their labels.
         input_size, val_input_size: Height and width of the tensors; `None` where they are not one for all, or
             there is no validation.
+        left_out: Training images that cannot be decoded and are skipped; not counted above.
     """
 
     train_images: int
@@ -38,6 +39,7 @@ class DataFacts:
     class_names: tuple[str, ...]
     input_size: Size | None
     val_input_size: Size | None
+    left_out: int = 0
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,7 @@ class StepsPlan:
 
     Attributes:
         train_images, val_images: Images per epoch.
+        left_out: Training images that are skipped; not counted above.
         batches_per_epoch: Batches to train on.
         steps_per_epoch: Steps of the optimizer.
         steps: Steps of the optimizer in all epochs.
@@ -56,6 +59,7 @@ class StepsPlan:
     batches_per_epoch: int
     steps_per_epoch: int
     steps: int
+    left_out: int
 
 
 @dataclass(frozen=True)
@@ -84,6 +88,7 @@ class Plan:
         stem: `small` or `imagenet`, `auto` while the images' size is not known; `None` without a choice.
         num_classes: Number of classes, where it is known.
         parameters, frozen_parameters: How many numbers the model holds, and is not to change, where known.
+        backbone_parameters: How many it holds without its head, where known.
         weights: `torchvision`, `random`, or a file.
         train_data, val_data: Where the images come from; `None` without validation.
         input_size, val_input_size: Height and width of the tensors, where known.
@@ -97,6 +102,7 @@ class Plan:
         groups: The parameter groups.
         numbered_checkpoints: How many of them will be kept.
         writes: The files of the run.
+        device, precision, channels_last, num_workers, seed: As configured; the device `auto` where none is.
     """
 
     model_name: str
@@ -104,6 +110,7 @@ class Plan:
     num_classes: int | None
     parameters: int | None
     frozen_parameters: int | None
+    backbone_parameters: int | None
     weights: str
     train_data: str
     val_data: str | None
@@ -126,6 +133,11 @@ class Plan:
     groups: tuple[RateGroup, ...]
     numbered_checkpoints: int
     writes: tuple[str, ...]
+    device: str
+    precision: str
+    channels_last: str | bool
+    num_workers: str | int
+    seed: int
 
     def to_record(self) -> dict[str, Any]:
         """Make a record for JSON."""
@@ -154,6 +166,7 @@ def make_plan(config: ClassificationConfig, facts: DataFacts | None = None) -> P
         num_classes=num_classes,
         parameters=sum(counts.values()) if is_counted else None,
         frozen_parameters=sum(counts[name] for name in frozen) if is_counted else None,
+        backbone_parameters=None if stem == "auto" else _backbone(config, counts),
         weights=config.weights or ("torchvision" if config.pretrained else "random"),
         train_data=config.train_data_root or config.dataset,
         val_data=_validation(config),
@@ -163,8 +176,8 @@ def make_plan(config: ClassificationConfig, facts: DataFacts | None = None) -> P
         batch_size=config.batch_size,
         accumulate_steps=config.accumulate_steps,
         epochs=config.epochs,
-        train_transform=_dumped(config.train_transform),
-        val_transform=None if val_steps is None else _dumped(val_steps),
+        train_transform=_dumped(config.train_transform, config),
+        val_transform=None if val_steps is None else _dumped(val_steps, config),
         optimizer=config.optimizer,
         optimizer_params=config.optimizer_params.model_dump(mode="json"),
         scheduler=config.scheduler,
@@ -178,6 +191,11 @@ def make_plan(config: ClassificationConfig, facts: DataFacts | None = None) -> P
         groups=tuple(_groups(config, counts, frozen, epochs, is_counted=is_counted)),
         numbered_checkpoints=-(-config.epochs // config.save_interval),
         writes=tuple(_writes(config)),
+        device=config.device or "auto",
+        precision=config.precision,
+        channels_last=config.channels_last,
+        num_workers=config.num_workers,
+        seed=config.seed,
     )
 
 
@@ -206,6 +224,11 @@ def _stem(config: ClassificationConfig, size: Size | None) -> str | None:
     return config.stem
 
 
+def _backbone(config: ClassificationConfig, counts: Mapping[str, int]) -> int:
+    head = f"{CATALOGUE[config.model_name].head}."
+    return sum(count for name, count in counts.items() if not name.startswith(head))
+
+
 def _sampled(epochs: int) -> tuple[int, ...]:
     if epochs <= _MOST_RATES:
         return tuple(range(1, epochs + 1))
@@ -221,13 +244,22 @@ def _validation(config: ClassificationConfig) -> str | None:
 
 
 def _steps(config: ClassificationConfig, facts: DataFacts) -> StepsPlan:
-    batches = len(batch_starts(facts.train_images, config.batch_size))
+    # A skipped image leaves its place in a batch empty: batches and steps stay as many.
+    batches = len(batch_starts(facts.train_images + facts.left_out, config.batch_size))
     steps = -(-batches // config.accumulate_steps)
-    return StepsPlan(facts.train_images, facts.val_images, batches, steps, steps * config.epochs)
+    return StepsPlan(
+        facts.train_images, facts.val_images, batches, steps, steps * config.epochs, facts.left_out
+    )
 
 
-def _dumped(steps: Iterable[AnyStep]) -> tuple[dict[str, Any], ...]:
-    return tuple(step.model_dump(mode="json", exclude_none=True) for step in steps)
+def _dumped(steps: Iterable[AnyStep], config: ClassificationConfig) -> tuple[dict[str, Any], ...]:
+    """Write steps with all their arguments; Normalize with the config's mean and std where it has none."""
+    dumped = [step.model_dump(mode="json", exclude_none=True) for step in steps]
+    for step in dumped:
+        if step["name"] == "Normalize":
+            step.setdefault("mean", list(config.mean))
+            step.setdefault("std", list(config.std))
+    return tuple(dumped)
 
 
 def _extras(config: ClassificationConfig) -> dict[str, Any]:

@@ -24,15 +24,20 @@ def describe_plan(plan: Plan) -> list[tuple[str, str]]:
     if plan.val_transform is not None:
         rows.append(("val transform", _pipeline(plan.val_transform, plan.val_input_size)))
     rows.append(("epoch", _epoch(plan)))
-    rows.append(("epochs", f"{plan.epochs:,}" + (f", {plan.steps.steps:,} steps" if plan.steps else "")))
+    rows.append(
+        ("epochs", f"{plan.epochs:,}" + (f", {_counted(plan.steps.steps, 'step')}" if plan.steps else ""))
+    )
     rows.append(("loss", f"cross-entropy, class_weights {_value(plan.class_weights)}"))
     rows += [(key, _value(value)) for key, value in plan.extras.items()]
     rows.append(("optimizer", f"{plan.optimizer}: {_arguments(plan.optimizer_params)}"))
     if plan.scheduler is not None and plan.scheduler_params is not None:
         rows.append(("scheduler", f"{plan.scheduler}: {_arguments(plan.scheduler_params)}"))
     if plan.warmup_epochs:
-        rows.append(("warmup", f"{plan.warmup_epochs} epochs"))
-    rows.append(("writes", _writes(plan)))
+        rows.append(("warmup", _counted(plan.warmup_epochs, "epoch")))
+    rows.append(
+        ("device", f"{plan.device}, precision {plan.precision}, channels_last {_value(plan.channels_last)}")
+    )
+    rows += [("workers", str(plan.num_workers)), ("seed", str(plan.seed)), ("writes", _writes(plan))]
     return rows
 
 
@@ -59,6 +64,8 @@ def _model(plan: Plan) -> str:
             f" with the {plan.stem} stem" if plan.stem != "auto" else ", the stem as the images' size asks"
         )
     if plan.num_classes is None:
+        if plan.backbone_parameters is not None:
+            text += f", {plan.backbone_parameters:,} parameters and a head"
         return f"{text}, as many classes as the data have"
     text += f", {plan.num_classes:,} classes"
     if plan.parameters is None:
@@ -110,8 +117,14 @@ def _epoch(plan: Plan) -> str:
     if plan.steps is None:
         return f"{batch}; how many, --data tells"
     steps = plan.steps
-    val = f"; {steps.val_images:,} images to validate" if steps.val_images else ""
-    return f"{steps.train_images:,} images in {batch}: {steps.steps_per_epoch:,} steps{val}"
+    left_out = f" ({steps.left_out:,} left out)" if steps.left_out else ""
+    val = f"; {_counted(steps.val_images, 'image')} to validate" if steps.val_images else ""
+    train = f"{_counted(steps.train_images, 'image')}{left_out}"
+    return f"{train} in {batch}: {_counted(steps.steps_per_epoch, 'step')}{val}"
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 def _writes(plan: Plan) -> str:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 
 import pytest
 
+from pochi_cli.console import show_error
+from pochi_cli.display import TerminalProgress
+from pochi_cli.errors import DataError
 from tests.commands.cli import pochi, write_toml
 from tests.config.test_document import PLACES, TEN
 from tests.engine.tiny import tiny_raw
@@ -44,7 +48,7 @@ def test_json(ten: Path, tmp_path: Path) -> None:
     result = pochi("validate-config", ten, "--format", "json", cwd=tmp_path)
     assert (result.returncode, result.stderr) == (1, "")
     report = json.loads(result.stdout)
-    assert list(report) == ["diagnostics", "plan"]
+    assert list(report) == ["file", "diagnostics", "plan"]
     assert report["plan"] is None
     records = report["diagnostics"]
     assert all(list(record) == FIELDS for record in records)
@@ -79,6 +83,37 @@ def test_the_plan_of_a_valid_config(tmp_path: Path) -> None:
     assert pochi("validate-config", QUICKSTART, "--format", "github", cwd=tmp_path).stdout == ""
 
 
+def test_brackets_are_no_markup(few_digits: Path, tmp_path: Path) -> None:
+    raw = tiny_raw(few_digits, work_dir="runs/[bold]x", freeze=["conv1"], pretrained=False)
+    config = write_toml(tmp_path / "[red]a.toml", raw)
+    result = pochi("validate-config", config, cwd=tmp_path)
+    assert result.returncode == 0
+    assert f"{config} is valid" in result.stdout
+    assert "[conv1]" in result.stdout
+    assert "runs/[bold]x/" in result.stdout
+    assert "\\" not in result.stdout
+
+
+def test_errors_and_warnings_are_no_markup(capsys: pytest.CaptureFixture[str]) -> None:
+    show_error(DataError("a[bold]b\\", "c[/]d\\"))
+    TerminalProgress().warning("e[/red]f\\")
+    assert capsys.readouterr().err.splitlines() == [
+        "error: a[bold]b\\",
+        "  hint: c[/]d\\",
+        "warning: e[/red]f\\",
+    ]
+
+
+@pytest.mark.parametrize(("columns", "bars"), [(200, 24), (80, 24), (60, 20), (40, 13)])
+def test_sparklines_stay_on_their_line(tmp_path: Path, columns: int, bars: int) -> None:
+    finetune = CONFIGS / "finetune.toml"
+    result = pochi("validate-config", finetune, cwd=tmp_path, COLUMNS=str(columns))
+    lines = result.stdout.splitlines()
+    assert all(len(line) <= columns for line in lines)
+    (course,) = [found for line in lines if (found := re.findall("[▁-█]+", line))]
+    assert [len(stretch) for stretch in course] == [bars]
+
+
 def test_warnings_stop_nothing(tmp_path: Path) -> None:
     result = pochi("validate-config", QUICKSTART, "--set", "scheduler_params.T_max=3", cwd=tmp_path)
     assert result.returncode == 0
@@ -97,6 +132,7 @@ def test_several_configs(ten: Path, tmp_path: Path) -> None:
     assert "error[unreadable-file]" in result.stdout
     lines = pochi("validate-config", *files, "--format", "json", cwd=tmp_path).stdout.splitlines()
     reports = [json.loads(line) for line in lines]
+    assert [report["file"] for report in reports] == list(map(str, files))
     assert [len(report["diagnostics"]) for report in reports] == [0, 11, 1]
     assert [report["plan"] is None for report in reports] == [False, True, True]
 
@@ -163,7 +199,7 @@ def test_data(few_digits: Path, tmp_path: Path) -> None:
         assert part in result.stdout
     result = pochi("validate-config", config, "--data", "--format", "json", cwd=tmp_path)
     report = json.loads(result.stdout)
-    assert list(report) == ["diagnostics", "plan", "data"]
+    assert list(report) == ["file", "diagnostics", "plan", "data"]
     assert report["diagnostics"] == report["data"]["diagnostics"] == []
     assert report["plan"]["steps"]["train_images"] == 65
     assert report["plan"]["input_size"] == [32, 32]
@@ -200,6 +236,17 @@ def test_what_is_wrong_with_the_data_has_its_place(few_digits: Path, tmp_path: P
     assert report["data"]["splits"][0]["bad"][0]["path"].endswith("train/0/bad.png")
 
 
+def test_images_left_out_are_not_counted(few_digits: Path, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    shutil.copytree(few_digits, data)
+    for part in ("train", "val"):
+        (data / part / "0" / "bad.png").write_bytes(b"no image")
+    config = write_toml(tmp_path / "a.toml", tiny_raw(data, on_bad_image="skip"))
+    result = pochi("validate-config", config, "--data", cwd=tmp_path)
+    assert "65 images (1 left out) in batches of 16: 5 steps; 30 images to validate" in result.stdout
+    assert "balanced weight (bad images count)" in result.stdout
+
+
 def test_every_missing_folder_is_told(tmp_path: Path) -> None:
     raw = tiny_raw(tmp_path / "nowhere")
     config = write_toml(tmp_path / "a.toml", raw)
@@ -212,7 +259,7 @@ def test_every_missing_folder_is_told(tmp_path: Path) -> None:
 
 def test_data_of_a_wrong_config_is_not_looked_at(ten: Path, tmp_path: Path) -> None:
     report = json.loads(pochi("validate-config", ten, "--data", "--format", "json", cwd=tmp_path).stdout)
-    assert list(report) == ["diagnostics", "plan"]
+    assert list(report) == ["file", "diagnostics", "plan"]
     assert len(report["diagnostics"]) == 11
 
 

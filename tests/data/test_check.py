@@ -289,6 +289,48 @@ def test_mixed_sizes_are_told_as_training_tells_them(tmp_path: Path, part: str) 
     assert (report.train_size, report.val_size) == ((None, (8, 8)) if part == "train" else ((8, 8), None))
 
 
+CROP = {"name": "RandomCrop", "size": 7}
+
+
+def test_images_that_a_step_cannot_take(tmp_path: Path) -> None:
+    sizes = {"a/1.png": (8, 8), "a/2.png": (9, 5), "b/3.png": (9, 5), "b/4.png": (6, 6), "b/5.png": (7, 7)}
+    for seed, (name, size) in enumerate(sizes.items()):
+        noise(tmp_path / name, seed, size)
+    blur = {"name": "GaussianBlur", "kernel_size": 13}
+    steps = [{"name": "RandomApply", "transforms": [blur]}, CROP, blur, TO_TENSOR]
+    chosen = config(train_data_root=str(tmp_path), train_transform=steps, batch_size=2)
+    report = check_config_data(chosen, 0)
+    first, second = report.findings
+    assert (first.code, first.severity) == ("image-too-small", "error")
+    assert (first.key, second.key) == (("train_transform", 0), ("train_transform", 1))
+    assert first.message == (
+        "GaussianBlur in train_transform needs images of at least 7 x 7 px, but gets 9 x 5 px"
+    )
+    (note,) = first.notes
+    assert note.message == (
+        f"3 of the 5 images cannot be taken, such as this: {tmp_path}/a/2.png is 9 x 5 px"
+    )
+    assert report.train_size == (7, 7)
+
+
+@pytest.mark.parametrize(
+    ("steps", "position"),
+    [
+        ([CROP, TO_TENSOR], 0),  # one size whatever the images: one of them is looked at
+        ([{"name": "GaussianBlur", "kernel_size": 11}, TO_TENSOR], 0),
+        ([TO_TENSOR, {"name": "Pad", "padding": 5, "padding_mode": "reflect"}], 1),
+    ],
+)
+def test_training_refuses_them_too(tmp_path: Path, steps: list[dict[str, Any]], position: int) -> None:
+    root = folder(tmp_path, {"a/1.png": (5, 5), "b/2.png": (5, 5)})
+    keys = {"train_data_root": root, "val_data_root": root, "batch_size": 2}
+    chosen = config(**keys, train_transform=steps, val_transform=steps)
+    with pytest.raises(DataError) as caught:
+        prepare_data(chosen, 0)
+    found = [(finding.code, finding.key) for finding in caught.value.diagnostics]
+    assert found == [("image-too-small", (f"{part}_transform", position)) for part in ("train", "val")]
+
+
 @pytest.mark.parametrize(("choice", "severity"), [("error", "error"), ("skip", "warning")])
 def test_bad_image_and_leak_name_their_key(tmp_path: Path, choice: str, severity: str) -> None:
     plain(tmp_path, "train/a/1.png", "train/b/2.png", "val/a/3.png", "val/b/4.png")
@@ -300,6 +342,15 @@ def test_bad_image_and_leak_name_their_key(tmp_path: Path, choice: str, severity
     assert "on_bad_image" in str(bad.help)
     assert (leak.code, leak.severity, leak.key) == ("duplicate-images", "warning", ("val_data_root",))
     assert leak.message == "1 of the 3 images in val is also in train"
+
+
+@pytest.mark.parametrize(("earlier", "use"), [("train", "trained on"), ("val", "used to choose the model")])
+def test_a_leak_into_the_test_images(tmp_path: Path, earlier: str, use: str) -> None:
+    plain(tmp_path, *(f"{part}/{name}.png" for part in ("train", "val", "test") for name in ("a/1", "b/2")))
+    shutil.copy(tmp_path / earlier / "a" / "1.png", tmp_path / "test" / "a" / "leak.png")
+    finding = only(check_directory(tmp_path))
+    assert finding.message == f"1 of the 3 images in test is also in {earlier}"
+    assert str(finding.help).endswith(f"images that were {use} flatter the model")
 
 
 def test_same_directory_twice(tmp_path: Path) -> None:

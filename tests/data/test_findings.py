@@ -20,7 +20,7 @@ VAL = ("val_data_root",)
         (["a.png", "b.png"], [], "no-classes", "2 images in .*, in no class directory"),
         ([], [], "no-images", "no class directories and no images"),
         (["readme.txt"], [], "no-images", "no class directories and no images"),
-        (["cat/1.png"], [], "one-class", "only one class, 'cat'; a classifier needs two"),
+        (["cat/1.png"], [], "one-class", 'only one class, "cat"; a classifier needs two'),
         (["cat/1.txt"], ["dog"], "no-images", "has no images; class directories: cat, dog"),
         (["cat/1.png"], ["dog", "elk"], "empty-class", "class directories without images in .*: dog, elk"),
     ],

@@ -95,6 +95,9 @@ def test_what_is_not_known_is_left_open() -> None:
     assert planned(num_classes=10).parameters is None  # the stem is not known
     assert planned(num_classes=10, stem="imagenet").parameters == 11_181_642
     assert planned(num_classes=10, model_name="densenet121").parameters == 6_964_106
+    open_head = planned(stem="imagenet")
+    assert (open_head.parameters, open_head.backbone_parameters) == (None, 11_176_512)
+    assert "11,176,512 parameters and a head, as many classes" in dict(describe_plan(open_head))["model"]
     text = dict(describe_plan(plan))
     assert "as many classes as the data have" in text["model"]
     assert "--data" in text["epoch"]
@@ -148,11 +151,13 @@ def test_the_text() -> None:
         "RandomApply transforms = ColorJitter, p = 0.3",
         "Resize size = [32, 32], interpolation = nearest",
         "ToTensor",
-        "Normalize",
+        "Normalize mean = [0.485, 0.456, 0.406], std = [0.229, 0.224, 0.225]",
         "32 x 32 px",
     ]
     assert text["mixup_alpha"] == "0.2"
-    assert text["warmup"] == "1 epochs"
+    assert text["warmup"] == "1 epoch"
+    assert text["seed"] == "0"
+    assert text["device"].startswith("cpu, precision ")
 
 
 def test_the_sparkline_follows_the_rates() -> None:

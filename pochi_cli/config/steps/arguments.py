@@ -29,6 +29,29 @@ class Step(StrictModel):
         """Size of the output for an input of this size; `None` where that differs between images."""
         return size
 
+    def smallest_input(self, *, on_tensors: bool) -> Size:  # noqa: ARG002
+        """Height and width that an input must have at least.
+
+        Args:
+            on_tensors: Whether the step stands behind ToTensor; torchvision's limits differ.
+        """
+        return (1, 1)
+
+    def refusal(self, size: Size, *, on_tensors: bool) -> str | None:
+        """Say why the step cannot take an input of this size.
+
+        Args:
+            size: Height and width.
+            on_tensors: As for `smallest_input`.
+
+        Returns:
+            What it needs, to stand behind its name; `None` if the step can take it.
+        """
+        smallest = self.smallest_input(on_tensors=on_tensors)
+        if size[0] >= smallest[0] and size[1] >= smallest[1]:
+            return None
+        return f"needs images of at least {show_size(smallest)}, but gets {show_size(size)}"
+
 
 class RandomStep(Step):
     """A step whose result is drawn anew for each image and epoch."""
@@ -69,6 +92,25 @@ Fill = Annotated[int, Field(ge=0, le=255)]
 PaddingMode = Literal["constant", "edge", "reflect", "symmetric"]
 Interpolation = Literal["nearest", "bilinear", "bicubic"]
 SimpleInterpolation = Literal["nearest", "bilinear"]
+
+
+def show_size(size: Size) -> str:
+    """Write height and width."""
+    return f"{size[0]} x {size[1]} px"
+
+
+def edges(padding: int | tuple[int, ...] | None) -> tuple[int, int, int, int]:
+    """Left, top, right and bottom of a padding argument."""
+    given = (padding or 0,) if isinstance(padding, int | None) else padding
+    left, top, right, bottom = (given * 4)[:4]
+    return left, top, right, bottom
+
+
+def smallest_padded(padding: int, mode: PaddingMode, *, on_tensors: bool) -> int:
+    """Length that an edge must have at least to be padded that far; only on tensors is mirroring limited."""
+    if not on_tensors or mode in ("constant", "edge"):
+        return 1
+    return padding + 1 if mode == "reflect" else max(padding, 1)
 
 
 def both(size: int | Size) -> Size:

@@ -16,7 +16,7 @@ from pochi_cli.config.base import (
     PositiveFloat,
     PositiveInt,
 )
-from pochi_cli.config.steps.arguments import Factor, Name, RandomStep, Range, Step
+from pochi_cli.config.steps.arguments import Factor, Name, RandomStep, Range, Size, Step, both
 
 _PROBABILITY = "Probability that an image is changed."
 _FACTOR = "Largest change s, for a factor from max(0, 1 - s) to 1 + s; or [smallest, largest] factor."
@@ -75,6 +75,10 @@ class GaussianBlur(RandomStep):
     sigma: Sigma = Field(
         (0.1, 2.0), description="Standard deviation of the Gaussian in pixels, or its [smallest, largest]."
     )
+
+    def smallest_input(self, *, on_tensors: bool) -> Size:  # noqa: D102, ARG002
+        height, width = both(self.kernel_size)[::-1]
+        return (height // 2 + 1, width // 2 + 1)  # the image is mirrored outwards by half the kernel
 
 
 class RandomInvert(RandomStep):

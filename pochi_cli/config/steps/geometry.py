@@ -76,3 +76,6 @@ class RandomPerspective(RandomStep):
     p: Fraction = Field(0.5, description=_PROBABILITY)
     interpolation: SimpleInterpolation = Field("bilinear", description=_INTERPOLATION)
     fill: Fill = Field(0, description=_FILL)
+
+    def smallest_input(self, *, on_tensors: bool) -> Size:  # noqa: D102, ARG002
+        return (2, 2) if self.p > 0 else (1, 1)  # the corners of a line span no plane

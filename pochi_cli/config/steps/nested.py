@@ -77,7 +77,8 @@ class RandomChoice(RandomStep):
         return sizes.pop() if len(sizes) == 1 else None
 
 
-_MOST_ORDERS = 5  # 120 orders are tried in no time, and nobody shuffles more crops
+MOST_ORDERS = 5
+"""Steps in random order whose orders are tried: 120 take no time, and nobody shuffles more crops."""
 
 
 class RandomOrder(RandomStep):
@@ -88,7 +89,7 @@ class RandomOrder(RandomStep):
 
     def output_size(self, size: Size | None) -> Size | None:  # noqa: D102
         resizing = [step for step in self.transforms if type(step).output_size is not Step.output_size]
-        if len(resizing) > _MOST_ORDERS:
+        if len(resizing) > MOST_ORDERS:
             return None
         sizes = {final_size(order, size) for order in permutations(resizing)}
         return sizes.pop() if len(sizes) == 1 else None

@@ -19,6 +19,9 @@ from pochi_cli.config.steps.arguments import (
     SizeArgument,
     Step,
     both,
+    edges,
+    show_size,
+    smallest_padded,
 )
 from pochi_cli.config.values import show
 
@@ -70,6 +73,12 @@ class Resize(Step):
             new_short, new_long = int(self.max_size * new_short / new_long), self.max_size
         return (new_short, new_long) if size[0] <= size[1] else (new_long, new_short)
 
+    def refusal(self, size: Size, *, on_tensors: bool) -> str | None:  # noqa: D102, ARG002
+        output = self.output_size(size)
+        if output is None or min(output) > 0:
+            return None
+        return f"with max_size = {self.max_size} leaves no pixel of the shorter edge of {show_size(size)}"
+
 
 class CenterCrop(Step):
     """Cut out the centre, padded with black where the image is smaller."""
@@ -93,6 +102,23 @@ class RandomCrop(RandomStep):
 
     def output_size(self, size: Size | None) -> Size | None:  # noqa: D102, ARG002
         return both(self.size)
+
+    def smallest_input(self, *, on_tensors: bool) -> Size:  # noqa: D102
+        left, top, right, bottom = edges(self.padding)
+        height, width = both(self.size)
+        return (
+            self._smallest_edge(height, top, bottom, on_tensors=on_tensors),
+            self._smallest_edge(width, left, right, on_tensors=on_tensors),
+        )
+
+    def _smallest_edge(self, crop: int, before: int, after: int, *, on_tensors: bool) -> int:
+        longest, missing = max(before, after), max(crop - before - after, 0)
+        padded = smallest_padded(longest, self.padding_mode, on_tensors=on_tensors)
+        if not self.pad_if_needed:
+            return max(padded, missing)
+        # Each end is padded by all that an edge lacks, and the shorter it is, the more it lacks.
+        further = smallest_padded(longest + missing, self.padding_mode, on_tensors=on_tensors)
+        return max(padded, -(-further // 2))
 
 
 class RandomResizedCrop(RandomStep):
@@ -124,9 +150,15 @@ class Pad(Step):
     def output_size(self, size: Size | None) -> Size | None:  # noqa: D102
         if size is None:
             return None
-        edges = (self.padding,) if isinstance(self.padding, int) else self.padding
-        left, top, right, bottom = (edges * 4)[:4]
+        left, top, right, bottom = edges(self.padding)
         return (size[0] + top + bottom, size[1] + left + right)
+
+    def smallest_input(self, *, on_tensors: bool) -> Size:  # noqa: D102
+        left, top, right, bottom = edges(self.padding)
+        return (
+            smallest_padded(max(top, bottom), self.padding_mode, on_tensors=on_tensors),
+            smallest_padded(max(left, right), self.padding_mode, on_tensors=on_tensors),
+        )
 
 
 class Letterbox(Step):
