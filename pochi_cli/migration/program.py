@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import dataclasses
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
@@ -27,6 +28,11 @@ from pochi_cli.migration.values import (
     seen,
     spoil,
 )
+
+_MOST_CANDIDATES = 8
+"""More values than this help nobody to choose, and take long to list."""
+_DEEPEST = 10
+_LONGEST_CONDITION = 200
 
 
 @dataclass(frozen=True)
@@ -90,6 +96,7 @@ class _Statements(Expressions):
         self._since_doubt: dict[str, None] = {}  # bound since any name may last have been set
         self._doubts: dict[str, ast.stmt] = {}
         self._setters: set[str] = set()  # functions that may set any name
+        self._depth = 0  # of branches within branches
         self._losses: list[Loss] = []
 
     def run(self) -> Program:
@@ -126,7 +133,9 @@ class _Statements(Expressions):
         """Find what casts doubt on a name that a statement reads."""
         if not self._doubts:
             return None
-        read = (node.id for node in ast.walk(statement) if isinstance(node, ast.Name))
+        names = (node for node in ast.walk(statement) if isinstance(node, ast.Name))
+        is_changed = isinstance(statement, ast.AugAssign)
+        read = (node.id for node in names if is_changed or isinstance(node.ctx, ast.Load))
         return next((self._doubts[name] for name in read if name in self._doubts), None)
 
     def _may_set_anything(self, statement: ast.stmt) -> bool:
@@ -225,30 +234,38 @@ class _Statements(Expressions):
         before = {name: self._found(name, f"unless line {line} sets it") for name in names}
         if not isinstance(statement, ast.If):
             return before
-        branches = [
-            self._branch(statement.body, f"if line {line} holds"),
-            self._branch(statement.orelse, f"if line {line} does not hold"),
-        ]
+        if self._depth >= _DEEPEST:
+            return {}
+        self._depth += 1
+        try:
+            branches = [
+                self._branch(statement.body, f"if line {line} holds"),
+                self._branch(statement.orelse, f"if line {line} does not hold"),
+            ]
+        finally:
+            self._depth -= 1
         candidates = {}
         for name in names:
             found = [found for branch in branches for found in branch.get(name, before[name])]
             by_statement = {candidate.statement: candidate for candidate in [*found, *before[name]]}
             bound = {candidate.statement for candidate in found}
-            candidates[name] = tuple(choice for choice in by_statement.values() if choice.statement in bound)
+            choices = tuple(choice for choice in by_statement.values() if choice.statement in bound)
+            candidates[name] = choices if len(choices) <= _MOST_CANDIDATES else ()
         return candidates
 
     def _found(self, name: str, condition: str) -> tuple[Candidate, ...]:
         if name not in self._bound_at or name not in self.values:
             return ()
         value = self.values[name]
-        if isinstance(value, Unknown) and value.candidates:
-            return tuple(
-                Candidate(choice.value, choice.statement, f"{choice.condition}, {condition}")
-                if condition.startswith("unless")
-                else choice
-                for choice in value.candidates
-            )
-        return (Candidate(value, self._bound_at[name], condition),)
+        if not isinstance(value, Unknown) or not value.candidates:
+            return (Candidate(value, self._bound_at[name], condition),)
+        if not condition.startswith("unless"):
+            return value.candidates
+        return tuple(
+            dataclasses.replace(choice, condition=f"{choice.condition}, {condition}")
+            for choice in value.candidates
+            if len(choice.condition) < _LONGEST_CONDITION
+        )
 
     def _branch(self, statements: list[ast.stmt], condition: str) -> dict[str, tuple[Candidate, ...]]:
         """Find what names stand for at the end of a branch that may be taken; then take it back."""

@@ -333,6 +333,14 @@ def test_the_value_before_any_statement_that_may_set_it_is_a_comment(tmp_path: P
     assert tomllib.loads(text) == {}
 
 
+def test_a_key_that_is_set_again_and_again_has_no_list_of_values(tmp_path: Path) -> None:
+    text = migrated(tmp_path, "epochs = 1\n" + "".join(f"if A: epochs = {n}\n" for n in range(2000))).text
+    assert "# epochs = 1 " not in text
+    assert len(text) < 400_000
+    text = migrated(tmp_path, "epochs = 1\nif A: epochs = 2\n" + "elif A: epochs = 3\n" * 300).text
+    assert not tomllib.loads(text)
+
+
 def test_no_value_of_another_name_is_offered(tmp_path: Path) -> None:
     code = "RATE = 0.1\nif A: RATE = 0.2\nlearning_rate = RATE\nif B: learning_rate = 3\n"
     text = migrated(tmp_path, code).text
@@ -379,6 +387,12 @@ def test_a_statement_that_may_set_any_name_casts_doubt_on_those_above_it(tmp_pat
     assert f"\n# early_stopping: line {line} may change it\n[early_stopping]\n" in migration.text
     assert "\nseed = 1\n" in migration.text
     assert "it may change any key above it" in warning_at(migration, line).message
+
+
+def test_a_value_given_after_the_doubt_is_certain(tmp_path: Path) -> None:
+    text = migrated(tmp_path, "epochs = 1\nseed = 1\nexec(X)\nepochs = 2\nbatch_size = epochs\n").text
+    assert "\nepochs = 2\nbatch_size = 2\n" in text
+    assert "\nseed = 1  # line 3 may change it\n" in text
 
 
 def test_none_is_told_where_the_default_is_another_value(tmp_path: Path) -> None:
