@@ -7,7 +7,16 @@ import builtins
 from collections.abc import Iterable
 
 from pochi_cli.migration.functions import FUNCTIONS, METHODS, READING_METHODS, is_harmless
-from pochi_cli.migration.operations import FAILURES, compute, items_of, look_inside, pairs_of, render
+from pochi_cli.migration.operations import (
+    FAILURES,
+    compare,
+    compute,
+    items_of,
+    look_inside,
+    pairs_of,
+    render,
+    truth,
+)
 from pochi_cli.migration.values import Array, Call, Scalar, Symbol, Table, Unknown, Value, seen, spoil
 
 TRANSFORMS = "torchvision.transforms"
@@ -53,6 +62,10 @@ class Expressions:
                 return self._signed(operation, self.evaluate(operand), node)
             case ast.BinOp(left=left, op=operation, right=right):
                 return self._computed(operation, self.evaluate(left), self.evaluate(right), node)
+            case ast.Compare():
+                return self._compared(node)
+            case ast.BoolOp(op=connective, values=[*parts]):
+                return self._connected(connective, parts, node)
             case ast.JoinedStr(values=parts):
                 return self._joined(parts, node)
             case ast.Attribute(value=base, attr=name):
@@ -142,10 +155,36 @@ class Expressions:
         return table if is_known else Unknown(node)
 
     def _chosen(self, test: Value, chosen: ast.expr, other: ast.expr, node: ast.expr) -> Value:
-        if test is None or isinstance(test, str | int | float):
-            return self.evaluate(chosen if test else other)
-        self.disturb(node)
-        return _unknown(node, test)
+        try:
+            return self.evaluate(chosen if truth(test) else other)
+        except FAILURES:
+            self.disturb(node)
+            return _unknown(node, test)
+
+    def _compared(self, node: ast.Compare) -> Value:
+        left = self.evaluate(node.left)
+        for operation, right_node in zip(node.ops, node.comparators, strict=True):
+            right = self.evaluate(right_node)
+            try:
+                if not compare(operation, left, right):
+                    return False
+            except FAILURES:
+                self.disturb(node)
+                return _unknown(node, left, right)
+            left = right
+        return True
+
+    def _connected(self, connective: ast.boolop, parts: list[ast.expr], node: ast.expr) -> Value:
+        value: Value = None
+        for part in parts:
+            value = self.evaluate(part)
+            try:
+                if truth(value) == isinstance(connective, ast.Or):
+                    return value
+            except FAILURES:
+                self.disturb(node)
+                return _unknown(node, value)
+        return value
 
     def _signed(self, operation: ast.unaryop, operand: Value, node: ast.expr) -> Value:
         match operation, operand:
@@ -153,10 +192,12 @@ class Expressions:
                 return -operand
             case ast.UAdd(), int() | float():
                 return +operand
-            case ast.Not(), None | str() | int() | float():
-                return not operand
-            case _:
-                return _unknown(node, operand)
+            case ast.Not(), _:
+                try:
+                    return not truth(operand)
+                except FAILURES:
+                    pass
+        return _unknown(node, operand)
 
     def _computed(self, operation: ast.operator, left: Value, right: Value, node: ast.expr) -> Value:
         try:
@@ -246,11 +287,12 @@ def _transform(function: Symbol, arguments: list[Value], keywords: dict[str, Val
 
 
 def _widened(value: Value, node: ast.expr) -> Value:
-    """Blame the whole of an expression for what is unknown within it."""
+    """Blame the whole of an expression for what is unknown within it, and say where it uses what is not."""
     if not isinstance(value, Unknown):
         return value
     begin, end = (node.lineno, node.col_offset), (node.end_lineno or 0, node.end_col_offset or 0)
-    return Unknown(node) if begin <= (value.cause.lineno, value.cause.col_offset) < end else value
+    is_within = begin <= (value.cause.lineno, value.cause.col_offset) < end
+    return Unknown(node) if is_within else Unknown(value.cause, value.use or node)
 
 
 def _unknown(node: ast.expr, *operands: Value) -> Unknown:

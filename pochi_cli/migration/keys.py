@@ -3,22 +3,29 @@
 from __future__ import annotations
 
 import ast
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
+
+from pydantic import BaseModel
 
 from pochi_cli.config.root import ClassificationConfig
-from pochi_cli.errors import Diagnostic, KeyPath, Note, Span
+from pochi_cli.config.suggestions import meant_key
+from pochi_cli.errors import Diagnostic, KeyPath, Note, Span, format_key
 from pochi_cli.migration.inline import comment, inline
 from pochi_cli.migration.program import Binding, Loss, Program
 from pochi_cli.migration.source import Source
 from pochi_cli.migration.steps import StepLine, is_pipeline, steps_of
 from pochi_cli.migration.text import Part, commented, key_lines, table_lines
-from pochi_cli.migration.values import Place, Plain, Unknown, plain, seen
+from pochi_cli.migration.values import Place, Plain, Unknown, plain
 
 _AUTOMATIC = ("train_pin_memory", "infer_pin_memory", "pin_memory", "gpu_non_blocking")
+_SINCE = "what it is made of cannot be known from here on"
 # The old program's keys that this version may not have: told of even when the file uses them elsewhere.
 _OTHERS = ("optuna", "enable_gradient_tracking", "gradient_tracking_config", "confusion_matrix_config")
 _INLINE = ("optimizer_params", "scheduler_params")
+_NO_DEFAULT = object()
 _KINDS: Mapping[type[ast.stmt], str] = {
     ast.If: "`if`",
     ast.For: "loop",
@@ -58,12 +65,34 @@ def _is_known(name: str) -> bool:
     return name in ClassificationConfig.model_fields
 
 
+def _default(path: tuple[str, ...]) -> object:
+    """Look up what holds where a key is left out; `_NO_DEFAULT` where that is not known."""
+    model: Any = ClassificationConfig
+    value: object = _NO_DEFAULT
+    for name in path:
+        field = getattr(model, "model_fields", {}).get(name)
+        if field is None or field.is_required():
+            return _NO_DEFAULT
+        value, model = field.get_default(call_default_factory=True, validated_data={}), field.annotation
+    return value
+
+
+def _joined(*notes: str | None) -> str | None:
+    return "; ".join(note for note in notes if note) or None
+
+
 class _Mapper:
     def __init__(self, program: Program, source: Source) -> None:
         self._program = program
         self._source = source
         self._bindings = {binding.name: binding for binding in program.bindings}
         self._told = {(name, loss.statement) for loss in program.losses for name in loss.names}
+        self._choices = {
+            (binding.name, binding.value.cause)
+            for binding in program.bindings
+            if isinstance(binding.value, Unknown) and binding.value.candidates
+        }
+        self._condition: str | None = None  # on which the name has the value that is being mapped
         self._lines: set[int] = set()  # of the old file, with a part of their own
         self._result = Keys()
 
@@ -71,21 +100,35 @@ class _Mapper:
         for loss in self._program.losses:
             self._tell_loss(loss)
         for binding in self._program.bindings:
-            if self._is_key(binding):
+            if isinstance(binding.value, Unknown) and self._is_told(binding):
+                self._map_candidates(binding, binding.value)
+            elif self._is_key(binding):
                 self._map(binding)
         self._result.diagnostics.sort(key=lambda told: (told.span and told.span.line) or 0)
         return self._result
 
     def _is_key(self, binding: Binding) -> bool:
-        name, value = binding.name, seen(binding.value)
-        if isinstance(value, Unknown) and (name, value.cause) in self._told:
-            return False
+        name = binding.name
         if isinstance(binding.statement, ast.Import):
             return False
         if _is_known(name) or name in _AUTOMATIC or name in _OTHERS:
             return True
         is_ingredient = binding.is_used or name.isupper() or name.startswith("_")
         return not is_ingredient and not isinstance(binding.statement, ast.ImportFrom)
+
+    def _is_told(self, binding: Binding) -> bool:
+        return isinstance(binding.value, Unknown) and (binding.name, binding.value.cause) in self._told
+
+    def _map_candidates(self, binding: Binding, unknown: Unknown) -> None:
+        """Keep each value that a key may have as a comment; the loss that brought them about is told."""
+        told = len(self._result.diagnostics)
+        for choice in unknown.candidates:
+            candidate = dataclasses.replace(binding, value=choice.value, statement=choice.statement)
+            if self._is_key(candidate):
+                self._condition = choice.condition
+                self._map(candidate)
+        self._condition = None
+        del self._result.diagnostics[told:]
 
     def _map(self, binding: Binding) -> None:
         name, node = binding.name, binding.statement
@@ -102,11 +145,17 @@ class _Mapper:
             self._lose((name,), found.value, node)
         elif found.value is not None:
             self._map_value(binding, found)
+        elif self._condition:
+            self._remark(node, f"{name} was None in the old file, {self._condition}")
+        else:
+            self._tell_none((name,), node)
 
     def _map_value(self, binding: Binding, found: Plain) -> None:
         name, node, value = binding.name, binding.statement, found.value
         before = [self._entry_lost((name, *path), cause, node) for path, cause in found.lost]
-        before += [comment(f"{'.'.join((name, *path))} was None in the old file") for path in found.absent]
+        for path in found.absent:
+            self._tell_none((name, *path), node)
+            before.append(comment(f"{'.'.join((name, *path))} was None in the old file"))
         if name == "device" and str(value).startswith("cuda"):
             self._warn(
                 "fixed-device",
@@ -118,27 +167,45 @@ class _Mapper:
             before.append(comment("leave device out, and the best one at hand is chosen"))
         is_table = isinstance(value, dict) and name not in _INLINE
         if is_table and isinstance(value, dict):
-            lines = [*before, *table_lines((name,), value)]
+            lines = [*before, *self._caution(binding), *table_lines((name,), value)]
         else:
             is_one_line = node.lineno == node.end_lineno
             note = self._source.comment_at(node.lineno) if is_one_line else None
-            lines = [*before, *key_lines(name, value, note)]
+            lines = [*before, *key_lines(name, value, _joined(self._reservation(binding), note))]
         self._add(binding, lines, is_table=is_table)
 
     def _map_pipeline(self, binding: Binding) -> None:
         steps = steps_of(binding.value, binding.statement, self._normalization())
-        lines = [f"{key_lines(binding.name, [])[0][:-1]}"]
+        lines = [*self._caution(binding), key_lines(binding.name, [])[0][:-1]]
         for position, step in enumerate(steps):
             for remark in step.remarks:
                 what = f"{remark.argument} of " if remark.argument else ""
                 place = f"line {step.node.lineno}: {what}{self._source.quote(step.node)}"
                 lines.append(f"  {comment(f'not carried over from {place}')}")
                 message = f"a step of `{binding.name}` {remark.message}"
-                self._warn("not-carried-over", message, (binding.name,), remark.node)
+                notes = self._definition(remark.cause)
+                self._warn("not-carried-over", message, (binding.name,), remark.node, notes=notes)
             if step.step is not None:
                 note = self._step_comment(steps, position, binding)
                 lines.append(f"  {inline(step.step)},{f'  {comment(note)}' if note else ''}")
         self._add(binding, [*lines, "]"])
+
+    def _reservation(self, binding: Binding) -> str | None:
+        """Say on what it depends whether a name has its value."""
+        doubt = f"line {binding.doubt.lineno} may change it" if binding.doubt else None
+        return _joined(self._condition, doubt)
+
+    def _caution(self, binding: Binding) -> list[str]:
+        reservation = self._reservation(binding)
+        return [comment(f"{binding.name}: {reservation}")] if reservation else []
+
+    def _definition(self, cause: Place | None) -> tuple[Note, ...]:
+        if cause is None:
+            return ()
+        message = _SINCE
+        if isinstance(cause, ast.ClassDef | ast.FunctionDef):
+            message = f"`{cause.name}` is defined here"
+        return (Note(message, span=self._source.span(cause)),)
 
     def _step_comment(self, steps: list[StepLine], position: int, binding: Binding) -> str | None:
         line = steps[position].node.end_lineno
@@ -156,6 +223,9 @@ class _Mapper:
 
     def _add(self, binding: Binding, lines: list[str], *, is_table: bool = False) -> None:
         name, node = binding.name, binding.statement
+        if self._condition:
+            self._place(node, commented(lines), is_table=is_table)
+            return
         if name == "scheduler_params" and self._has_no_scheduler():
             why = "there is no scheduler that is carried over"
         elif not _is_known(name):
@@ -167,7 +237,10 @@ class _Mapper:
         said = comment(f"not carried over from line {node.lineno}: {why}")
         self._place(node, [said, *commented(lines)], is_table=is_table)
         message = f"`{name}` is not carried over: {why}"
-        self._warn("not-carried-over", message, (name,), node, help_="it is kept as a comment")
+        meant = None if _is_known(name) or name in _OTHERS else meant_key((name,), {})
+        self._warn(
+            "not-carried-over", message, (name,), node, help_=_joined(meant, "it is kept as a comment")
+        )
 
     def _has_no_scheduler(self) -> bool:
         binding = self._bindings.get("scheduler")
@@ -181,12 +254,12 @@ class _Mapper:
         cause = unknown.cause
         name = ".".join(map(str, path))
         is_here = node.lineno <= cause.lineno <= (node.end_lineno or node.lineno)
-        place: Place = node if is_here and len(path) == 1 else cause
+        place: Place = node if is_here and len(path) == 1 else unknown.use or cause
         span, message = self._source.span(place), f"`{name}` is not carried over"
-        notes: tuple[Note, ...] = ()
+        notes = self._definition(cause) if unknown.use and len(path) > 1 else ()
         if not is_here and len(path) == 1:
             span = self._source.span(node)
-            notes = (Note("what it is made of cannot be known from here on", span=self._source.span(cause)),)
+            notes = self._definition(cause)
         remedy = "only running the file would tell its value: write it yourself"
         if path == ("device",):
             remedy = "leave it out, and the best one at hand is chosen"
@@ -194,26 +267,49 @@ class _Mapper:
             self._result.diagnostics.append(
                 Diagnostic("not-carried-over", message, path, "warning", remedy, notes, span=span)
             )
-        quoted = self._source.quote(node if len(path) == 1 else cause)
+        quoted = self._source.quote(node if len(path) == 1 else place)
         prefix = "" if len(path) == 1 else f"{name} = "
         return comment(f"not carried over from line {span.line}: {prefix}{quoted}")
 
+    def _tell_none(self, path: tuple[str, ...], node: ast.stmt) -> None:
+        """Tell of a `None`, which TOML lacks, where leaving the key out means something else."""
+        default = _default(path)
+        is_same = default is None or default is False or isinstance(default, BaseModel | dict | tuple)
+        if is_same or path == ("class_weights",) or (len(path) == 1 and not _is_known(path[0])):
+            return
+        name = format_key(path)
+        help_ = f"write what `{name}` should be, unless its default is right"
+        if isinstance(default, str | int | float):
+            help_ = f"without it, `{name}` is {inline(default)}: write what it should be"
+        message = f"`{name}` = None is not carried over: TOML has no None"
+        self._warn("not-carried-over", message, path, node, help_=help_)
+
     def _tell_loss(self, loss: Loss) -> None:
-        statement = loss.statement
+        statement, line = loss.statement, loss.statement.lineno
         kind = _KINDS.get(type(statement), "statement")
         keys = [name for name in dict.fromkeys(loss.names) if _is_known(name) or name in _OTHERS]
+        doubted = [name for name in loss.doubted if _is_known(name) or name in _OTHERS]
         listed = ", ".join(f"`{name}`" for name in keys)
+        may = [f"it may set {listed}"] if keys else []
+        help_ = "only running the file would tell what it does"
+        if keys:
+            help_ += ": write what it sets yourself"
+        if any(choice in self._choices for choice in ((name, statement) for name in keys)):
+            help_ = "only running the file would tell: each value that it may be is a comment; uncomment one"
+        if doubted:
+            may.append("it may change any key above it")
+            help_ = f"those keys are carried over with the comment `line {line} may change it`: check them"
         self._warn(
             "not-carried-over",
-            f"this {kind} is not carried over" + (f"; it may set {listed}" if keys else ""),
+            "; ".join((f"this {kind} is not carried over", *may)),
             (),
             statement,
-            help_="only running the file would tell what it does"
-            + (": write what it sets yourself" if keys else ""),
+            help_=help_,
         )
         quoted = self._source.quote(statement)
-        sets = f" (it may set {', '.join(keys)})" if keys else ""
-        self._remark(statement, f"not carried over from line {statement.lineno}: {quoted}{sets}")
+        sets = [f"it may set {', '.join(keys)}"] * bool(keys) + may[bool(keys) :]
+        said = f" ({'; '.join(sets)})" if sets else ""
+        self._remark(statement, f"not carried over from line {line}: {quoted}{said}")
 
     def _remark(self, node: ast.stmt, text: str) -> None:
         self._place(node, [comment(text)])
@@ -227,7 +323,15 @@ class _Mapper:
             Part(node.lineno, (*map(comment, above), *lines), is_table=is_table, has_gap=has_gap)
         )
 
-    def _warn(self, code: str, message: str, key: KeyPath, node: Place, help_: str | None = None) -> None:
+    def _warn(
+        self,
+        code: str,
+        message: str,
+        key: KeyPath,
+        node: Place,
+        help_: str | None = None,
+        notes: tuple[Note, ...] = (),
+    ) -> None:
         self._result.diagnostics.append(
-            Diagnostic(code, message, key, "warning", help_, span=self._source.span(node))
+            Diagnostic(code, message, key, "warning", help_, notes, span=self._source.span(node))
         )

@@ -18,14 +18,23 @@ def is_main_guard(test: ast.expr) -> bool:
 
 def names_read(statements: list[ast.stmt]) -> Iterator[str]:
     """Name what statements read that do not themselves bind or change it."""
-    for statement in statements:
-        own = set(names_bound(statement)) | {_changed_name(statement)}
+    for statement in _flattened(statements):
+        own = set(names_bound(statement)) | {changed_name(statement)}
         for node in ast.walk(statement):
             if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load) and node.id not in own:
                 yield node.id
 
 
-def _changed_name(statement: ast.stmt) -> str | None:
+def _flattened(statements: list[ast.stmt]) -> Iterator[ast.stmt]:
+    for statement in statements:
+        if isinstance(statement, ast.If):
+            yield ast.Expr(statement.test)
+            yield from _flattened([*statement.body, *statement.orelse])
+        else:
+            yield statement
+
+
+def changed_name(statement: ast.stmt) -> str | None:
     """Name what `a["b"] = 1` or `a.update(...)` changes."""
     match statement:
         case ast.Assign(targets=[ast.Subscript() as place, *_]) | ast.AugAssign(target=place):
@@ -67,6 +76,19 @@ def names_bound(statement: ast.stmt) -> Iterator[str]:
 
 _NAMESPACES = ("globals", "locals", "vars")
 _CHANGERS = ("update", "setdefault", "pop", "popitem", "clear", "__setitem__", "__delitem__")
+
+
+def global_name(statement: ast.Assign) -> str | None:
+    """Name what `globals()["a"] = 1` binds, if it is that."""
+    match statement:
+        case ast.Assign(
+            targets=[
+                ast.Subscript(value=ast.Call(func=ast.Name(id="globals")), slice=ast.Constant(str(name)))
+            ]
+        ):
+            is_plain = not any(isinstance(node, ast.Call) for node in ast.walk(statement.value))
+            return name if is_plain else None
+    return None
 
 
 def may_change_anything(statement: ast.stmt) -> bool:

@@ -7,6 +7,7 @@ import operator
 import re
 from collections.abc import Callable, Mapping
 from pathlib import PurePosixPath
+from typing import Any
 
 from pochi_cli.migration.values import Array, Scalar, Table, Value, seen
 
@@ -100,6 +101,50 @@ def render(value: Value, specification: str) -> str:
     ):
         raise TypeError("not simple")
     return format(value, specification)
+
+
+def truth(value: Value) -> bool:
+    """Tell whether a condition holds.
+
+    Raises:
+        TypeError: That is not known.
+    """
+    value = seen(value)
+    if value is None or isinstance(value, str | int | float | Array | Table | tuple):
+        return bool(value)
+    raise TypeError("no truth value")
+
+
+_ORDERS: Mapping[type[ast.cmpop], Callable[[Any, Any], object]] = {
+    ast.Eq: operator.eq,
+    ast.NotEq: operator.ne,
+    ast.Lt: operator.lt,
+    ast.LtE: operator.le,
+    ast.Gt: operator.gt,
+    ast.GtE: operator.ge,
+}
+
+
+def compare(operation: ast.cmpop, left: Value, right: Value) -> bool:
+    """Apply a comparison.
+
+    Raises:
+        TypeError: It does not fit the values, or they are not simple.
+    """
+    if isinstance(operation, ast.In | ast.NotIn):
+        within = seen(right)
+        if isinstance(within, str) and isinstance(left, str):
+            is_in = left in within
+        else:
+            items = list(within) if isinstance(within, Table) else items_of(within)
+            is_in = simple_key(left) in [simple_key(item) for item in items]
+        return is_in == isinstance(operation, ast.In)
+    left, right = simple_key(left), simple_key(right)
+    if isinstance(operation, ast.Is | ast.IsNot):
+        if left is not None and right is not None and not isinstance(left, bool):
+            raise TypeError("only Python tells which objects are the same")
+        return (left is right) == isinstance(operation, ast.Is)
+    return bool(_ORDERS[type(operation)](left, right))
 
 
 def items_of(value: Value) -> list[Value]:

@@ -6,6 +6,7 @@ import ast
 import io
 import re
 import tokenize
+import tomllib
 import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -108,12 +109,16 @@ def read_source(path: Path) -> Source:
         ConfigError: `unreadable-file` or `invalid-python`.
     """
     text = _read(path)
+    if path.suffix.lower() == ".toml":
+        raise _toml(path)
     lines = tuple(re.split(r"\r\n|\r|\n", text))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of invalid escapes: they are the old file's business
         try:
             tree = ast.parse(text, filename=str(path))
         except SyntaxError as error:
+            if _is_toml(text):
+                raise _toml(path) from None
             raise _invalid(str(path), error, lines) from None
         except (RecursionError, MemoryError):
             raise _told(path, "invalid-python", f"cannot read {path}: it is nested too deeply") from None
@@ -150,6 +155,20 @@ def _read(path: Path) -> str:
     except (LookupError, ValueError) as error:
         raise _unreadable(path, f"it is not {encoding} text: {error}") from None
     return text
+
+
+def _is_toml(text: str) -> bool:
+    try:
+        return bool(tomllib.loads(text))
+    except (tomllib.TOMLDecodeError, RecursionError):
+        return False
+
+
+def _toml(path: Path) -> ConfigError:
+    remedy = f"pochi validate-config {path}"
+    return ConfigError(
+        [Diagnostic("invalid-python", "this is TOML already", help=remedy, span=Span(str(path)))]
+    )
 
 
 def _comments(text: str) -> dict[int, str]:

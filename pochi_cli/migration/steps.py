@@ -10,6 +10,7 @@ from pochi_cli.migration.transforms import PARAMETERS, known_steps
 from pochi_cli.migration.values import Array, Call, Place, Symbol, Unknown, Value, plain, seen
 
 _WITHOUT_EFFECT = {"inplace"}
+_SIZES = ("size", "kernel_size", "padding")
 _NESTING = ("RandomApply", "RandomChoice", "RandomOrder")
 _ENUMERATIONS = ("InterpolationMode", "Image", "Resampling", "AutoAugmentPolicy")
 _MOST_STEPS = 1000
@@ -28,11 +29,13 @@ class Remark:
         node: The call.
         message: What and why.
         argument: The call's argument that is left out; empty for the whole call.
+        cause: Where the file makes it what cannot be read, if that is elsewhere.
     """
 
     node: Place
     message: str
     argument: str = ""
+    cause: Place | None = None
 
 
 @dataclass(frozen=True)
@@ -105,14 +108,11 @@ class _Pipeline:
         if isinstance(value, Array | tuple):
             return [line for item in value for line in self.lines(item, node, depth + 1)]
         if not isinstance(value, Call):
-            blamed = value.cause if isinstance(value, Unknown) else node
-            return [
-                StepLine(
-                    None,
-                    (Remark(blamed, "is not carried over: only running the file would tell it"),),
-                    blamed,
-                )
-            ]
+            why = "is not carried over: only running the file would tell it"
+            if not isinstance(value, Unknown):
+                return [StepLine(None, (Remark(node, why),), node)]
+            used, cause = value.use or value.cause, value.cause if value.use else None
+            return [StepLine(None, (Remark(used, why, cause=cause),), used)]
         if value.name == "Compose":
             steps = next(iter((*value.arguments, *value.keywords.values())), Array())
             return self.lines(steps, value.node, depth + 1)
@@ -227,4 +227,6 @@ def _argument(name: str, value: Value, node: Place) -> object:
         and found.count(found[0]) == len(found)
     ):
         return found[0]  # one number for all channels
+    if name in _SIZES and isinstance(found, list) and len(found) == 1:
+        return found[0]  # torchvision takes it for the number
     return found

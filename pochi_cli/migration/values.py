@@ -14,14 +14,33 @@ Place: TypeAlias = ast.expr | ast.stmt
 
 
 @dataclass(frozen=True, eq=False)
+class Candidate:
+    """One of the values that a name may have.
+
+    Attributes:
+        value: The value.
+        statement: What binds the name to it.
+        condition: When it does.
+    """
+
+    value: Value
+    statement: ast.stmt
+    condition: str
+
+
+@dataclass(frozen=True, eq=False)
 class Unknown:
     """A value that only running the file would tell.
 
     Attributes:
         cause: What could not be read.
+        use: Where a list or dict takes the value up, if that is elsewhere.
+        candidates: What it may be, as far as reading tells.
     """
 
     cause: Place
+    use: ast.expr | None = None
+    candidates: tuple[Candidate, ...] = ()
 
 
 @dataclass(frozen=True)
