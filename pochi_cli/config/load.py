@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from pochi_cli.config.conflicts import CONFLICTS
 from pochi_cli.config.document import Document, read_document
 from pochi_cli.config.doubts import DOUBTS
+from pochi_cli.config.image_sizes import SIZE_RULES
 from pochi_cli.config.layer_rules import LAYER_RULES
 from pochi_cli.config.messages import MOST, diagnose
 from pochi_cli.config.pipeline_doubts import PIPELINE_DOUBTS
@@ -105,8 +106,8 @@ def check(raw: Mapping[str, Any]) -> Checked:
         invalid |= invalid_parts(meant, found)
         config = salvage(meant, invalid)
     assert config is not None  # valid, or salvaged
-    for rule in (*CONFLICTS, *LAYER_RULES, *DOUBTS, *PIPELINE_DOUBTS):
-        if not any(key[: len(path)] == path for path in invalid for key in rule.keys):
+    for rule in (*CONFLICTS, *LAYER_RULES, *DOUBTS, *PIPELINE_DOUBTS, *SIZE_RULES):
+        if rule.may_judge(invalid):
             diagnostics.extend(d for d in _first(rule.check(config)) if d.key not in invalid)
     diagnostics = fold_misspelt(diagnostics)
     is_valid = all(diagnostic.severity == "warning" for diagnostic in diagnostics)

@@ -420,3 +420,22 @@ def test_silence_on_a_sound_config(keys: dict[str, Any]) -> None:
 def test_digits_bring_their_own_validation() -> None:
     assert validate(digits(early_stopping={"enabled": True})).has_validation
     assert not valid().has_validation
+
+
+SMALL = [{"name": "Resize", "size": [16, 16]}, {"name": "RandomCrop", "size": 32}, TO_TENSOR, NORMALIZE]
+
+
+def test_sizes_are_checked_and_only_where_every_step_is_known() -> None:
+    assert found(folder(train_transform=SMALL)) == {("image-too-small", "train_transform[1]")}
+    wrong = [SMALL[0], {"name": "RandomCrop", "size": 32, "pad_if_neded": True}, *SMALL[2:]]
+    assert found(folder(train_transform=wrong)) == {("unknown-key", "train_transform[1].pad_if_neded")}
+    misspelt = [{"name": "Resise", "size": "40"}, *SMALL[1:]]
+    assert ("image-too-small", "train_transform[1]") not in found(folder(train_transform=misspelt))
+
+
+def test_patches_need_one_size() -> None:
+    resized = [{"name": "Resize", "size": [32, 32]}, TO_TENSOR, NORMALIZE]
+    larger = [{"name": "Resize", "size": [64, 64]}, TO_TENSOR, NORMALIZE]
+    raw = folder(model_name="vit_b_16", val_data_root="b", train_transform=resized, val_transform=larger)
+    assert found(raw) == {("conflict", "val_transform")}
+    valid(**{**raw, "model_name": "resnet18"})
