@@ -747,7 +747,11 @@ STEPS = st.lists(
     st.one_of(
         st.fixed_dictionaries({"name": st.just("Resize"), "size": POSITIVE}),
         st.fixed_dictionaries(
-            {"name": st.just("RandomCrop"), "size": st.tuples(POSITIVE, POSITIVE).map(list)}
+            {
+                "name": st.just("RandomCrop"),
+                "size": st.tuples(POSITIVE, POSITIVE).map(list),
+                "pad_if_needed": st.just(True),
+            }
         ),
         st.fixed_dictionaries({"name": st.just("RandomHorizontalFlip")}, optional={"p": st.floats(0, 1)}),
         st.floats(0, 1).map(
