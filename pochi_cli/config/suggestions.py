@@ -139,19 +139,25 @@ def _remedy(unknown: KeyPath, meant: KeyPath) -> str:
 
 
 def meant_key(path: KeyPath, raw: Mapping[str, Any]) -> str | None:
-    """Say which key was probably meant by an unknown one, or where it belongs."""
+    """Say which key was probably meant by an unknown one, or where it belongs.
+
+    Args:
+        path: The key, whose table is in the config.
+        raw: The config.
+    """
     table, key = path[:-1], str(path[-1])[:100]
     known = tuple(known_keys(table, raw))
     node: Any = raw
-    for part in path:
+    for part in table:
         node = node[part]
-    if meant := _meant(table, key, known, type(node).__name__):
+    value = node.get(path[-1]) if isinstance(node, dict) else None
+    if meant := _meant(table, key, known, type(value).__name__):
         return _remedy(path, meant)
     if table:
         return f"known here: {', '.join(sorted(known))}" if 0 < len(known) <= _MOST_LISTED else None
     if remark := REMARKS.get(_spelt(key)):
         return remark
-    if isinstance(node, dict):
+    if isinstance(value, dict):
         return f"keys of the top level stand above all tables; there is no [{format_key((key,))}]"
     return "`pochi schema --format markdown` lists all keys"
 

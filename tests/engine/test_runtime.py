@@ -35,7 +35,7 @@ def test_a_device_that_is_not_there_is_an_error() -> None:
 
 def test_fp16_needs_a_gpu() -> None:
     with pytest.raises(DeviceError, match="fp16"):
-        choose_runtime(tiny_config(precision="fp16"))
+        choose_runtime(tiny_config().model_copy(update={"precision": "fp16"}))
 
 
 def test_settings_of_the_process_are_put_back() -> None:
