@@ -64,7 +64,7 @@ def _report(path: Path, overrides: Sequence[str], *, with_data: bool) -> Report:
     from pochi_cli.config.document import read_document
     from pochi_cli.config.load import check_document
     from pochi_cli.errors import ConfigError
-    from pochi_cli.runs.plan import make_plan
+    from pochi_cli.runs.planning import make_plan
 
     try:
         document = read_document(path, overrides)

@@ -16,8 +16,9 @@ from pochi_cli.engine.optim import create_optimizer
 from pochi_cli.engine.training import train
 from pochi_cli.models.factory import create_model
 from pochi_cli.models.freezing import freeze
-from pochi_cli.runs.plan import DataFacts, make_plan
+from pochi_cli.runs.plan import DataFacts
 from pochi_cli.runs.plan_text import describe_plan, describe_rates
+from pochi_cli.runs.planning import make_plan
 from tests.config.raw import folder
 from tests.engine.tiny import tiny_config, tiny_raw
 

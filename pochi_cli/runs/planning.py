@@ -1,0 +1,188 @@
+"""From a config to its plan."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from pochi_cli.config.batches import batch_starts
+from pochi_cli.config.catalogue import CATALOGUE, parameter_counts, uses_small_stem
+from pochi_cli.config.data import NAMED_DATASETS
+from pochi_cli.config.patterns import assign, matches
+from pochi_cli.config.root import ClassificationConfig
+from pochi_cli.config.schedule import learning_rate
+from pochi_cli.config.steps.arguments import Size
+from pochi_cli.config.steps.nested import AnyStep, final_size
+from pochi_cli.runs.layout import RunLayout
+from pochi_cli.runs.plan import DataFacts, Plan, RateGroup, StepsPlan
+
+_MOST_RATES = 1000
+"""Epochs whose rates a plan lists; of more, evenly spread ones."""
+
+
+def make_plan(config: ClassificationConfig, facts: DataFacts | None = None) -> Plan:
+    """Work out what training a config will do.
+
+    Args:
+        config: The config.
+        facts: What is known of the data, if they were looked at.
+    """
+    facts = facts or _known_facts(config)
+    num_classes = len(facts.class_names) if facts else config.num_classes
+    size = facts.input_size if facts else final_size(config.train_transform)
+    val_steps = config.val_transform
+    stem = _stem(config, size)
+    is_counted = num_classes is not None and stem != "auto"
+    counts = parameter_counts(config.model_name, num_classes or 1, small_stem=stem == "small")
+    frozen = {name for name in counts if any(matches(pattern, name) for pattern in config.freeze)}
+    epochs = _sampled(config.epochs)
+    return Plan(
+        model_name=config.model_name,
+        stem=stem,
+        num_classes=num_classes,
+        parameters=sum(counts.values()) if is_counted else None,
+        frozen_parameters=sum(counts[name] for name in frozen) if is_counted else None,
+        backbone_parameters=None if stem == "auto" else _backbone(config, counts),
+        weights=config.weights or ("torchvision" if config.pretrained else "random"),
+        train_data=config.train_data_root or config.dataset,
+        val_data=_validation(config),
+        input_size=size,
+        val_input_size=facts.val_input_size if facts else _val_size(config),
+        steps=_steps(config, facts) if facts else None,
+        batch_size=config.batch_size,
+        accumulate_steps=config.accumulate_steps,
+        epochs=config.epochs,
+        train_transform=_dumped(config.train_transform, config),
+        val_transform=None if val_steps is None else _dumped(val_steps, config),
+        optimizer=config.optimizer,
+        optimizer_params=config.optimizer_params.model_dump(mode="json"),
+        scheduler=config.scheduler,
+        scheduler_params=(
+            None if config.scheduler_params is None else config.scheduler_params.model_dump(mode="json")
+        ),
+        warmup_epochs=config.warmup_epochs,
+        extras=_extras(config),
+        class_weights=config.class_weights,
+        rate_epochs=epochs,
+        groups=tuple(_groups(config, counts, frozen, epochs, _uncounted(config, num_classes, stem, counts))),
+        numbered_checkpoints=-(-config.epochs // config.save_interval),
+        writes=tuple(_writes(config)),
+        device=config.device or "auto",
+        precision=config.precision,
+        channels_last=config.channels_last,
+        num_workers=config.num_workers,
+        seed=config.seed,
+    )
+
+
+def _known_facts(config: ClassificationConfig) -> DataFacts | None:
+    named = NAMED_DATASETS.get(config.dataset)
+    if named is None or config.val_split is not None:
+        return None
+    return DataFacts(
+        named.train_images,
+        named.val_images,
+        named.class_names,
+        final_size(config.train_transform, named.image_size),
+        _val_size(config, named.image_size),
+    )
+
+
+def _val_size(config: ClassificationConfig, image_size: Size | None = None) -> Size | None:
+    return None if config.val_transform is None else final_size(config.val_transform, image_size)
+
+
+def _stem(config: ClassificationConfig, size: Size | None) -> str | None:
+    if not CATALOGUE[config.model_name].has_small_stem:
+        return None
+    if config.stem == "auto" and size is not None:
+        return "small" if uses_small_stem(config.model_name, config.stem, size) else "imagenet"
+    return config.stem
+
+
+def _backbone(config: ClassificationConfig, counts: Mapping[str, int]) -> int:
+    head = f"{CATALOGUE[config.model_name].head}."
+    return sum(count for name, count in counts.items() if not name.startswith(head))
+
+
+def _uncounted(
+    config: ClassificationConfig, num_classes: int | None, stem: str | None, counts: Mapping[str, int]
+) -> set[str]:
+    """Find the parameters of unknown size: the head without the classes, the stem without the images."""
+    head = f"{CATALOGUE[config.model_name].head}."
+    unknown = {name for name in counts if name.startswith(head)} if num_classes is None else set()
+    return unknown | ({"conv1.weight"} if stem == "auto" else set())
+
+
+def _sampled(epochs: int) -> tuple[int, ...]:
+    if epochs <= _MOST_RATES:
+        return tuple(range(1, epochs + 1))
+    return tuple(1 + position * (epochs - 1) // (_MOST_RATES - 1) for position in range(_MOST_RATES))
+
+
+def _validation(config: ClassificationConfig) -> str | None:
+    if config.val_data_root is not None:
+        return config.val_data_root
+    if config.val_split is not None:
+        return f"{100 * config.val_split:g} % of the training data, class by class"
+    return config.dataset if config.has_validation else None
+
+
+def _steps(config: ClassificationConfig, facts: DataFacts) -> StepsPlan:
+    # A skipped image leaves its place in a batch empty: batches and steps stay as many.
+    batches = len(batch_starts(facts.train_images + facts.left_out, config.batch_size))
+    steps = -(-batches // config.accumulate_steps)
+    return StepsPlan(
+        facts.train_images, facts.val_images, batches, steps, steps * config.epochs, facts.left_out
+    )
+
+
+def _dumped(steps: Iterable[AnyStep], config: ClassificationConfig) -> tuple[dict[str, Any], ...]:
+    """Write steps with all their arguments; Normalize with the config's mean and std where it has none."""
+    dumped = [step.model_dump(mode="json", exclude_none=True) for step in steps]
+    for step in dumped:
+        if step["name"] == "Normalize":
+            step.setdefault("mean", list(config.mean))
+            step.setdefault("std", list(config.std))
+    return tuple(dumped)
+
+
+def _extras(config: ClassificationConfig) -> dict[str, Any]:
+    names = ("label_smoothing", "mixup_alpha", "cutmix_alpha", "clip_grad_norm", "ema_decay", "freeze")
+    extras: dict[str, Any] = {name: value for name in names if (value := getattr(config, name))}
+    if config.sampler != "shuffle":
+        extras["sampler"] = config.sampler
+    if config.early_stopping.enabled:
+        extras["early_stopping"] = config.early_stopping.model_dump(mode="json", exclude={"enabled"})
+    return extras
+
+
+def _groups(
+    config: ClassificationConfig,
+    counts: Mapping[str, int],
+    frozen: set[str],
+    epochs: tuple[int, ...],
+    uncounted: set[str],
+) -> Iterable[RateGroup]:
+    chosen = assign(config.layer_rates, (name for name in counts if name not in frozen))
+    for pattern, base in (*config.layer_rates.items(), (None, config.learning_rate)):
+        names = [name for name, by in chosen.items() if by == pattern]
+        if names:
+            rates = tuple(learning_rate(config, base, epoch) for epoch in epochs)
+            count = None if uncounted.intersection(names) else sum(counts[name] for name in names)
+            yield RateGroup(pattern, count, base, rates)
+
+
+def _writes(config: ClassificationConfig) -> Iterable[str]:
+    layout = RunLayout(Path(config.work_dir) / "<date>_<number>", "<time>")
+    yield from map(str, (layout.config_toml, layout.config_json, layout.run_json, layout.history_json))
+    yield str(layout.log)
+    yield str(layout.latest_model)
+    if config.has_validation:
+        yield str(layout.best_model)
+    yield str(layout.models / layout.checkpoint_pattern)
+    if config.enable_metrics_export:
+        kinds = ["loss", "accuracy", *(["layer_wise_lr"] if config.layer_rates else [])]
+        yield str(layout.metrics_csv)
+        yield from (str(layout.metrics_figure(kind)) for kind in kinds)
