@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-import dataclasses
+from bisect import bisect
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,14 +13,16 @@ from pydantic import BaseModel
 from pochi_cli.config.root import ClassificationConfig
 from pochi_cli.config.suggestions import meant_key
 from pochi_cli.errors import Diagnostic, KeyPath, Note, Span, format_key
+from pochi_cli.migration.expressions import Binding
 from pochi_cli.migration.inline import comment, inline
-from pochi_cli.migration.program import Binding, Loss, Program
+from pochi_cli.migration.program import Loss, Program
 from pochi_cli.migration.source import Source
 from pochi_cli.migration.steps import StepLine, is_pipeline, steps_of
 from pochi_cli.migration.text import Part, commented, key_lines, table_lines
 from pochi_cli.migration.values import Place, Plain, Unknown, plain
 
 _AUTOMATIC = ("train_pin_memory", "infer_pin_memory", "pin_memory", "gpu_non_blocking")
+_UNCERTAIN = "only running the file would tell: a value that it had before is kept as a comment"
 _SINCE = "what it is made of cannot be known from here on"
 # The old program's keys that this version may not have: told of even when the file uses them elsewhere.
 _OTHERS = ("optuna", "enable_gradient_tracking", "gradient_tracking_config", "confusion_matrix_config")
@@ -87,12 +89,7 @@ class _Mapper:
         self._source = source
         self._bindings = {binding.name: binding for binding in program.bindings}
         self._told = {(name, loss.statement) for loss in program.losses for name in loss.names}
-        self._choices = {
-            (binding.name, binding.value.cause)
-            for binding in program.bindings
-            if isinstance(binding.value, Unknown) and binding.value.candidates
-        }
-        self._condition: str | None = None  # on which the name has the value that is being mapped
+        self._setters = [loss.statement.lineno for loss in program.losses if loss.may_set_any]
         self._lines: set[int] = set()  # of the old file, with a part of their own
         self._result = Keys()
 
@@ -100,10 +97,9 @@ class _Mapper:
         for loss in self._program.losses:
             self._tell_loss(loss)
         for binding in self._program.bindings:
-            if isinstance(binding.value, Unknown) and self._is_told(binding):
-                self._map_candidates(binding, binding.value)
-            elif self._is_key(binding):
-                self._map(binding)
+            is_told = isinstance(binding.value, Unknown) and (binding.name, binding.value.place) in self._told
+            if self._is_key(binding) and not is_told:
+                self._map_doubted(binding, binding.doubt) if binding.doubt else self._map(binding)
         self._result.diagnostics.sort(key=lambda told: (told.span and told.span.line) or 0)
         return self._result
 
@@ -116,19 +112,14 @@ class _Mapper:
         is_ingredient = binding.is_used or name.isupper() or name.startswith("_")
         return not is_ingredient and not isinstance(binding.statement, ast.ImportFrom)
 
-    def _is_told(self, binding: Binding) -> bool:
-        return isinstance(binding.value, Unknown) and (binding.name, binding.value.cause) in self._told
-
-    def _map_candidates(self, binding: Binding, unknown: Unknown) -> None:
-        """Keep each value that a key may have as a comment; the loss that brought them about is told."""
+    def _map_doubted(self, binding: Binding, doubt: ast.stmt) -> None:
+        """Keep the value that an uncertain key had as a comment, and tell what makes it uncertain."""
         told = len(self._result.diagnostics)
-        for choice in unknown.candidates:
-            candidate = dataclasses.replace(binding, value=choice.value, statement=choice.statement)
-            if self._is_key(candidate):
-                self._condition = choice.condition
-                self._map(candidate)
-        self._condition = None
+        self._map(binding)
         del self._result.diagnostics[told:]
+        if (binding.name, doubt) not in self._told:
+            message = f"`{binding.name}` is not carried over: this may change it"
+            self._warn("not-carried-over", message, (binding.name,), doubt, help_=_UNCERTAIN)
 
     def _map(self, binding: Binding) -> None:
         name, node = binding.name, binding.statement
@@ -145,8 +136,8 @@ class _Mapper:
             self._lose((name,), found.value, node)
         elif found.value is not None:
             self._map_value(binding, found)
-        elif self._condition:
-            self._remark(node, f"{name} was None in the old file, {self._condition}")
+        elif binding.doubt:
+            self._remark(node, f"{name} was None in the old file, {self._reservation(binding)}")
         else:
             self._tell_none((name,), node)
 
@@ -192,8 +183,10 @@ class _Mapper:
 
     def _reservation(self, binding: Binding) -> str | None:
         """Say on what it depends whether a name has its value."""
-        doubt = f"line {binding.doubt.lineno} may change it" if binding.doubt else None
-        return _joined(self._condition, doubt)
+        if binding.doubt:
+            return f"unless line {binding.doubt.lineno} changes it"
+        later = bisect(self._setters, binding.statement.lineno)
+        return f"line {self._setters[later]} may change it" if later < len(self._setters) else None
 
     def _caution(self, binding: Binding) -> list[str]:
         reservation = self._reservation(binding)
@@ -223,7 +216,7 @@ class _Mapper:
 
     def _add(self, binding: Binding, lines: list[str], *, is_table: bool = False) -> None:
         name, node = binding.name, binding.statement
-        if self._condition:
+        if binding.doubt:
             self._place(node, commented(lines), is_table=is_table)
             return
         if name == "scheduler_params" and self._has_no_scheduler():
@@ -237,7 +230,7 @@ class _Mapper:
         said = comment(f"not carried over from line {node.lineno}: {why}")
         self._place(node, [said, *commented(lines)], is_table=is_table)
         message = f"`{name}` is not carried over: {why}"
-        meant = None if _is_known(name) or name in _OTHERS else meant_key((name,), {})
+        meant = None if _is_known(name) or name in _OTHERS else meant_key((name,), {name: binding.value})
         self._warn(
             "not-carried-over", message, (name,), node, help_=_joined(meant, "it is kept as a comment")
         )
@@ -251,15 +244,10 @@ class _Mapper:
 
     def _entry_lost(self, path: KeyPath, unknown: Unknown, node: ast.stmt) -> str:
         """Tell that a key's value is not known; returns the comment that stands in its place."""
-        cause = unknown.cause
         name = ".".join(map(str, path))
-        is_here = node.lineno <= cause.lineno <= (node.end_lineno or node.lineno)
-        place: Place = node if is_here and len(path) == 1 else unknown.use or cause
+        place: Place = node if len(path) == 1 else unknown.place
         span, message = self._source.span(place), f"`{name}` is not carried over"
-        notes = self._definition(cause) if unknown.use and len(path) > 1 else ()
-        if not is_here and len(path) == 1:
-            span = self._source.span(node)
-            notes = self._definition(cause)
+        notes = self._definition(unknown.origin)
         remedy = "only running the file would tell its value: write it yourself"
         if path == ("device",):
             remedy = "leave it out, and the best one at hand is chosen"
@@ -267,7 +255,7 @@ class _Mapper:
             self._result.diagnostics.append(
                 Diagnostic("not-carried-over", message, path, "warning", remedy, notes, span=span)
             )
-        quoted = self._source.quote(node if len(path) == 1 else place)
+        quoted = self._source.quote(place)
         prefix = "" if len(path) == 1 else f"{name} = "
         return comment(f"not carried over from line {span.line}: {prefix}{quoted}")
 
@@ -288,15 +276,10 @@ class _Mapper:
         statement, line = loss.statement, loss.statement.lineno
         kind = _KINDS.get(type(statement), "statement")
         keys = [name for name in dict.fromkeys(loss.names) if _is_known(name) or name in _OTHERS]
-        doubted = [name for name in loss.doubted if _is_known(name) or name in _OTHERS]
         listed = ", ".join(f"`{name}`" for name in keys)
         may = [f"it may set {listed}"] if keys else []
-        help_ = "only running the file would tell what it does"
-        if keys:
-            help_ += ": write what it sets yourself"
-        if any(choice in self._choices for choice in ((name, statement) for name in keys)):
-            help_ = "only running the file would tell: each value that it may be is a comment; uncomment one"
-        if doubted:
+        help_ = _UNCERTAIN if keys else "only running the file would tell what it does"
+        if loss.may_set_any:
             may.append("it may change any key above it")
             help_ = f"those keys are carried over with the comment `line {line} may change it`: check them"
         self._warn(
