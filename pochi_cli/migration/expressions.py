@@ -12,7 +12,6 @@ from pochi_cli.migration.functions import (
     FUNCTIONS,
     READING_METHODS,
     call_method,
-    compare,
     compute,
     is_harmless,
     render,
@@ -143,7 +142,7 @@ class Expressions:
             case ast.BinOp(left=left, op=operation, right=right):
                 return compute(operation, self.known(left), self.known(right))
             case ast.Compare(left=left, ops=[comparison], comparators=[right]):
-                return compare(comparison, self.known(left), self.known(right))
+                return compute(comparison, self.known(left), self.known(right))
             case ast.IfExp(test=test, body=chosen, orelse=other):
                 return self.known(chosen if self.holds(test) else other)
             case ast.JoinedStr(values=parts):

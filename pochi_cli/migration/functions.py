@@ -15,11 +15,12 @@ from pochi_cli.migration.values import Call, Symbol, Value
 FAILURES = (TypeError, ValueError, ArithmeticError, LookupError, AttributeError)
 """What computing raises on unfit values."""
 
+_SCALAR = str | int | float | None
 _MOST_BITS = 1024
 _MOST_ITEMS = 10_000
 _SIMPLE_FORMAT = re.compile(r"0?\d{0,2}(\.\d{1,2})?[deEfgG%s]?")
 
-_OPERATORS: Mapping[type[ast.operator], Callable[[Value, Value], Value]] = {
+_OPERATORS: Mapping[type[ast.operator | ast.cmpop], Callable[[Value, Value], Value]] = {
     ast.Add: operator.add,
     ast.Sub: operator.sub,
     ast.Mult: operator.mul,
@@ -28,8 +29,6 @@ _OPERATORS: Mapping[type[ast.operator], Callable[[Value, Value], Value]] = {
     ast.Mod: operator.mod,
     ast.Pow: operator.pow,
     ast.BitOr: operator.or_,
-}
-_COMPARISONS: Mapping[type[ast.cmpop], Callable[[Value, Value], bool]] = {
     ast.Eq: operator.eq,
     ast.NotEq: operator.ne,
     ast.Lt: operator.lt,
@@ -39,7 +38,7 @@ _COMPARISONS: Mapping[type[ast.cmpop], Callable[[Value, Value], bool]] = {
 }
 
 
-def compute(operation: ast.operator, left: Value, right: Value) -> Value:
+def compute(operation: ast.operator | ast.cmpop, left: Value, right: Value) -> Value:
     """Apply an operator, unless the result were too large.
 
     Raises:
@@ -47,6 +46,8 @@ def compute(operation: ast.operator, left: Value, right: Value) -> Value:
     """
     match operation, left, right:
         case ast.Mod(), str(), _:
+            raise TypeError("not simple")
+        case ast.cmpop(), _, _ if not isinstance(left, _SCALAR) or not isinstance(right, _SCALAR):
             raise TypeError("not simple")
         case ast.Pow(), int(), int() if left.bit_length() * right > _MOST_BITS:
             raise ValueError("too large")
@@ -64,25 +65,13 @@ def compute(operation: ast.operator, left: Value, right: Value) -> Value:
     return result
 
 
-def compare(operation: ast.cmpop, left: Value, right: Value) -> bool:
-    """Compare two simple values.
-
-    Raises:
-        FAILURES: They are none, or the comparison does not fit them.
-    """
-    if not all(value is None or isinstance(value, str | int | float) for value in (left, right)):
-        raise TypeError("not simple")
-    return _COMPARISONS[type(operation)](left, right)
-
-
 def render(value: Value, specification: str = "") -> str:
     """Format a value as an f-string does, where that is simple.
 
     Raises:
         FAILURES: It is not.
     """
-    is_simple = value is None or isinstance(value, str | int | float | PurePosixPath)
-    if not is_simple or not _SIMPLE_FORMAT.fullmatch(specification):
+    if not isinstance(value, _SCALAR | PurePosixPath) or not _SIMPLE_FORMAT.fullmatch(specification):
         raise TypeError("not simple")
     text = format(value, specification)
     _check_length(len(text))

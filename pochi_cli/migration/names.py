@@ -28,6 +28,9 @@ def names_bound(node: ast.AST) -> Iterator[str]:
                 | ast.MatchMapping(rest=str(name))
             ):
                 yield name
+            case ast.comprehension(iter=source, ifs=tests):  # its targets are its own
+                open_ends.extend((source, *tests))
+                continue
         open_ends.extend(reversed(list(ast.iter_child_nodes(node))))
 
 

@@ -82,8 +82,7 @@ class _Statements(Expressions):
         except NOT_UNDERSTOOD:
             self._lose(statement)
         else:
-            if names := self._doubt(self.failed, statement):
-                self._losses.append(Loss(statement, names))
+            self._doubt(self.failed, statement)
         for inner in branch:
             self._follow(inner)
 

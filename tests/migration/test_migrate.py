@@ -322,6 +322,24 @@ def test_a_list_that_another_name_changes_is_uncertain(tmp_path: Path) -> None:
     assert "\n# mean = [0.5]  # unless line 3 changes it\n" in migration.text
 
 
+def test_what_only_an_uncertain_key_gives_is_written_out(tmp_path: Path) -> None:
+    code = (
+        f"{NAMES}val_transform = [transforms.Normalize(mean, std)]\nif A: mean = [0.5] * 3\n"
+        "scheduler = 'StepLR'\nscheduler_params = {'gamma': 0.1}\nif A: scheduler = None\n"
+    )
+    assert tomllib.loads(migrated(tmp_path, code).text) == {
+        "std": [0.2] * 3,
+        "val_transform": [{"name": "Normalize", "mean": [0.1] * 3, "std": [0.2] * 3}],
+    }
+
+
+def test_a_key_that_a_call_in_an_assignment_may_change_is_told_once(tmp_path: Path) -> None:
+    migration = migrated(tmp_path, "epochs = 3\nmean = [0.5]\nX = [epochs for epochs in f(mean)]\n")
+    assert tomllib.loads(migration.text) == {"epochs": 3}
+    assert "\n# mean = [0.5]  # unless line 3 changes it\n" in migration.text
+    assert warning_at(migration, 3).message == "`mean` is not carried over: this may change it"
+
+
 def test_what_a_function_names_is_its_own(tmp_path: Path) -> None:
     code = "epochs = 3\nseed = 1\ndef f(x):\n  global seed\n  epochs = seed = 2\n"
     migration = migrated(tmp_path, code)
