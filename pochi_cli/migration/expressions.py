@@ -11,6 +11,7 @@ from pochi_cli.migration.functions import (
     FAILURES,
     FUNCTIONS,
     READING_METHODS,
+    bounded,
     call_method,
     compute,
     is_harmless,
@@ -180,6 +181,7 @@ class Expressions:
         for element in elements:
             if isinstance(element, ast.Starred):
                 items.extend(self.known(element.value))
+                bounded(items)
             else:
                 items.append(self.evaluate(element))
         return items
@@ -226,7 +228,7 @@ class Expressions:
         name = function.path.rpartition(".")[2]
         if function.path.startswith(f"{TRANSFORMS}.") and name[:1].isupper():
             return Call(name, tuple(arguments), keywords, node)
-        return FUNCTIONS[function.path](*arguments, **keywords)
+        return bounded(FUNCTIONS[function.path](*arguments, **keywords))
 
 
 def _taken_up(value: Value) -> Value:

@@ -60,9 +60,7 @@ def compute(operation: ast.operator | ast.cmpop, left: Value, right: Value) -> V
     result = _OPERATORS[type(operation)](left, right)
     if isinstance(result, complex) or (isinstance(result, int) and result.bit_length() > _MOST_BITS):
         raise ValueError("no real number, or too large")
-    if isinstance(result, str | list | tuple):
-        _check_length(len(result))
-    return result
+    return bounded(result)
 
 
 def render(value: Value, specification: str = "") -> str:
@@ -73,20 +71,24 @@ def render(value: Value, specification: str = "") -> str:
     """
     if not isinstance(value, _SCALAR | PurePosixPath) or not _SIMPLE_FORMAT.fullmatch(specification):
         raise TypeError("not simple")
-    text = format(value, specification)
-    _check_length(len(text))
+    text: str = bounded(format(value, specification))
     return text
 
 
-def _check_length(length: int) -> None:
-    if length > _MOST_ITEMS:
+def bounded(value: Value) -> Value:
+    """Pass a value on, unless it is so long that doubling it again and again may be meant to fill the memory.
+
+    Raises:
+        ValueError: It is.
+    """
+    text = str(value) if isinstance(value, PurePosixPath) else value
+    if isinstance(text, str | list | tuple | range) and len(text) > _MOST_ITEMS:
         raise ValueError("too long")
+    return value
 
 
 def _range(*bounds: Value) -> Value:
-    numbers = range(*bounds)
-    _check_length(len(numbers))
-    return tuple(numbers)
+    return tuple(bounded(range(*bounds)))
 
 
 def _sequential(*steps: Value) -> Value:
@@ -137,9 +139,9 @@ def call_method(receiver: Value, name: str, arguments: list[Value], keywords: di
     """
     if (type(receiver), name) not in _METHODS:
         raise TypeError("no such method")
-    if isinstance(receiver, list) and name == "extend":
-        _check_length(len(receiver) + len(*arguments))
-    return getattr(receiver, name)(*arguments, **keywords)
+    if name == "extend" and len(receiver) + len(arguments[0]) > _MOST_ITEMS:
+        raise ValueError("too long")
+    return bounded(getattr(receiver, name)(*arguments, **keywords))
 
 
 READING_METHODS = {"get", "keys", "values", "items", "copy", "index", "count", "format", "join"}

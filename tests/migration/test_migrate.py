@@ -254,6 +254,12 @@ def _listed(value: object) -> object:
         "work_dir = ['a']\nclass C:\n work_dir.append('b')",
         "import random\nwork_dir = ['a']\nrandom.shuffle(work_dir)",
         "work_dir = " + "+".join("1" * 1500),
+        "work_dir = 'a'\n" + "work_dir = f'{work_dir}{work_dir}'\n" * 60,
+        "work_dir = [1]\n" + "work_dir = [*work_dir, *work_dir]\n" * 60,
+        "work_dir = [1]\n" + "work_dir.extend(work_dir)\n" * 60,
+        "work_dir = [1]\n" + "work_dir += work_dir\n" * 60,
+        "import os\nwork_dir = 'a'\n" + "work_dir = os.path.join(work_dir, work_dir)\n" * 60,
+        "from pathlib import Path\nwork_dir = Path('a')\n" + "work_dir = work_dir / work_dir\n" * 60,
         # what is rare is not followed
         "work_dir = 'a'\nif 'a' in work_dir and work_dir: work_dir = 'b'",
         "work_dir = ['a', 'b']\ndel work_dir[0]",
