@@ -1,238 +1,158 @@
-"""The few functions and methods that are computed where an old config calls them."""
+"""The few operations and functions that are computed where an old config uses them."""
 
 from __future__ import annotations
 
+import ast
+import copy
+import operator
 import posixpath
+import re
 from collections.abc import Callable, Mapping
 from pathlib import PurePosixPath
-from string import Formatter
 
-from pochi_cli.migration.operations import (
-    MOST_ITEMS,
-    bounded,
-    items_of,
-    pairs_of,
-    render,
-    simple_key,
-)
-from pochi_cli.migration.values import Array, Call, Scalar, Symbol, Table, Value, seen
+from pochi_cli.migration.values import Call, Symbol, Value
 
-_MOST_COPIES = 1000
+FAILURES = (TypeError, ValueError, ArithmeticError, LookupError, AttributeError)
+"""What computing raises on unfit values."""
 
+_SCALAR = str | int | float | None
+_MOST_BITS = 1024
+_MOST_ITEMS = 10_000
+_SIMPLE_FORMAT = re.compile(r"0?\d{0,2}(\.\d{1,2})?[deEfgG%s]?")
 
-def _dict(*values: Value, **keywords: Value) -> Value:
-    merged = Table()
-    for value in values:
-        merged.update(pairs_of(value))
-    merged.update(keywords)
-    return merged
-
-
-def _list(value: Value = ()) -> Value:
-    return Array(items_of(value))
-
-
-def _tuple(value: Value = ()) -> Value:
-    return tuple(items_of(value))
+_OPERATORS: Mapping[type[ast.operator | ast.cmpop], Callable[[Value, Value], Value]] = {
+    ast.Add: operator.add,
+    ast.Sub: operator.sub,
+    ast.Mult: operator.mul,
+    ast.Div: operator.truediv,
+    ast.FloorDiv: operator.floordiv,
+    ast.Mod: operator.mod,
+    ast.Pow: operator.pow,
+    ast.BitOr: operator.or_,
+    ast.Eq: operator.eq,
+    ast.NotEq: operator.ne,
+    ast.Lt: operator.lt,
+    ast.LtE: operator.le,
+    ast.Gt: operator.gt,
+    ast.GtE: operator.ge,
+}
 
 
-def _range(*bounds: Value) -> Value:
-    numbers = range(*[bound for bound in bounds if isinstance(bound, int)])
-    if len(numbers) > MOST_ITEMS:
-        raise ValueError("too long")
-    return tuple(numbers)
+def compute(operation: ast.operator | ast.cmpop, left: Value, right: Value) -> Value:
+    """Apply an operator, unless the result were too large.
+
+    Raises:
+        FAILURES: It does not fit the values.
+    """
+    match operation, left, right:
+        case ast.Mod(), str(), _:
+            raise TypeError("not simple")
+        case ast.cmpop(), _, _ if not isinstance(left, _SCALAR) or not isinstance(right, _SCALAR):
+            raise TypeError("not simple")
+        case ast.Pow(), int(), int() if left.bit_length() * right > _MOST_BITS:
+            raise ValueError("too large")
+        case (ast.Mult(), (str() | list() | tuple()) as items, int(times)) | (
+            ast.Mult(),
+            int(times),
+            (str() | list() | tuple()) as items,
+        ) if len(items) * times > _MOST_ITEMS:
+            raise ValueError("too long")
+    result = _OPERATORS[type(operation)](left, right)
+    if isinstance(result, complex) or (isinstance(result, int) and result.bit_length() > _MOST_BITS):
+        raise ValueError("no real number, or too large")
+    return bounded(result)
 
 
-def _scalar_function(function: Callable[..., object]) -> Callable[..., Value]:
-    def apply(*values: Value) -> Value:
-        if not all(isinstance(value, str | int | float) for value in values):
-            raise TypeError("no scalars")
-        result = function(*values)
-        if isinstance(result, str | int | float):
-            return result
-        raise TypeError("no scalar")
+def render(value: Value, specification: str = "") -> str:
+    """Format a value as an f-string does, where that is simple.
 
-    return apply
-
-
-def _str(value: Value = "") -> Value:
-    return render(value, "")
-
-
-def _len(value: Value) -> Value:
-    return len(value) if isinstance(value, str) else len(items_of(value))
-
-
-def _format(template: Value, *values: Value, **keywords: Value) -> Value:
-    text = ""
-    in_order = iter(values)
-    for literal, name, form, conversion in Formatter().parse(str(template)):
-        text += literal
-        if name is None:
-            continue
-        if conversion:
-            raise ValueError("not simple")
-        if not name:
-            name, keywords = "", {**keywords, "": next(in_order, None)}  # which is not rendered
-        text += render(keywords[name] if name in keywords else values[int(name)], form or "")
+    Raises:
+        FAILURES: It is not.
+    """
+    if not isinstance(value, _SCALAR | PurePosixPath) or not _SIMPLE_FORMAT.fullmatch(specification):
+        raise TypeError("not simple")
+    text: str = bounded(format(value, specification))
     return text
 
 
-def _join(*parts: Value) -> Value:
-    _path(*parts)  # checks their types
-    return posixpath.join(*map(str, parts))
+def bounded(value: Value) -> Value:
+    """Pass a value on, unless it is so long that doubling it again and again may be meant to fill the memory.
 
-
-def _path(*parts: Value) -> Value:
-    if not all(isinstance(part, str | PurePosixPath) for part in parts):
-        raise TypeError("no paths")
-    return PurePosixPath(*[part for part in parts if isinstance(part, str | PurePosixPath)])
-
-
-def _same(value: Value) -> Value:
+    Raises:
+        ValueError: It is.
+    """
+    text = str(value) if isinstance(value, PurePosixPath) else value
+    if isinstance(text, str | list | tuple | range) and len(text) > _MOST_ITEMS:
+        raise ValueError("too long")
     return value
 
 
-def _copy(value: Value) -> Value:
-    value = seen(value)
-    if isinstance(value, Array):
-        return Array(value)
-    return Table(value) if isinstance(value, Table) else value
-
-
-def _deep_copy(value: Value) -> Value:
-    return _copied(value, {})
-
-
-def _copied(value: Value, copies: dict[int, Array | Table]) -> Value:
-    value = seen(value)
-    if id(value) in copies:  # it may hold itself
-        return copies[id(value)]
-    if len(copies) > _MOST_COPIES:
-        raise ValueError("too many copies")
-    if isinstance(value, Array):
-        copies[id(value)] = array = Array()
-        array.extend(_copied(item, copies) for item in value)
-        return array
-    if isinstance(value, Table):
-        copies[id(value)] = table = Table()
-        table.update({key: _copied(item, copies) for key, item in value.items()})
-        return table
-    return value
+def _range(*bounds: Value) -> Value:
+    return tuple(bounded(range(*bounds)))
 
 
 def _sequential(*steps: Value) -> Value:
-    return Array(steps)
+    return list(steps)
 
 
 FUNCTIONS: Mapping[str, Callable[..., Value]] = {
-    "builtins.dict": _dict,
-    "collections.OrderedDict": _dict,
-    "builtins.list": _list,
-    "builtins.tuple": _tuple,
+    "builtins.dict": dict,
+    "builtins.list": list,
+    "builtins.tuple": tuple,
     "builtins.range": _range,
-    "builtins.str": _str,
-    "builtins.len": _len,
-    "builtins.int": _scalar_function(int),
-    "builtins.float": _scalar_function(float),
-    "builtins.round": _scalar_function(round),
-    "builtins.min": _scalar_function(min),
-    "builtins.max": _scalar_function(max),
-    "os.path.join": _join,
-    "os.fspath": _str,
-    "pathlib.Path": _path,
-    "pathlib.PurePath": _path,
-    "pathlib.PosixPath": _path,
-    "pathlib.PurePosixPath": _path,
-    "copy.copy": _copy,
-    "copy.deepcopy": _deep_copy,
-    "torch.device": _str,
-    "torch.nn.ModuleList": _list,
+    "builtins.str": render,
+    "builtins.len": len,
+    "builtins.int": int,
+    "builtins.float": float,
+    "builtins.min": min,
+    "builtins.max": max,
+    "collections.OrderedDict": dict,
+    "copy.copy": copy.copy,
+    "os.path.join": posixpath.join,
+    "pathlib.Path": PurePosixPath,
+    "pathlib.PurePath": PurePosixPath,
+    "torch.device": render,
+    "torch.nn.ModuleList": list,
     "torch.nn.Sequential": _sequential,
 }
 """What is computed, by dotted name; they raise one of `FAILURES` where they cannot."""
 
-
-def _append(array: Array, value: Value) -> None:
-    array.append(value)
-    bounded(array)
-
-
-def _extend(array: Array, values: Value) -> None:
-    array.extend(bounded(Array(items_of(values))))
-    bounded(array)
-
-
-def _insert(array: Array, position: Value, value: Value) -> None:
-    if not isinstance(position, int):
-        raise TypeError("no position")
-    array.insert(position, value)
-
-
-def _update(table: Table, *values: Value, **keywords: Value) -> None:
-    additions: dict[Scalar, Value] = {}
-    for value in values:
-        additions.update(pairs_of(value))
-    table.update(additions)
-    table.update(keywords)
-
-
-def _get(table: Table, key: Value, default: Value = None) -> Value:
-    return table.get(simple_key(key), default)
-
-
-def _setdefault(table: Table, key: Value, default: Value = None) -> Value:
-    return table.setdefault(simple_key(key), default)
-
-
-def _values(table: Table) -> Value:
-    return tuple(table.values())
-
-
-def _pairs(table: Table) -> Value:
-    return tuple(table.items())
-
-
-METHODS: Mapping[tuple[type, str], Callable[..., Value]] = {
-    (str, "format"): _format,
-    (Array, "append"): _append,
-    (Array, "extend"): _extend,
-    (Array, "insert"): _insert,
-    (Array, "copy"): _copy,
-    (Table, "update"): _update,
-    (Table, "setdefault"): _setdefault,
-    (Table, "get"): _get,
-    (Table, "copy"): _copy,
-    (Table, "keys"): tuple,
-    (Table, "values"): _values,
-    (Table, "items"): _pairs,
-    (PurePosixPath, "as_posix"): _str,
-    (PurePosixPath, "joinpath"): _path,
+_METHODS = {
+    (list, "append"),
+    (list, "extend"),
+    (list, "insert"),
+    (list, "copy"),
+    (dict, "update"),
+    (dict, "setdefault"),
+    (dict, "get"),
+    (dict, "copy"),
+    (PurePosixPath, "as_posix"),
+    (PurePosixPath, "joinpath"),
 }
-"""Methods of values that are not spoilt; they raise one of `FAILURES` where they cannot."""
+
+
+def call_method(receiver: Value, name: str, arguments: list[Value], keywords: dict[str, Value]) -> Value:
+    """Call a method of a list, dict or path; it may change the receiver.
+
+    Raises:
+        FAILURES: The method is none that is followed, or does not fit.
+    """
+    if (type(receiver), name) not in _METHODS:
+        raise TypeError("no such method")
+    if name == "extend" and len(receiver) + len(arguments[0]) > _MOST_ITEMS:
+        raise ValueError("too long")
+    return bounded(getattr(receiver, name)(*arguments, **keywords))
+
 
 READING_METHODS = {"get", "keys", "values", "items", "copy", "index", "count", "format", "join"}
 """Methods that leave what they are called on as it is."""
 
-_HARMLESS_ROOTS = (
-    "torch",
-    "torchvision",
-    "numpy",
-    "math",
-    "os",
-    "sys",
-    "pathlib",
-    "json",
-    "logging",
-    "warnings",
-)
+_HARMLESS = {"builtins", "torch", "torchvision", "numpy", "math", "os", "sys", "pathlib", "copy", "json"}
 _HARMFUL = ("builtins.setattr", "builtins.delattr", "builtins.exec", "builtins.eval", "numpy.random.shuffle")
 
 
 def is_harmless(function: Value) -> bool:
     """Tell whether a function, though its result be unknown, leaves its arguments as they are."""
-    if isinstance(function, Call):
-        return True
-    if not isinstance(function, Symbol) or function.path in _HARMFUL:
-        return False
-    return function.path.partition(".")[0] in ("builtins", *_HARMLESS_ROOTS)
+    if isinstance(function, Symbol):
+        return function.path.partition(".")[0] in _HARMLESS and function.path not in _HARMFUL
+    return isinstance(function, Call)

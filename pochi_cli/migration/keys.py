@@ -3,25 +3,26 @@
 from __future__ import annotations
 
 import ast
-import dataclasses
+from bisect import bisect
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 from pydantic import BaseModel
 
 from pochi_cli.config.root import ClassificationConfig
 from pochi_cli.config.suggestions import meant_key
-from pochi_cli.errors import Diagnostic, KeyPath, Note, Span, format_key
+from pochi_cli.errors import KeyPath, format_key
+from pochi_cli.migration.expressions import Binding
 from pochi_cli.migration.inline import comment, inline
-from pochi_cli.migration.program import Binding, Loss, Program
+from pochi_cli.migration.page import Page
+from pochi_cli.migration.program import Loss, Program
 from pochi_cli.migration.source import Source
 from pochi_cli.migration.steps import StepLine, is_pipeline, steps_of
-from pochi_cli.migration.text import Part, commented, key_lines, table_lines
+from pochi_cli.migration.text import commented, key_lines, table_lines
 from pochi_cli.migration.values import Place, Plain, Unknown, plain
 
 _AUTOMATIC = ("train_pin_memory", "infer_pin_memory", "pin_memory", "gpu_non_blocking")
-_SINCE = "what it is made of cannot be known from here on"
+_UNCERTAIN = "only running the file would tell: a value that it had before is kept as a comment"
 # The old program's keys that this version may not have: told of even when the file uses them elsewhere.
 _OTHERS = ("optuna", "enable_gradient_tracking", "gradient_tracking_config", "confusion_matrix_config")
 _INLINE = ("optimizer_params", "scheduler_params")
@@ -41,22 +42,7 @@ _KINDS: Mapping[type[ast.stmt], str] = {
 }
 
 
-@dataclass
-class Keys:
-    """What an old config becomes.
-
-    Attributes:
-        parts: The parts of the new file.
-        diagnostics: What is not carried over, or not as it was.
-        origins: Where each key that is carried over stands in the old file.
-    """
-
-    parts: list[Part] = field(default_factory=list)
-    diagnostics: list[Diagnostic] = field(default_factory=list)
-    origins: dict[str, Span] = field(default_factory=dict)
-
-
-def map_keys(program: Program, source: Source) -> Keys:
+def map_keys(program: Program, source: Source) -> Page:
     """Decide what becomes of each name and of each statement that was not followed."""
     return _Mapper(program, source).run()
 
@@ -81,31 +67,23 @@ def _joined(*notes: str | None) -> str | None:
     return "; ".join(note for note in notes if note) or None
 
 
-class _Mapper:
+class _Mapper(Page):
     def __init__(self, program: Program, source: Source) -> None:
+        super().__init__(source)
         self._program = program
-        self._source = source
         self._bindings = {binding.name: binding for binding in program.bindings}
         self._told = {(name, loss.statement) for loss in program.losses for name in loss.names}
-        self._choices = {
-            (binding.name, binding.value.cause)
-            for binding in program.bindings
-            if isinstance(binding.value, Unknown) and binding.value.candidates
-        }
-        self._condition: str | None = None  # on which the name has the value that is being mapped
-        self._lines: set[int] = set()  # of the old file, with a part of their own
-        self._result = Keys()
+        self._setters = [loss.statement.lineno for loss in program.losses if loss.may_set_any]
 
-    def run(self) -> Keys:
+    def run(self) -> Page:
         for loss in self._program.losses:
             self._tell_loss(loss)
         for binding in self._program.bindings:
-            if isinstance(binding.value, Unknown) and self._is_told(binding):
-                self._map_candidates(binding, binding.value)
-            elif self._is_key(binding):
-                self._map(binding)
-        self._result.diagnostics.sort(key=lambda told: (told.span and told.span.line) or 0)
-        return self._result
+            is_told = isinstance(binding.value, Unknown) and (binding.name, binding.value.place) in self._told
+            if self._is_key(binding) and not is_told:
+                self._map_doubted(binding, binding.doubt) if binding.doubt else self._map(binding)
+        self.diagnostics.sort(key=lambda told: (told.span and told.span.line) or 0)
+        return self
 
     def _is_key(self, binding: Binding) -> bool:
         name = binding.name
@@ -116,37 +94,32 @@ class _Mapper:
         is_ingredient = binding.is_used or name.isupper() or name.startswith("_")
         return not is_ingredient and not isinstance(binding.statement, ast.ImportFrom)
 
-    def _is_told(self, binding: Binding) -> bool:
-        return isinstance(binding.value, Unknown) and (binding.name, binding.value.cause) in self._told
-
-    def _map_candidates(self, binding: Binding, unknown: Unknown) -> None:
-        """Keep each value that a key may have as a comment; the loss that brought them about is told."""
-        told = len(self._result.diagnostics)
-        for choice in unknown.candidates:
-            candidate = dataclasses.replace(binding, value=choice.value, statement=choice.statement)
-            if self._is_key(candidate):
-                self._condition = choice.condition
-                self._map(candidate)
-        self._condition = None
-        del self._result.diagnostics[told:]
+    def _map_doubted(self, binding: Binding, doubt: ast.stmt) -> None:
+        """Keep the value that an uncertain key had as a comment, and tell what makes it uncertain."""
+        told = len(self.diagnostics)
+        self._map(binding)
+        del self.diagnostics[told:]
+        if (binding.name, doubt) not in self._told:
+            message = f"`{binding.name}` is not carried over: this may change it"
+            self.warn("not-carried-over", message, (binding.name,), doubt, help_=_UNCERTAIN)
 
     def _map(self, binding: Binding) -> None:
         name, node = binding.name, binding.statement
         if name in _AUTOMATIC:
             why = "Pochi chooses this by itself"
-            self._remark(node, f"{name}: dropped, {why}")
-            self._warn("dropped-key", f"`{name}` is dropped: {why}", (name,), node)
+            self.remark(node, f"{name}: dropped, {why}")
+            self.warn("dropped-key", f"`{name}` is dropped: {why}", (name,), node)
             return
         if is_pipeline(binding.value):
             self._map_pipeline(binding)
             return
         found = plain(binding.value, node)
         if isinstance(found.value, Unknown):
-            self._lose((name,), found.value, node)
+            self.place(node, [self._entry_lost((name,), found.value, node)])
         elif found.value is not None:
             self._map_value(binding, found)
-        elif self._condition:
-            self._remark(node, f"{name} was None in the old file, {self._condition}")
+        elif binding.doubt:
+            self.remark(node, f"{name} was None in the old file, {self._reservation(binding)}")
         else:
             self._tell_none((name,), node)
 
@@ -157,7 +130,7 @@ class _Mapper:
             self._tell_none((name, *path), node)
             before.append(comment(f"{'.'.join((name, *path))} was None in the old file"))
         if name == "device" and str(value).startswith("cuda"):
-            self._warn(
+            self.warn(
                 "fixed-device",
                 f"device = {inline(value)} is carried over: the file then trains on that device only",
                 (name,),
@@ -170,7 +143,7 @@ class _Mapper:
             lines = [*before, *self._caution(binding), *table_lines((name,), value)]
         else:
             is_one_line = node.lineno == node.end_lineno
-            note = self._source.comment_at(node.lineno) if is_one_line else None
+            note = self.source.comment_at(node.lineno) if is_one_line else None
             lines = [*before, *key_lines(name, value, _joined(self._reservation(binding), note))]
         self._add(binding, lines, is_table=is_table)
 
@@ -180,11 +153,11 @@ class _Mapper:
         for position, step in enumerate(steps):
             for remark in step.remarks:
                 what = f"{remark.argument} of " if remark.argument else ""
-                place = f"line {step.node.lineno}: {what}{self._source.quote(step.node)}"
+                place = f"line {step.node.lineno}: {what}{self.source.quote(step.node)}"
                 lines.append(f"  {comment(f'not carried over from {place}')}")
                 message = f"a step of `{binding.name}` {remark.message}"
-                notes = self._definition(remark.cause)
-                self._warn("not-carried-over", message, (binding.name,), remark.node, notes=notes)
+                notes = self.definition(remark.cause)
+                self.warn("not-carried-over", message, (binding.name,), remark.node, notes=notes)
             if step.step is not None:
                 note = self._step_comment(steps, position, binding)
                 lines.append(f"  {inline(step.step)},{f'  {comment(note)}' if note else ''}")
@@ -192,84 +165,63 @@ class _Mapper:
 
     def _reservation(self, binding: Binding) -> str | None:
         """Say on what it depends whether a name has its value."""
-        doubt = f"line {binding.doubt.lineno} may change it" if binding.doubt else None
-        return _joined(self._condition, doubt)
+        if binding.doubt:
+            return f"unless line {binding.doubt.lineno} changes it"
+        later = bisect(self._setters, binding.statement.lineno)
+        return f"line {self._setters[later]} may change it" if later < len(self._setters) else None
 
     def _caution(self, binding: Binding) -> list[str]:
         reservation = self._reservation(binding)
         return [comment(f"{binding.name}: {reservation}")] if reservation else []
-
-    def _definition(self, cause: Place | None) -> tuple[Note, ...]:
-        if cause is None:
-            return ()
-        message = _SINCE
-        if isinstance(cause, ast.ClassDef | ast.FunctionDef):
-            message = f"`{cause.name}` is defined here"
-        return (Note(message, span=self._source.span(cause)),)
 
     def _step_comment(self, steps: list[StepLine], position: int, binding: Binding) -> str | None:
         line = steps[position].node.end_lineno
         is_last = position + 1 == len(steps) or steps[position + 1].node.end_lineno != line
         statement = binding.statement
         is_own = is_last and line is not None and statement.lineno < line < (statement.end_lineno or 0)
-        return self._source.comment_at(line) if is_own else None
+        return self.source.comment_at(line) if is_own else None
 
     def _normalization(self) -> dict[str, object]:
-        values: dict[str, object] = {}
-        for name in ("mean", "std"):
-            if name in self._bindings:
-                values[name] = plain(self._bindings[name].value, self._bindings[name].statement).value
-        return values
+        found = (self._bindings.get(name) for name in ("mean", "std"))
+        certain = (binding for binding in found if binding and not binding.doubt)
+        return {binding.name: plain(binding.value, binding.statement).value for binding in certain}
 
     def _add(self, binding: Binding, lines: list[str], *, is_table: bool = False) -> None:
         name, node = binding.name, binding.statement
-        if self._condition:
-            self._place(node, commented(lines), is_table=is_table)
+        if binding.doubt:
+            self.place(node, commented(lines), is_table=is_table)
             return
         if name == "scheduler_params" and self._has_no_scheduler():
             why = "there is no scheduler that is carried over"
         elif not _is_known(name):
             why = "Pochi has no such key" if name not in _OTHERS else "this version of Pochi has no such key"
         else:
-            self._result.origins[name] = self._source.span(node)
-            self._place(node, lines, is_table=is_table)
+            self.origins[name] = self.source.span(node)
+            self.place(node, lines, is_table=is_table)
             return
         said = comment(f"not carried over from line {node.lineno}: {why}")
-        self._place(node, [said, *commented(lines)], is_table=is_table)
+        self.place(node, [said, *commented(lines)], is_table=is_table)
         message = f"`{name}` is not carried over: {why}"
-        meant = None if _is_known(name) or name in _OTHERS else meant_key((name,), {})
-        self._warn(
-            "not-carried-over", message, (name,), node, help_=_joined(meant, "it is kept as a comment")
-        )
+        meant = None if _is_known(name) or name in _OTHERS else meant_key((name,), {name: binding.value})
+        self.warn("not-carried-over", message, (name,), node, help_=_joined(meant, "it is kept as a comment"))
 
     def _has_no_scheduler(self) -> bool:
         binding = self._bindings.get("scheduler")
-        return binding is None or not isinstance(plain(binding.value, binding.statement).value, str)
-
-    def _lose(self, path: KeyPath, unknown: Unknown, node: ast.stmt) -> None:
-        self._place(node, [self._entry_lost(path, unknown, node)])
+        return binding is None or bool(binding.doubt) or not isinstance(binding.value, str)
 
     def _entry_lost(self, path: KeyPath, unknown: Unknown, node: ast.stmt) -> str:
         """Tell that a key's value is not known; returns the comment that stands in its place."""
-        cause = unknown.cause
         name = ".".join(map(str, path))
-        is_here = node.lineno <= cause.lineno <= (node.end_lineno or node.lineno)
-        place: Place = node if is_here and len(path) == 1 else unknown.use or cause
-        span, message = self._source.span(place), f"`{name}` is not carried over"
-        notes = self._definition(cause) if unknown.use and len(path) > 1 else ()
-        if not is_here and len(path) == 1:
-            span = self._source.span(node)
-            notes = self._definition(cause)
+        place: Place = node if len(path) == 1 else unknown.place
+        message = f"`{name}` is not carried over"
+        notes = self.definition(unknown.origin)
         remedy = "only running the file would tell its value: write it yourself"
         if path == ("device",):
             remedy = "leave it out, and the best one at hand is chosen"
         if _is_known(str(path[0])) or len(path) == 1:
-            self._result.diagnostics.append(
-                Diagnostic("not-carried-over", message, path, "warning", remedy, notes, span=span)
-            )
-        quoted = self._source.quote(node if len(path) == 1 else place)
+            self.warn("not-carried-over", message, path, place, remedy, notes)
         prefix = "" if len(path) == 1 else f"{name} = "
-        return comment(f"not carried over from line {span.line}: {prefix}{quoted}")
+        return comment(f"not carried over from line {place.lineno}: {prefix}{self.source.quote(place)}")
 
     def _tell_none(self, path: tuple[str, ...], node: ast.stmt) -> None:
         """Tell of a `None`, which TOML lacks, where leaving the key out means something else."""
@@ -282,56 +234,21 @@ class _Mapper:
         if isinstance(default, str | int | float):
             help_ = f"without it, `{name}` is {inline(default)}: write what it should be"
         message = f"`{name}` = None is not carried over: TOML has no None"
-        self._warn("not-carried-over", message, path, node, help_=help_)
+        self.warn("not-carried-over", message, path, node, help_=help_)
 
     def _tell_loss(self, loss: Loss) -> None:
         statement, line = loss.statement, loss.statement.lineno
         kind = _KINDS.get(type(statement), "statement")
         keys = [name for name in dict.fromkeys(loss.names) if _is_known(name) or name in _OTHERS]
-        doubted = [name for name in loss.doubted if _is_known(name) or name in _OTHERS]
         listed = ", ".join(f"`{name}`" for name in keys)
         may = [f"it may set {listed}"] if keys else []
-        help_ = "only running the file would tell what it does"
-        if keys:
-            help_ += ": write what it sets yourself"
-        if any(choice in self._choices for choice in ((name, statement) for name in keys)):
-            help_ = "only running the file would tell: each value that it may be is a comment; uncomment one"
-        if doubted:
+        help_ = _UNCERTAIN if keys else "only running the file would tell what it does"
+        if loss.may_set_any:
             may.append("it may change any key above it")
             help_ = f"those keys are carried over with the comment `line {line} may change it`: check them"
-        self._warn(
-            "not-carried-over",
-            "; ".join((f"this {kind} is not carried over", *may)),
-            (),
-            statement,
-            help_=help_,
-        )
-        quoted = self._source.quote(statement)
+        message = "; ".join((f"this {kind} is not carried over", *may))
+        self.warn("not-carried-over", message, (), statement, help_)
+        quoted = self.source.quote(statement)
         sets = [f"it may set {', '.join(keys)}"] * bool(keys) + may[bool(keys) :]
         said = f" ({'; '.join(sets)})" if sets else ""
-        self._remark(statement, f"not carried over from line {line}: {quoted}{said}")
-
-    def _remark(self, node: ast.stmt, text: str) -> None:
-        self._place(node, [comment(text)])
-
-    def _place(self, node: ast.stmt, lines: list[str], *, is_table: bool = False) -> None:
-        is_first = node.lineno not in self._lines
-        self._lines.add(node.lineno)
-        above = self._source.comments_above(node.lineno) if is_first else []
-        has_gap = is_first and self._source.is_blank(node.lineno - len(above) - 1)
-        self._result.parts.append(
-            Part(node.lineno, (*map(comment, above), *lines), is_table=is_table, has_gap=has_gap)
-        )
-
-    def _warn(
-        self,
-        code: str,
-        message: str,
-        key: KeyPath,
-        node: Place,
-        help_: str | None = None,
-        notes: tuple[Note, ...] = (),
-    ) -> None:
-        self._result.diagnostics.append(
-            Diagnostic(code, message, key, "warning", help_, notes, span=self._source.span(node))
-        )
+        self.remark(statement, f"not carried over from line {line}: {quoted}{said}")

@@ -148,9 +148,7 @@ def _read(path: Path) -> str:
         text.encode()
     except UnicodeDecodeError as error:
         raise _unreadable(path, f"it is not {encoding} text (byte {error.start})") from None
-    except (
-        SyntaxError
-    ) as error:  # the encoding that the file names is unknown, or its first lines are no UTF-8
+    except SyntaxError as error:  # its first lines are no UTF-8, or name an unknown encoding
         raise _unreadable(path, f"it is not UTF-8 text: {error.msg}") from None
     except (LookupError, ValueError) as error:
         raise _unreadable(path, f"it is not {encoding} text: {error}") from None

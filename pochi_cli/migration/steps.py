@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from pochi_cli.migration.operations import FAILURES, items_of
 from pochi_cli.migration.transforms import PARAMETERS, known_steps
-from pochi_cli.migration.values import Array, Call, Place, Symbol, Unknown, Value, plain, seen
+from pochi_cli.migration.values import Call, Place, Symbol, Unknown, Value, plain
 
 _WITHOUT_EFFECT = {"inplace"}
 _SIZES = ("size", "kernel_size", "padding")
@@ -60,9 +59,8 @@ class _NotCarriedError(Exception):
 
 def is_pipeline(value: Value) -> bool:
     """Tell whether a value is made of transforms."""
-    value = seen(value)
     return isinstance(value, Call) or (
-        isinstance(value, Array | tuple) and any(isinstance(seen(item), Call) for item in value)
+        isinstance(value, list | tuple) and any(isinstance(item, Call) for item in value)
     )
 
 
@@ -100,21 +98,19 @@ class _Pipeline:
 
     def lines(self, value: Value, node: Place, depth: int = 0) -> list[StepLine]:
         """List the steps of a transform or a list of transforms."""
-        value = seen(value)
         self._left -= 1
         if self.is_too_long or depth > _DEEPEST:
             self._left = -1
             return []
-        if isinstance(value, Array | tuple):
+        if isinstance(value, list | tuple):
             return [line for item in value for line in self.lines(item, node, depth + 1)]
         if not isinstance(value, Call):
             why = "is not carried over: only running the file would tell it"
             if not isinstance(value, Unknown):
                 return [StepLine(None, (Remark(node, why),), node)]
-            used, cause = value.use or value.cause, value.cause if value.use else None
-            return [StepLine(None, (Remark(used, why, cause=cause),), used)]
+            return [StepLine(None, (Remark(value.place, why, cause=value.origin),), value.place)]
         if value.name == "Compose":
-            steps = next(iter((*value.arguments, *value.keywords.values())), Array())
+            steps = next(iter((*value.arguments, *value.keywords.values())), ())
             return self.lines(steps, value.node, depth + 1)
         try:
             step, remarks = self._step(value, depth)
@@ -176,10 +172,7 @@ class _Pipeline:
         )
 
     def _nested(self, value: Value, call: Call, depth: int) -> list[dict[str, object]]:
-        try:
-            items = items_of(value)
-        except FAILURES:
-            items = [value]
+        items = value if isinstance(value, list | tuple) else [value]
         steps: list[dict[str, object]] = []
         for item in items:
             lines = self.lines(item, call.node, depth + 1)
@@ -214,7 +207,6 @@ def _is_default(name: str, value: Value) -> bool:
 
 
 def _argument(name: str, value: Value, node: Place) -> object:
-    value = seen(value)
     if isinstance(value, Symbol) and value.path.split(".")[-2] in _ENUMERATIONS:
         return value.path.rpartition(".")[2].lower().replace("_", "-")
     if name == "interpolation" and isinstance(value, int) and value in _PIL_INTERPOLATION:

@@ -4,28 +4,19 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
-Scalar: TypeAlias = str | int | float | bool | None
 Place: TypeAlias = ast.expr | ast.stmt
 
+Value: TypeAlias = Any
+"""Python's own `None`, truth values, numbers, strings, lists, tuples, dicts and paths, or one of the below.
 
-@dataclass(frozen=True, eq=False)
-class Candidate:
-    """One of the values that a name may have.
-
-    Attributes:
-        value: The value.
-        statement: What binds the name to it.
-        condition: When it does.
-    """
-
-    value: Value
-    statement: ast.stmt
-    condition: str
+A list or dict that has several names in the old file is one object here, too: what changes under one name
+changes under all.
+"""
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,14 +24,12 @@ class Unknown:
     """A value that only running the file would tell.
 
     Attributes:
-        cause: What could not be read.
-        use: Where a list or dict takes the value up, if that is elsewhere.
-        candidates: What it may be, as far as reading tells.
+        place: What could not be read.
+        origin: What made it so, if that is elsewhere in the file.
     """
 
-    cause: Place
-    use: ast.expr | None = None
-    candidates: tuple[Candidate, ...] = ()
+    place: Place
+    origin: Place | None = None
 
 
 @dataclass(frozen=True)
@@ -60,48 +49,27 @@ class Call:
     node: ast.expr
 
 
-class Array(list["Value"]):
-    """A list; like Python's, it may have several names, and changes under all of them."""
+def containers(value: Value, leave_out: Collection[int] = ()) -> Iterator[Value]:
+    """List the lists and dicts within a value, itself included.
 
-    spoilt: Unknown | None = None
-
-
-class Table(dict[Scalar, "Value"]):
-    """A dict; like Python's, it may have several names, and changes under all of them."""
-
-    spoilt: Unknown | None = None
-
-
-Value: TypeAlias = "Scalar | PurePosixPath | tuple[Value, ...] | Array | Table | Symbol | Call | Unknown"
-
-
-def seen(value: Value) -> Value:
-    """Look at a value: a list or dict that something unread may have changed is unknown."""
-    return value.spoilt if isinstance(value, Array | Table) and value.spoilt else value
-
-
-def spoil(value: Value, cause: Unknown) -> None:
-    """Forget the contents of every list and dict within a value: something unread may have changed them."""
-    open_ends: list[Value] = [value]
+    Args:
+        value: The value.
+        leave_out: Identities of lists and dicts to pass over with all that they hold.
+    """
+    open_ends = [value]
     visited: set[int] = set()
     while open_ends:
         value = open_ends.pop()
-        if id(value) in visited or (isinstance(value, Array | Table) and value.spoilt):
+        is_container = isinstance(value, list | dict | tuple | Call)
+        if not is_container or id(value) in visited or id(value) in leave_out:
             continue
         visited.add(id(value))
-        if isinstance(value, Array | Table):
-            value.spoilt = cause
-        open_ends.extend(_inside(value))
-
-
-def _inside(value: Value) -> Iterator[Value]:
-    if isinstance(value, Table):
-        yield from value.values()
-    elif isinstance(value, Array | tuple):
-        yield from value
-    elif isinstance(value, Call):
-        yield from value.arguments
-        yield from value.keywords.values()
+        if isinstance(value, list | dict):
+            yield value
+        if isinstance(value, Call):
+            open_ends.extend((*value.arguments, *value.keywords.values()))
+        else:
+            open_ends.extend(value.values() if isinstance(value, dict) else value)
 
 
 _LARGEST_INT = 2**1024
@@ -146,7 +114,6 @@ class _Plainer:
 
     def _convert(self, value: Value, path: tuple[str, ...], depth: int = 0) -> object:
         self._left -= 1
-        value = seen(value)
         if depth > _DEEPEST or self._left < 0:  # a list may hold itself
             return self._no_toml
         if isinstance(value, PurePosixPath):
@@ -157,15 +124,15 @@ class _Plainer:
             return value if abs(value) < _LARGEST_INT else self._no_toml
         if isinstance(value, float | Unknown) or value is None:
             return value
-        if isinstance(value, Array | tuple):
+        if isinstance(value, list | tuple):
             items = [self._convert(item, path, depth + 1) for item in value]
             missing = [item for item in items if item is None or isinstance(item, Unknown)]
             return items if not missing else missing[0] or self._no_toml
-        if isinstance(value, Table):
+        if isinstance(value, dict):
             return self._table(value, path, depth)
         return self._no_toml
 
-    def _table(self, table: Table, path: tuple[str, ...], depth: int) -> object:
+    def _table(self, table: dict[Value, Value], path: tuple[str, ...], depth: int) -> object:
         converted: dict[str, object] = {}
         for key, item in table.items():
             if not isinstance(key, str) or re.search(r"[\ud800-\udfff]", key):

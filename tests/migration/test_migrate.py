@@ -139,9 +139,6 @@ def test_what_the_new_config_lacks_is_an_error_and_what_is_wrong_names_the_old_l
         ("x = str(3)", "3"),
         ("x = len(['a', 'b'])", 2),
         ("D = False\nx = 1 if D else 2", 2),
-        ("x = '{{{}/{}{{'.format('a', 2)", "{a/2{"),
-        ("x = '{1}{0}{b:02d}'.format('a', 2, b=3)", "2a03"),
-        ("x = '%s/%d' % ('a', 3) + '%s' % 'b'", "a/3b"),
         ("import os\nx = os.path.join('data/', 'train')", "data/train"),
         ("from os.path import join as j\nx = j('a', 'b')", "a/b"),
         ("from pathlib import Path\nx = Path('data') / 'train'", "data/train"),
@@ -152,13 +149,10 @@ def test_what_the_new_config_lacks_is_an_error_and_what_is_wrong_names_the_old_l
         ("x = {}\nx['a'] = 1\nx['a'] += 1", {"a": 2}),
         ("x = {'a': {}}\nx['a']['b'] = 1", {"a": {"b": 1}}),
         ("x = {'a': 1}\nx.update({'b': 2}, c=3)", {"a": 1, "b": 2, "c": 3}),
-        ("x = {'a': 1, 'b': 2}\ndel x['a']", {"b": 2}),
         ("x = [1]\nx.append(2)\nx.extend([3])\nx.insert(0, 0)\nx += (4,)", [0, 1, 2, 3, 4]),
         ("y = [1]\nx = y\ny.append(2)", [1, 2]),  # two names for one list
         ("y = [1]\nx = y.copy()\ny.append(2)", [1]),
         ("y = {'a': [1]}\nx = dict(y)\ny['a'].append(2)\ny['b'] = 1", {"a": [1, 2]}),
-        ("import copy\ny = {'a': [1]}\nx = copy.deepcopy(y)\ny['a'].append(2)", {"a": [1]}),
-        ("import copy\ny = [1]\ny.append(y[0])\nx = copy.deepcopy([y, y])\nx[0].append(5)", [[1, 1, 5]] * 2),
         ("x = {'a': None, 'b': 1}", {"b": 1}),
         ("x = '\\x00\\x7f\\n\"\\\\ü\\u2028'", '\x00\x7f\n"\\ü\u2028'),
         ("x = {'a b': 1, '': 2, 'ü\\n': 3}", {"a b": 1, "": 2, "ü\n": 3}),
@@ -168,14 +162,9 @@ def test_what_the_new_config_lacks_is_an_error_and_what_is_wrong_names_the_old_l
         ("if __name__ == '__main__':\n    x = 2\nelse:\n    x = 3", 3),
         ("D = False\nx = 1\nif D:\n    x = 2\n    exec('x = 3')", 1),
         ("D = True\nx = 1\nif D: x = 2", 2),
-        ("D = 0\nif D: x = 1\nelif 2 < 3 <= 3: x = 2\nelse: x = 3", 2),
+        ("D = 0\nif D: x = 1\nelif 2 < 3: x = 2\nelse: x = 3", 2),
         ("M = 'fast'\nx = 1 if M == 'fast' else 2", 1),
-        ("M = 'fast'\nx = 1\nif M != 'fast' or M in ('a', 'b'): x = 2", 1),
-        ("M = {'a': None}\nx = 1\nif 'a' in M and M['a'] is None and not [] and M: x = 2", 2),
-        ("x = {'a': 1}\nif 'b' not in x: x['b'] = 2", {"a": 1, "b": 2}),
-        ("D = False\nx = [1]\nif D and x.append(2): pass", [1]),
         ("D = True\nx = 3\nif D:\n  if x > 2:\n    x += 1\n  x *= 2", 8),
-        ("x = 1\nglobals()['x'] = 2", 2),
     ],
 )
 def test_values_that_reading_tells(tmp_path: Path, code: str, expected: object) -> None:
@@ -265,6 +254,18 @@ def _listed(value: object) -> object:
         "work_dir = ['a']\nclass C:\n work_dir.append('b')",
         "import random\nwork_dir = ['a']\nrandom.shuffle(work_dir)",
         "work_dir = " + "+".join("1" * 1500),
+        "work_dir = 'a'\n" + "work_dir = f'{work_dir}{work_dir}'\n" * 60,
+        "work_dir = [1]\n" + "work_dir = [*work_dir, *work_dir]\n" * 60,
+        "work_dir = [1]\n" + "work_dir.extend(work_dir)\n" * 60,
+        "work_dir = [1]\n" + "work_dir += work_dir\n" * 60,
+        "import os\nwork_dir = 'a'\n" + "work_dir = os.path.join(work_dir, work_dir)\n" * 60,
+        "from pathlib import Path\nwork_dir = Path('a')\n" + "work_dir = work_dir / work_dir\n" * 60,
+        # what is rare is not followed
+        "work_dir = 'a'\nif 'a' in work_dir and work_dir: work_dir = 'b'",
+        "work_dir = ['a', 'b']\ndel work_dir[0]",
+        "import copy\nwork_dir = copy.deepcopy(['a'])",
+        "work_dir = '{}/b'.format('a')",
+        "work_dir = '%s/b' % 'a'",
     ],
 )
 def test_what_reading_does_not_tell_is_left_out(tmp_path: Path, code: str) -> None:
@@ -302,26 +303,54 @@ def warning_at(migration: Migration, line: int) -> Diagnostic:
     return told
 
 
-def test_every_value_that_a_key_may_have_is_a_comment(tmp_path: Path) -> None:
+def test_the_value_that_an_uncertain_key_had_is_a_comment(tmp_path: Path) -> None:
     code = (
-        "epochs = 10  # many\nif DEBUG:\n  epochs = 1\nelif OTHER:\n  epochs = 2\n  epochs += 3\n"
-        "early_stopping = {'enabled': True}\nif DEBUG: early_stopping = {'enabled': False}\n"
-        "learning_rate = 0.5\n"
+        "epochs = 10  # many\nif DEBUG:\n  epochs = 1\nelif OTHER:\n  epochs = 2\n"
+        "early_stopping = {'enabled': True}\nif DEBUG: early_stopping['enabled'] = False\n"
+        "learning_rate = 0.5\ndevice = None\nif DEBUG: device = 'cuda'\n"
+        "train_transform = transforms.Compose([transforms.ToTensor()])\n"
+        "if DEBUG: train_transform.transforms.append(transforms.Resize(8))\n"
     )
     migration = migrated(tmp_path, code)
-    raw = tomllib.loads(migration.text)
-    assert raw == {"learning_rate": 0.5}
-    for line in (
-        "# epochs = 10  # unless line 2 sets it; many",
-        "# epochs = 1  # if line 2 holds",
-        "# epochs = 5  # if line 4 holds",
-    ):
-        assert f"\n{line}\n" in migration.text
-        assert list(tomllib.loads(line[2:])) == ["epochs"]
-    assert "# early_stopping: unless line 8 sets it\n# [early_stopping]\n# enabled = true\n" in migration.text
-    assert "# early_stopping: if line 8 holds\n# [early_stopping]\n# enabled = false\n" in migration.text
-    assert len(of_old(migration)) == 2
-    assert "uncomment one" in (warning_at(migration, 2).help or "")
+    assert tomllib.loads(migration.text) == {"learning_rate": 0.5}
+    assert "\n# epochs = 10  # unless line 2 changes it; many\n" in migration.text
+    told = "# early_stopping: unless line 7 changes it\n# [early_stopping]\n# enabled = true\n"
+    assert told in migration.text
+    assert "# device was None in the old file, unless line 10 changes it\n" in migration.text
+    assert '# train_transform = [\n#   { name = "ToTensor" },\n# ]\n' in migration.text
+    assert [told.span and told.span.line for told in of_old(migration)] == [2, 7, 10, 12]
+    assert "kept as a comment" in (warning_at(migration, 2).help or "")
+
+
+def test_a_list_that_another_name_changes_is_uncertain(tmp_path: Path) -> None:
+    migration = migrated(tmp_path, "mean = [0.5]\nALIAS = mean\nALIAS.sort()\nmean.append(1)\n")
+    assert tomllib.loads(migration.text) == {}
+    assert "\n# mean = [0.5]  # unless line 3 changes it\n" in migration.text
+
+
+def test_what_only_an_uncertain_key_gives_is_written_out(tmp_path: Path) -> None:
+    code = (
+        f"{NAMES}val_transform = [transforms.Normalize(mean, std)]\nif A: mean = [0.5] * 3\n"
+        "scheduler = 'StepLR'\nscheduler_params = {'gamma': 0.1}\nif A: scheduler = None\n"
+    )
+    assert tomllib.loads(migrated(tmp_path, code).text) == {
+        "std": [0.2] * 3,
+        "val_transform": [{"name": "Normalize", "mean": [0.1] * 3, "std": [0.2] * 3}],
+    }
+
+
+def test_a_key_that_a_call_in_an_assignment_may_change_is_told_once(tmp_path: Path) -> None:
+    migration = migrated(tmp_path, "epochs = 3\nmean = [0.5]\nX = [epochs for epochs in f(mean)]\n")
+    assert tomllib.loads(migration.text) == {"epochs": 3}
+    assert "\n# mean = [0.5]  # unless line 3 changes it\n" in migration.text
+    assert warning_at(migration, 3).message == "`mean` is not carried over: this may change it"
+
+
+def test_what_a_function_names_is_its_own(tmp_path: Path) -> None:
+    code = "epochs = 3\nseed = 1\ndef f(x):\n  global seed\n  epochs = seed = 2\n"
+    migration = migrated(tmp_path, code)
+    assert tomllib.loads(migration.text) == {"epochs": 3}
+    assert "\n# seed = 1  # unless line 3 changes it\n" in migration.text
 
 
 @pytest.mark.parametrize(
@@ -329,24 +358,21 @@ def test_every_value_that_a_key_may_have_is_a_comment(tmp_path: Path) -> None:
 )
 def test_the_value_before_any_statement_that_may_set_it_is_a_comment(tmp_path: Path, change: str) -> None:
     text = migrated(tmp_path, f"epochs = 10\n{change}\n").text
-    assert "\n# epochs = 10  # unless line 2 sets it\n" in text
+    assert "\n# epochs = 10  # unless line 2 changes it\n" in text
     assert tomllib.loads(text) == {}
 
 
-def test_a_key_that_is_set_again_and_again_has_no_list_of_values(tmp_path: Path) -> None:
+def test_a_key_that_may_be_set_again_and_again_has_its_first_value(tmp_path: Path) -> None:
     text = migrated(tmp_path, "epochs = 1\n" + "".join(f"if A: epochs = {n}\n" for n in range(2000))).text
-    assert "# epochs = 1 " not in text
+    assert "\n# epochs = 1  # unless line 2 changes it\n" in text
     assert len(text) < 400_000
     text = migrated(tmp_path, "epochs = 1\nif A: epochs = 2\n" + "elif A: epochs = 3\n" * 300).text
     assert not tomllib.loads(text)
 
 
-def test_no_value_of_another_name_is_offered(tmp_path: Path) -> None:
-    code = "RATE = 0.1\nif A: RATE = 0.2\nlearning_rate = RATE\nif B: learning_rate = 3\n"
-    text = migrated(tmp_path, code).text
-    assert re.findall(r"^# (learning_rate = .*)$", text, re.MULTILINE) == [
-        "learning_rate = 3  # if line 4 holds"
-    ]
+def test_what_is_made_of_an_uncertain_value_is_not_known(tmp_path: Path) -> None:
+    text = migrated(tmp_path, "RATE = 0.1\nif A: RATE = 0.2\nlearning_rate = RATE\n").text
+    assert not tomllib.loads(text)
     assert "# not carried over from line 3: learning_rate = RATE\n" in text
 
 
@@ -357,7 +383,7 @@ def test_what_a_branch_may_change_is_not_known_behind_it(tmp_path: Path) -> None
     )
     migration = migrated(tmp_path, code)
     assert tomllib.loads(migration.text) == {"seed": 1}
-    assert "\n# epochs = 2  # if line 3 holds\n" in migration.text
+    assert "(it may set early_stopping, epochs)\n" in migration.text
 
 
 @pytest.mark.parametrize(
@@ -368,14 +394,14 @@ def test_what_a_branch_may_change_is_not_known_behind_it(tmp_path: Path) -> None
         "from somewhere import *",
         "globals()[unknown] = 'b'",
         "if unknown: exec('work_dir = 3')",
-        "def f(): globals().update(x=3)\n_g = 1; f()",
+        "def f(): globals().update(x=3)",
     ],
 )
 def test_a_statement_that_may_set_any_name_casts_doubt_on_those_above_it(tmp_path: Path, change: str) -> None:
     code = "work_dir = 'a'  # here\nN = 3\nearly_stopping = {'patience': N}\n"
     code += f"{change}\nbatch_size = N\nseed = 1\n"
     migration = migrated(tmp_path, code)
-    line = 5 if "def" in change else 4
+    line = 4
     assert tomllib.loads(migration.text) == {
         "work_dir": "a",
         "batch_size": 3,
@@ -383,7 +409,7 @@ def test_a_statement_that_may_set_any_name_casts_doubt_on_those_above_it(tmp_pat
         "early_stopping": {"patience": 3},
     }
     assert f'\nwork_dir = "a"  # line {line} may change it; here\n' in migration.text
-    assert f"\nbatch_size = 3  # line {line} may change it\n" in migration.text
+    assert "\nbatch_size = 3\n" in migration.text
     assert f"\n# early_stopping: line {line} may change it\n[early_stopping]\n" in migration.text
     assert "\nseed = 1\n" in migration.text
     assert "it may change any key above it" in warning_at(migration, line).message
