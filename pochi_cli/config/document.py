@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from pochi_cli.config.overrides import SOURCE, Override, apply_override, parse_override
-from pochi_cli.config.parsing import ABSENT, parse
+from pochi_cli.config.parsing import ABSENT, UNSURE, parse
 from pochi_cli.config.spans import SourceText, TomlIndex
 from pochi_cli.errors import ConfigError, DataError, Diagnostic, KeyPath, Note, Span
 
@@ -45,7 +45,10 @@ class Document:
         self._accepted = parsed.text
         self.raw = parsed.raw
         self.refused += parsed.diagnostics
-        places = [self._index.value_at(value.start) for value in parsed.values]
+        places = [
+            self._index.path_over(value.start) if value.meant is UNSURE else self._index.value_at(value.start)
+            for value in parsed.values
+        ]
         if None in places:  # what was mended is no value after all: what the rest means is not plain
             raise ConfigError(sorted(self.refused, key=_order))
         self.settled = tuple(
@@ -73,6 +76,8 @@ class Document:
         node: Any = self.raw
         for part in parents:
             node = node[part]
+        if meant is UNSURE:
+            return path
         if meant is not ABSENT:
             node[key] = meant
         elif isinstance(node, dict):

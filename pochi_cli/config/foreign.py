@@ -19,8 +19,9 @@ _WIDE = re.compile(r"[\uFF01-\uFF5E\u3001\u3002\u3010\u3011]+")
 _SPACES = {"\u3000": "a full-width space", "\u00a0": "a no-break space"}
 _INVISIBLE = frozenset("\u200b\u200c\u200d\u2060\ufeff")
 _PLAIN = str.maketrans({"：": "=", "、": ",", "。": ".", "【": "[", "】": "]"})
+_WIDE_DIGITS = "０１２３４５６７８９"
 _CLOSING_QUOTES = "”’“‘＂＇"
-_COMMA_IN_NUMBER = re.compile(r"([+-]?[\d_]+),(\d+)$")
+_COMMA_IN_NUMBER = re.compile(r"([+-]?[0-9_]+),([0-9]+)$")
 
 
 def explain_foreign(text: str, at: int) -> Said | None:
@@ -58,6 +59,8 @@ def _unusual_character(text: str, at: int) -> Said | None:
     character = text[at : at + 1]
     if run := _WIDE.match(text, at):
         wide = run.group()
+        if wide[0] in _WIDE_DIGITS:  # the whole number, with what is plain in it
+            wide = re.match(r"[^\s#\]}]*", text[at:])[0].rstrip(",")  # type: ignore[index]  # it matches anything
         if wide[0] in _CLOSING_QUOTES:
             return None
         plain = unicodedata.normalize("NFKC", wide.translate(_PLAIN))
@@ -106,7 +109,7 @@ def _python(text: str, at: int) -> Said | None:
 def _decimal_comma(text: str, at: int) -> Said | None:
     """Find a number with a comma: `x = 0,001`, where the parser stops at it, or in a table behind it."""
     before = _line_before(text, at)
-    digits = re.match(r",?\d*", text[at:])
+    digits = re.match(r",?[0-9]*", text[at:])
     statement = before + (digits.group() if digits else "")
     value = re.search(r"=[ \t]*([^=\s]+)[ \t]*$", statement)
     number = _COMMA_IN_NUMBER.match(value[1]) if value else None

@@ -22,12 +22,16 @@ _EFFORT = 2_000_000
 
 ABSENT: Final = object()
 """What is meant by a value that says that there is none, or by one that cannot be made out."""
+UNSURE: Final = object()
+"""What is meant by a string of which a character was replaced: it stays, but is not held against anything."""
 
 _WORD = re.compile(r"[A-Za-z_./~][^,\]}#\n=\"'(\[{]*")
-_NUMBER = re.compile(r"[+-]?[\d.][\w.+:-]*")
+_NUMBER = re.compile(r"[+-]?[\d.][^\s,\]}#]*")
+_NUMBER_WITH_COMMA = re.compile(rf"{_NUMBER.pattern}(,[0-9]+)?")
 _STRING = re.compile(r"\"(?!\"\")[^\"\n]*(?=\n|\Z)|'(?!'')[^'\n]*(?=\n|\Z)")
 _ENTRY = re.compile(r"[^,\]}\n]*")
 """What of an unclosed string belongs to one entry of an array or inline table."""
+_LAST_COMMA = re.compile(r",[ \t]*(?=#|\n|\Z)")
 _LONE_KEY = re.compile(r"[ \t]*[A-Za-z0-9_-]+(?=[ \t]+(?:[\d\"'\[{+.-]|true\b|false\b))")
 
 
@@ -67,6 +71,10 @@ class _Mend:
     filler: str
     value: MendedValue | None = None
 
+    @property
+    def end(self) -> int:
+        return self.start + len(self.filler)
+
 
 def parse(source: SourceText) -> Parsed:
     """Parse a TOML text as far as it can be understood.
@@ -76,24 +84,36 @@ def parse(source: SourceText) -> Parsed:
     """
     text = source.text
     found: list[Diagnostic] = []
-    values: list[MendedValue] = []
+    mends: list[_Mend] = []
     for _ in range(max(1, min(_MOST_ROUNDS, _EFFORT // max(len(text), 1)))):
         current = SourceText(text, source.source)
         try:
-            return Parsed(parse_toml(current), text, tuple(values), tuple(found))
+            values = tuple(mend.value for mend in mends if mend.value is not None)
+            return Parsed(parse_toml(current), text, values, tuple(found))
         except ConfigError as error:
             (diagnostic,) = error.diagnostics
-        shown = _shown_in(source, diagnostic)
-        if shown.span in (earlier.span for earlier in found):
-            break  # what was put in its place did not help
-        found.append(shown)
         mend = _mend(current, diagnostic.span)
+        start = 0 if diagnostic.span is None else _offsets(source, diagnostic.span)[0]
+        if any(earlier.start <= start <= earlier.end for earlier in mends) or any(
+            earlier.span and diagnostic.span and str(earlier.span) == str(diagnostic.span)
+            for earlier in found
+        ):
+            break  # what was put in its place did not help
+        if mend is None or not any(_is_same_string(text, earlier, mend) for earlier in mends):
+            found.append(_shown_in(source, diagnostic))
         if mend is None:
             break
-        text = text[: mend.start] + mend.filler + text[mend.start + len(mend.filler) :]
-        if mend.value is not None:
-            values.append(mend.value)
+        text = text[: mend.start] + mend.filler + text[mend.end :]
+        mends.append(mend)
+    rest = Note("the rest of the file was not checked")
+    found[-1] = dataclasses.replace(found[-1], notes=(*found[-1].notes, rest))
     raise ConfigError(found)
+
+
+def _is_same_string(text: str, earlier: _Mend, later: _Mend) -> bool:
+    """Tell whether two escapes stand in one string: the first says enough of it."""
+    between = text[earlier.end : later.start]
+    return earlier.filler == later.filler == "/" and '"' not in between and "\n" not in between
 
 
 def _shown_in(source: SourceText, diagnostic: Diagnostic) -> Diagnostic:
@@ -123,11 +143,13 @@ def _mend(source: SourceText, span: Span | None) -> _Mend | None:
     if text[start : start + 1] == "\\" and text[:start].rpartition("\n")[2].count(
         '"'
     ):  # an escape in a string
-        return _Mend(start, "/")
+        return _Mend(start, "/", MendedValue(start, UNSURE))
     if before == "=" and text[start : start + 1] == "=":
         return _Mend(start, " ")
     if text[start : start + 1] == ":":
         return _Mend(start, "=")
+    if _LAST_COMMA.match(text, start):
+        return _Mend(start, " ")
     if before in ("=", "[", ","):
         return _mended_value(text, start)
     line_start = text.rfind("\n", 0, start) + 1
@@ -143,7 +165,8 @@ def _mended_value(text: str, start: int) -> _Mend | None:
         if ("{" in line or "[" in line or "=" not in line) and (entry := _ENTRY.match(written)):
             written = entry.group().rstrip()
         return _overwritten(start, written, written[1:])
-    if number := _NUMBER.match(text, start):
+    alone = not any(bracket in text[text.rfind("\n", 0, start) + 1 : start] for bracket in "[{")
+    if number := (_NUMBER_WITH_COMMA if alone else _NUMBER).match(text, start):
         return _overwritten(start, number.group(), _as_number(number.group()))
     if match := _WORD.match(text, start):
         word = match.group().rstrip()
@@ -156,7 +179,7 @@ def _mended_value(text: str, start: int) -> _Mend | None:
 
 def _overwritten(start: int, written: str, meant: Any) -> _Mend:
     length = len(written)
-    filler = "0" if length == 1 else '"' + " " * (length - 2) + '"'
+    filler = "1" * length
     return _Mend(start, filler, MendedValue(start, meant))
 
 

@@ -119,6 +119,12 @@ class TomlIndex:
         """Find the value that begins at an offset."""
         return next((path for path, place in self._values.items() if place[0] == offset), None)
 
+    def path_over(self, offset: int) -> KeyPath | None:
+        """Find the shortest key or value that an offset lies in."""
+        places = (*self._keys.items(), *self._values.items())
+        over = [(end - start, path) for path, (start, end) in places if start <= offset < end]
+        return min(over, key=lambda place: place[0])[1] if over else None
+
     def _walk(self) -> None:
         at = _after(_BLANK, self._text, 0)
         table: KeyPath = ()

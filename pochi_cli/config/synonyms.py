@@ -44,7 +44,7 @@ KEYS: Mapping[str, str] = _grouped(
         "scheduler_params": "sched_params scheduler_args scheduler_kwargs lr_scheduler_params",
         "scheduler_params.eta_min": "min_lr lr_min",
         "scheduler_params.gamma": "decay_rate lr_decay lr_gamma",
-        "warmup_epochs": "warmup warmup_lr warmup_steps warmup_ratio warmup_iters num_warmup_steps",
+        "warmup_epochs": "warmup warmup_steps warmup_ratio warmup_iters num_warmup_steps",
         "sampler": "shuffle sampling class_balance",
         "label_smoothing": "smoothing",
         "mixup_alpha": "mixup",

@@ -148,7 +148,8 @@ def _no_value(broken: _Broken) -> _Said:
     elif token in OTHER_WORDS:
         remedy = f"write {OTHER_WORDS[token]}"
     elif token in NOTHING:
-        remedy = "TOML has no such value: leave the key out"
+        inside = broken.text[: broken.at].rstrip()[-1:] in ("[", ",")
+        remedy = f"TOML has no such value: leave the {'entry' if inside else 'key'} out"
     elif token[0] in "“”„‘’«»＂":
         remedy = "use straight quotes: \" or '"
     elif token[0] == "(":
@@ -157,6 +158,10 @@ def _no_value(broken: _Broken) -> _Said:
         message, remedy = "there is a second `=`", "write key = value"
     elif _NUMBER.match(token):
         remedy = "a number is written like 3, 0.5 or 1e-4"
+    elif '"' in token or "'" in token:
+        remedy = "a string is written in one pair of quotes, and nothing beside them"
+    elif "\\" in token:
+        remedy = f"a string needs quotes, single ones where it has a backslash: '{token}'"
     else:
         remedy = f'a string needs quotes: "{token}"'
     return message, remedy, broken.at, end
@@ -166,7 +171,7 @@ def _more_on_the_line(broken: _Broken) -> _Said:
     if broken.token and ord(broken.token[0]) < ord(" "):
         return _bad_character(broken)
     before = re.search(r"[^\s=\[{,]+$", broken.line)
-    if before and before.group()[-1] in "\"'":
+    if before and before.group()[-1] in "\"'" and broken.token:
         message = "the string ends before the end of the line"
         remedy = "a string with ' in it goes in double quotes, one with \" in single quotes"
         return message, remedy, broken.at, broken.at + max(len(broken.token), 1)
@@ -257,7 +262,7 @@ def _bad_character(broken: _Broken) -> _Said:
 
 def _escape(broken: _Broken) -> _Said:
     start = broken.text.rfind("\\", 0, broken.at)
-    remedy = "write a backslash twice, or put the text in single quotes, as in 'C:\\data'"
+    remedy = "write a backslash twice, or put the text in single quotes, as in 'C:\\data' or 'layer1\\.0'"
     return "a backslash in double quotes begins an escape that TOML does not know", remedy, start, broken.at
 
 

@@ -399,7 +399,6 @@ def test_no_guess_is_better_than_a_silly_one(known: list[str], word: str) -> Non
         ({"shuffle": True}, "did you mean `sampler`?"),
         ({"val_ratio": 0.2}, "did you mean `val_split`?"),
         ({"model_ema": True}, "did you mean `ema_decay`?"),
-        ({"warmup_lr": 0.1}, "did you mean `warmup_epochs`?"),
         ({"transforms": []}, "did you mean `train_transform`?"),
         ({"wd": 0.1}, "did you mean `optimizer_params.weight_decay`?"),
         ({"min_lr": 0.1}, "did you mean `scheduler_params.eta_min`?"),

@@ -47,7 +47,6 @@ def test_each_is_told_and_the_rest_is_checked(tmp_path: Path) -> None:
         ("invalid-toml", 8, 7),
         ("invalid-toml", 9, 33),
         ("invalid-toml", 9, 53),
-        ("out-of-range", 10, 12),  # `\\n` is an escape that TOML knows
         ("invalid-toml", 10, 21),
         ("invalid-toml", 11, 30),
         ("invalid-toml", 12, 12),
@@ -136,3 +135,14 @@ def test_the_order_is_that_of_the_file(tmp_path: Path) -> None:
     found = diagnostics(write(tmp_path / "a.toml", "epochs: 3\nlearning_rate = s: 3\nseed: 0.1\n0.1\n"))
     places = [(d.span.line, d.span.column) for d in found if d.span]
     assert places == sorted(places, key=str)
+
+
+def test_what_follows_from_a_mistake_is_not_told(tmp_path: Path) -> None:
+    text = (
+        'epochs = 20%\nfreeze = ["layer1\\.0.a\\.b", "layr"]\nlearning_rate = 0,01\n'
+        'optimizer = "adam",\nseed = 1 2\nmean = 3'
+    )
+    found = diagnostics(write(tmp_path / "a.toml", text))
+    assert [(d.code, d.span and d.span.line) for d in found] == [("invalid-toml", n) for n in (1, 2, 3, 4, 5)]
+    assert [note.message for note in found[-1].notes] == ["the rest of the file was not checked"]
+    assert [d.notes for d in found[:-1]] == [()] * 4
