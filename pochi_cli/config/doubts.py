@@ -50,7 +50,12 @@ def _schedule_fits(config: OptimConfig) -> Iterator[Diagnostic]:
 
     match config.scheduler_params:
         case StepLRParams(gamma=gamma) | MultiStepLRParams(gamma=gamma) if gamma == 1:
-            yield doubt("gamma", "gamma is 1: the rate never changes", "use a smaller one, such as 0.1")
+            yield warning(
+                "schedule-length",
+                "gamma is 1: the rate never changes",
+                ("scheduler_params", "gamma"),
+                "use a smaller one, such as 0.1",
+            )
         case CosineAnnealingLRParams(T_max=half_period):
             if abs(half_period - epochs) > max(1, _TOLERANCE * epochs):
                 course = "rises again after it" if half_period < epochs else "does not come down to eta_min"
@@ -78,7 +83,7 @@ def _patience(config: OptimConfig) -> Iterator[Diagnostic]:
             "patience-too-long",
             f"patience is {stopping.patience} for {config.epochs} epochs: training can never stop early",
             ("early_stopping", "patience" if "patience" in stopping.model_fields_set else "enabled"),
-            f"use a smaller one, such as {max(1, config.epochs // 5)}",
+            f"set a smaller one, such as patience = {max(1, config.epochs // 5)}",
             Note("epochs is set here", ("epochs",)),
         )
 

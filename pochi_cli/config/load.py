@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
@@ -66,13 +67,22 @@ def check_document(document: Document) -> Checked:
     """Find every mistake and doubt in a config, each with its place."""
     checked = check(document.raw)
     config = None if document.refused else checked.config
-    told = [
-        diagnostic
-        for diagnostic in checked.diagnostics
-        if diagnostic.code == "unknown-key"
-        or not any(diagnostic.key[: len(path)] == path for path in document.settled)
-    ]
-    return Checked(config, tuple(document.place([*told, *document.refused])))
+    told: list[Diagnostic] = []
+    refused = document.place(document.refused)
+    for diagnostic in document.place(checked.diagnostics):
+        is_settled = any(diagnostic.key[: len(path)] == path for path in document.settled)
+        if diagnostic.code == "unknown-key" or not is_settled:
+            told.append(diagnostic)
+        elif diagnostic.code == "unknown-value":  # quotes alone do not make it right
+            refused = [_with_help_of(diagnostic, earlier) for earlier in refused]
+    return Checked(config, tuple(document.place([*told, *refused])))
+
+
+def _with_help_of(diagnostic: Diagnostic, refused: Diagnostic) -> Diagnostic:
+    """Add to what the parser's mistake needs what its value needs, if both are of one place."""
+    if str(diagnostic.span) != str(refused.span) or diagnostic.help is None:
+        return refused
+    return dataclasses.replace(refused, help=f"{refused.help}; {diagnostic.help}")
 
 
 def validate(raw: Mapping[str, Any]) -> ClassificationConfig:

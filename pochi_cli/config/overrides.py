@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 import tomllib
 from dataclasses import dataclass
 from typing import Any
@@ -88,7 +89,10 @@ def parse_override(argument: str, number: int = 1) -> Override:
         key += "=" + more
     if path is None:
         raise _refused(argument, number, "the part before `=` is not a TOML key")
-    return Override(argument, number, path, _toml_value(text.strip()), len(key))
+    value = _toml_value(text.strip())
+    if value == text.strip() and value[:1] in ("[", "{", '"', "'"):
+        raise _refused(argument, number, "its value begins like TOML, but is not complete")
+    return Override(argument, number, path, value, len(key))
 
 
 def _key_path(key: str) -> tuple[str, ...] | None:
@@ -133,7 +137,7 @@ def _refused(argument: str, number: int, why: str) -> ConfigError:
         [
             Diagnostic(
                 "invalid-set",
-                f"cannot apply --set {argument}: {why}",
+                f"cannot apply --set {textwrap.shorten(argument, 60, placeholder='...')}: {why}",
                 help="write --set key=value, such as --set learning_rate=0.01",
                 span=_span(argument, number, 0, len(argument)),
             )

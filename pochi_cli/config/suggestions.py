@@ -152,6 +152,8 @@ def meant_key(path: KeyPath, raw: Mapping[str, Any]) -> str | None:
         node = node[part]
     value = node.get(path[-1]) if isinstance(node, dict) else None
     if meant := _meant(table, key, known, type(value).__name__):
+        if meant[:-1] == table and isinstance(node, dict) and meant[-1] in node:
+            return f"`{meant[-1]}` is probably meant, and is set already: leave this one out"
         return _remedy(path, meant)
     if table:
         return f"known here: {', '.join(sorted(known))}" if 0 < len(known) <= _MOST_LISTED else None

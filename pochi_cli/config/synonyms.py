@@ -22,7 +22,7 @@ def _step(*names: str) -> str:
 
 KEYS: Mapping[str, str] = _grouped(
     {
-        "model_name": "arch architecture backbone network net",
+        "model_name": "model arch architecture backbone network net",
         "num_classes": "nc n_classes classes class_count n_class",
         "pretrained": "use_pretrained imagenet_pretrained",
         "weights": "checkpoint checkpoint_path initial_checkpoint init_weights weights_path load_from",

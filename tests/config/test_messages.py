@@ -91,7 +91,6 @@ def test_rules_name_their_key(name: str) -> None:
 @pytest.mark.parametrize(
     ("keys", "where", "meant"),
     [
-        ({"epoch": 3}, "epoch", "epochs"),
         ({"batchsize": 3}, "batchsize", "batch_size"),
         ({"BATCH_SIZE": 3}, "BATCH_SIZE", "batch_size"),
         ({"batch-size": 3}, "batch-size", "batch_size"),
@@ -271,7 +270,12 @@ def test_show(value: Any, shown: str) -> None:
         ({"seed": True}, "seed is true, but must be a whole number", None),
         ({"work_dir": 3}, "work_dir is 3 (a whole number), but must be a string in quotes", 'write "3"'),
         ({"freeze": "fc"}, 'freeze is "fc" (a string), but must be an array [...]', 'write ["fc"]'),
-        ({"mean": 0.5}, "mean is 0.5 (a number), but must be an array [...]", None),
+        ({"mean": 0.5}, "mean is 0.5 (a number), but must be an array [...]", "write [0.5, 0.5, 0.5]"),
+        (
+            {"early_stopping": True},
+            "early_stopping is true, but must be a table",
+            "write { enabled = true }",
+        ),
         ({"num_workers": "4"}, 'num_workers is "4" (a string)', "write 4 without quotes"),
         ({"train_transform": []}, "train_transform is empty, but needs at least 1 entry", None),
         ({"num_classes": 1}, "num_classes is 1, but must be at least 2", None),
@@ -399,7 +403,9 @@ def test_no_guess_is_better_than_a_silly_one(known: list[str], word: str) -> Non
         ({"shuffle": True}, "did you mean `sampler`?"),
         ({"val_ratio": 0.2}, "did you mean `val_split`?"),
         ({"model_ema": True}, "did you mean `ema_decay`?"),
-        ({"transforms": []}, "did you mean `train_transform`?"),
+        ({"transforms": []}, "`train_transform` is probably meant, and is set already"),
+        ({"epoch": 3}, "`epochs` is probably meant, and is set already: leave this one out"),
+        ({"model": "resnet50"}, "did you mean `model_name`?"),
         ({"wd": 0.1}, "did you mean `optimizer_params.weight_decay`?"),
         ({"min_lr": 0.1}, "did you mean `scheduler_params.eta_min`?"),
         ({"gpu": 0}, "did you mean `device`?"),

@@ -12,6 +12,7 @@ from pochi_cli.config.spans import SourceText
 from pochi_cli.errors import ConfigError
 from tests.config.test_document import diagnostics, write
 
+FINE = 'epochs = 3\nlearning_rate = 0.1\ntrain_data_root = "a"\ntrain_transform = [{ name = "ToTensor" }]\n'
 SLOPPY = """\
 model_name = resnet18
 epochs: 30
@@ -129,6 +130,13 @@ def test_what_mending_does_not_help_is_told_once(tmp_path: Path, text: str) -> N
     assert {d.code for d in found} == {"invalid-toml"}
     spans = [d.span for d in found]
     assert len(set(spans)) == len(spans) <= 3
+
+
+def test_what_quotes_alone_do_not_mend_is_told_too(tmp_path: Path) -> None:
+    (told, *_) = diagnostics(write(tmp_path / "a.toml", "optimizer = adam\n" + FINE))
+    assert told.help == 'a string needs quotes: "adam"; did you mean "Adam"? allowed: "SGD", "Adam", "AdamW"'
+    (told, *_) = diagnostics(write(tmp_path / "a.toml", "optimizer = Adam\n" + FINE))
+    assert told.help == 'a string needs quotes: "Adam"'
 
 
 def test_the_order_is_that_of_the_file(tmp_path: Path) -> None:
