@@ -45,6 +45,8 @@ def train(
     from pochi_cli import api, console
     from pochi_cli.config.document import read_document
     from pochi_cli.config.load import check_document
+    from pochi_cli.data.findings import raise_errors
+    from pochi_cli.data.prepare import missing_folders
     from pochi_cli.display import create_progress
     from pochi_cli.runs.summary import summarize
 
@@ -60,6 +62,7 @@ def train(
         if checked.diagnostics:
             console.show_diagnostics(checked.diagnostics, str(config))
         with document.placing():
+            raise_errors(missing_folders(valid))  # at once: loading torch takes seconds
             run = api.train(valid, progress=create_progress())
     else:
         found = api.load_run(str(resume), work_dir or "work_dirs")

@@ -31,6 +31,8 @@ _NUMBER_WITH_COMMA = re.compile(rf"{_NUMBER.pattern}(,[0-9]+)?")
 _STRING = re.compile(r"\"(?!\"\")[^\"\n]*(?=\n|\Z)|'(?!'')[^'\n]*(?=\n|\Z)")
 _ENTRY = re.compile(r"[^,\]}\n]*")
 """What of an unclosed string belongs to one entry of an array or inline table."""
+_TUPLE = re.compile(r"\(([^()\n]*)\)")
+_LONG_TABLE = re.compile(r"\{[^{}#]*\n[^{}#]*\}")
 _LAST_COMMA = re.compile(r",[ \t]*(?=#|\n|\Z)")
 _LONE_KEY = re.compile(r"[ \t]*[A-Za-z0-9_-]+(?=[ \t]+(?:[\d\"'\[{+.-]|true\b|false\b))")
 
@@ -70,10 +72,14 @@ class _Mend:
     start: int
     filler: str
     value: MendedValue | None = None
+    is_whole: bool = True  # whether what it covers is mended with it, so that no other mistake is in there
 
     @property
     def end(self) -> int:
         return self.start + len(self.filler)
+
+    def covers(self, offset: int) -> bool:
+        return self.start <= offset <= (self.end if self.is_whole else self.start)
 
 
 def parse(source: SourceText) -> Parsed:
@@ -93,14 +99,14 @@ def parse(source: SourceText) -> Parsed:
         except ConfigError as error:
             (diagnostic,) = error.diagnostics
         mend = _mend(current, diagnostic.span)
-        start = 0 if diagnostic.span is None else _offsets(source, diagnostic.span)[0]
-        if any(earlier.start <= start <= earlier.end for earlier in mends) or any(
+        start = 0 if diagnostic.span is None else _offsets(current, diagnostic.span)[0]
+        if any(earlier.covers(start) for earlier in mends) or any(
             earlier.span and diagnostic.span and str(earlier.span) == str(diagnostic.span)
             for earlier in found
         ):
             break  # what was put in its place did not help
         if mend is None or not any(_is_same_string(text, earlier, mend) for earlier in mends):
-            found.append(_shown_in(source, diagnostic))
+            found.append(_shown_in(source, current, diagnostic))
         if mend is None:
             break
         text = text[: mend.start] + mend.filler + text[mend.end :]
@@ -116,13 +122,13 @@ def _is_same_string(text: str, earlier: _Mend, later: _Mend) -> bool:
     return earlier.filler == later.filler == "/" and '"' not in between and "\n" not in between
 
 
-def _shown_in(source: SourceText, diagnostic: Diagnostic) -> Diagnostic:
-    """Let the places of a diagnostic show the text as it was written."""
+def _shown_in(source: SourceText, current: SourceText, diagnostic: Diagnostic) -> Diagnostic:
+    """Let the places of a diagnostic on the mended text show the text as it was written."""
 
     def shown(span: Span | None) -> Span | None:
         if span is None or span.line is None:
             return span
-        return source.span(*_offsets(source, span))
+        return source.span(*_offsets(current, span))
 
     notes = tuple(Note(note.message, note.key, shown(note.span)) for note in diagnostic.notes)
     return dataclasses.replace(diagnostic, span=shown(diagnostic.span), notes=notes)
@@ -139,33 +145,38 @@ def _mend(source: SourceText, span: Span | None) -> _Mend | None:
         return None
     text = source.text
     start, _ = _offsets(source, span)
-    before = text[:start].rstrip()[-1:]
-    if text[start : start + 1] == "\\" and text[:start].rpartition("\n")[2].count(
-        '"'
-    ):  # an escape in a string
+    character = text[start : start + 1]
+    before = text[:start].rstrip()
+    line = text[text.rfind("\n", 0, start) + 1 : start]
+    if character == "\\" and '"' in line:  # an escape in a string
         return _Mend(start, "/", MendedValue(start, UNSURE))
-    if before == "=" and text[start : start + 1] == "=":
+    if character == "=" and before.endswith("="):
         return _Mend(start, " ")
-    if text[start : start + 1] == ":":
+    if character == ":":
         return _Mend(start, "=")
     if _LAST_COMMA.match(text, start):
         return _Mend(start, " ")
-    if before in ("=", "[", ","):
-        return _mended_value(text, start)
-    line_start = text.rfind("\n", 0, start) + 1
-    if lone := _LONE_KEY.match(text, line_start):
+    if character == "}" and before.endswith(","):
+        return _Mend(len(before) - 1, " ")
+    if table := _LONG_TABLE.match(text, start):
+        return _Mend(start, table.group().replace("\n", " "), is_whole=False)
+    if tuple_ := _TUPLE.match(text, start):
+        return _Mend(start, f"[{tuple_[1]}]")
+    if before[-1:] in ("=", "[", ","):
+        return _mended_value(text, start, line)
+    if lone := _LONE_KEY.match(text, start - len(line)):
         return _Mend(lone.end(), "=")
     return None
 
 
-def _mended_value(text: str, start: int) -> _Mend | None:
+def _mended_value(text: str, start: int, line: str) -> _Mend | None:
+    """Mend a value behind the beginning of its line."""
+    alone = "=" in line and not any(bracket in line for bracket in "[{")
     if string := _STRING.match(text, start):
         written = string.group()
-        line = text[text.rfind("\n", 0, start) + 1 : start]
-        if ("{" in line or "[" in line or "=" not in line) and (entry := _ENTRY.match(written)):
+        if not alone and (entry := _ENTRY.match(written)):
             written = entry.group().rstrip()
         return _overwritten(start, written, written[1:])
-    alone = not any(bracket in text[text.rfind("\n", 0, start) + 1 : start] for bracket in "[{")
     if number := (_NUMBER_WITH_COMMA if alone else _NUMBER).match(text, start):
         return _overwritten(start, number.group(), _as_number(number.group()))
     if match := _WORD.match(text, start):

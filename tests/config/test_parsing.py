@@ -84,7 +84,7 @@ def test_what_is_meant(text: str, meant: list[object]) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["a = (1, 2)", "a = 1\na = 2", "[a\nb = 1", "a = [1, 2\nb = 3", 'a = """x', "a = {b", "= 3"]
+    "text", ["a = (1, (2))", "a = 1\na = 2", "[a\nb = 1", "a = [1, 2\nb = 3", 'a = """x', "a = {b", "= 3"]
 )
 def test_what_is_not_plain_ends_it(text: str) -> None:
     with pytest.raises(ConfigError) as caught:
@@ -137,6 +137,45 @@ def test_what_quotes_alone_do_not_mend_is_told_too(tmp_path: Path) -> None:
     assert told.help == 'a string needs quotes: "adam"; did you mean "Adam"? allowed: "SGD", "Adam", "AdamW"'
     (told, *_) = diagnostics(write(tmp_path / "a.toml", "optimizer = Adam\n" + FINE))
     assert told.help == 'a string needs quotes: "Adam"'
+
+
+def test_habits_of_python_do_not_hide_the_rest(tmp_path: Path) -> None:
+    text = (
+        "epochs = 3,\n"
+        "train_transform = [\n"
+        "  {\n    name = 'RandomResizedCrop',\n    size = (32, 32),\n    scale = [0, 1],\n  },\n"
+        "  { name = 'ToTensor', },\n"
+        "]\n"
+        "epochz = 4\n"
+    )
+    found = diagnostics(write(tmp_path / "a.toml", text))
+    told = [(d.code, d.span and (d.span.line, d.span.column)) for d in found if d.severity == "error"]
+    assert told == [
+        ("missing-key", (1, 1)),
+        ("missing-key", (1, 1)),
+        ("invalid-toml", (1, 11)),
+        ("invalid-toml", (3, 3)),
+        ("invalid-toml", (5, 12)),
+        ("out-of-range", (6, 14)),
+        ("invalid-toml", (7, 3)),
+        ("invalid-toml", (8, 24)),
+        ("unknown-key", (10, 1)),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "raw"),
+    [
+        ("a = (64, 64)", {"a": [64, 64]}),
+        ("a = { b = 1, }", {"a": {"b": 1}}),
+        ("a = {\n  b = 1,\n  c = [2]\n}\nd = 3", {"a": {"b": 1, "c": [2]}, "d": 3}),
+        ("a = 1,\nb = 2 # c", {"a": 1, "b": 2}),
+    ],
+)
+def test_what_is_mended_as_a_whole(text: str, raw: dict[str, object]) -> None:
+    parsed = parse(SourceText(text, "file"))
+    assert parsed.raw == raw
+    assert len(parsed.diagnostics) == 1
 
 
 def test_the_order_is_that_of_the_file(tmp_path: Path) -> None:
