@@ -29,11 +29,12 @@ def rewritten(path: KeyPath, value: Any, expected: str) -> str | None:
         return "true" if value else "false"
     if expected == "a table" and path == ("early_stopping",) and isinstance(value, bool):
         return f"{{ enabled = {show(value)} }}"
-    if expected == "an array [...]" and path[-1] in ("mean", "std") and isinstance(value, int | float):
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if expected == "an array [...]" and path[-1] in ("mean", "std") and is_number:
         return f"[{show(value)}, {show(value)}, {show(value)}]"
     if expected == "an array [...]" and path[-1] in _OPEN_ARRAYS:
         return f"[{show(value)}]"
-    if isinstance(value, int | float) and expected == "a string in quotes" and not isinstance(value, bool):
+    if expected == "a string in quotes" and is_number:
         return f'"{show(value)}"'
     return None
 

@@ -562,3 +562,20 @@ def test_a_step_whose_name_is_misspelt() -> None:
     (diagnostic,) = mistakes(folder(train_transform=[{"nam": "ToTensor"}]))
     assert (diagnostic.code, format_key(diagnostic.key)) == ("unknown-key", "train_transform[0].nam")
     assert diagnostic.help == "did you mean `name`? (required, and missing)"
+
+
+def test_a_key_of_the_top_level_in_a_table() -> None:
+    (diagnostic,) = mistakes(folder(early_stopping={"seed": 3}))
+    assert diagnostic.help == "`seed` belongs to the top level: write it above the first [table]"
+    raw = folder(early_stopping={"epochs": 3})
+    del raw["epochs"]
+    (diagnostic,) = mistakes(raw)
+    assert diagnostic.key == ("early_stopping", "epochs")
+    assert str(diagnostic.help).startswith("`epochs` belongs to the top level")
+    assert "(required, and missing" in str(diagnostic.help)
+
+
+@pytest.mark.parametrize("value", [True, "0.5"])
+def test_no_array_is_made_of_what_is_no_number(value: Any) -> None:
+    (diagnostic,) = mistakes(folder(mean=value))
+    assert diagnostic.help is None

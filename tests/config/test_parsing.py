@@ -193,3 +193,10 @@ def test_what_follows_from_a_mistake_is_not_told(tmp_path: Path) -> None:
     assert [(d.code, d.span and d.span.line) for d in found] == [("invalid-toml", n) for n in (1, 2, 3, 4, 5)]
     assert [note.message for note in found[-1].notes] == ["the rest of the file was not checked"]
     assert [d.notes for d in found[:-1]] == [()] * 4
+
+
+@pytest.mark.parametrize("text", ["a = list(1)", 'a = f"x"', "a = => 3", "a = x(1, 2)"])
+def test_what_is_left_of_a_mended_value_is_not_told(text: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse(SourceText(text, "file"))
+    assert len(caught.value.diagnostics) == 1
