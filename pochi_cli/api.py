@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pochi_cli.config.load import load_config as load_config
 from pochi_cli.config.root import ClassificationConfig
 from pochi_cli.errors import InstallationError, StorageError, first_line
+from pochi_cli.runs.continuation import continued_config
 from pochi_cli.runs.index import Run, find_run
 from pochi_cli.runs.records import EpochRecord
 
@@ -56,7 +56,7 @@ def train(
 
 def resume(
     run: Run,
-    overrides: Sequence[str] = (),
+    config: ClassificationConfig | None = None,
     on_epoch: OnEpoch | None = None,
     *,
     progress: Progress | None = None,
@@ -64,20 +64,20 @@ def resume(
     """Go on with a run exactly as if it had never stopped.
 
     Args:
-        run: The run; its own config is used.
-        overrides: `key=value` changes, of keys that may change (such as `epochs=100`).
+        run: The run.
+        config: Where it should differ from the run's own: with more epochs, say, as
+            `load_config(run.layout.config_toml, ["epochs=100"])` gives it.
         on_epoch: Called with each epoch's record; returning `"stop"` ends the training.
         progress: Told how far it is; by default nothing is printed.
 
     Raises:
-        PochiError: As for `train`; or the run cannot go on.
+        PochiError: As for `train`; or the run cannot go on, or not with this config.
         Interrupted: A signal asked to stop; the state is saved.
     """
+    config = continued_config(run, config or run.config)
     _require_torch()
-    from pochi_cli.engine.resolving import resumed_config
     from pochi_cli.engine.training import resume as resume_run
 
-    config = resumed_config(run, overrides)
     return _with_figures(resume_run(run, config, progress=progress, on_epoch=on_epoch or _go_on), config)
 
 

@@ -19,7 +19,7 @@ def test_train_load_and_resume(few_digits: Path, tmp_path: Path) -> None:
     assert seen == [1]
     assert api.load_run("latest", tmp_path / "runs") == run
     assert api.load_run(run.record.experiment_id[:8], tmp_path / "runs") == run
-    longer = api.resume(run, ["epochs=2"])
+    longer = api.resume(run, api.load_config(run.layout.config_toml, ["epochs=2"]))
     assert len(longer.history) == 2
     assert longer.layout.metrics_figure("loss").stat().st_size > 10_000
 

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from pochi_cli.commands.options import Overrides, quoted
+
+if TYPE_CHECKING:
+    from pochi_cli.config.root import ClassificationConfig
+    from pochi_cli.runs.index import Run
 
 
 def train(
@@ -19,8 +23,10 @@ def train(
         str | None,
         typer.Option(
             "--resume",
-            metavar="RUN",
-            help="Go on with a run: its directory, name, UUID, or `latest`. Its own config is used.",
+            metavar="RUN|latest|auto",
+            help="Go on with a run: its directory, name, UUID, or `latest`; with its own config, or with a "
+            "CONFIG that does not change its course. `auto`: with the newest unfinished run of CONFIG, or "
+            "with a new one.",
             show_default=False,
         ),
     ] = None,
@@ -40,31 +46,48 @@ def train(
     ] = None,
 ) -> None:
     """Train a model from a config, or go on with a run."""
-    if (config is None) == (resume is None):
-        raise typer.BadParameter("give either a CONFIG or --resume RUN", param_hint="CONFIG")
+    if config is None and (resume is None or resume == "auto"):
+        needs = "--resume auto needs a CONFIG" if resume else "give a CONFIG, or --resume RUN"
+        raise typer.BadParameter(needs, param_hint="CONFIG")
     from pochi_cli import api, console
     from pochi_cli.config.document import read_document
     from pochi_cli.config.load import check_document
     from pochi_cli.data.findings import raise_errors
     from pochi_cli.data.prepare import missing_folders
     from pochi_cli.display import create_progress
+    from pochi_cli.runs.continuation import find_unfinished
     from pochi_cli.runs.summary import summarize
 
     changes = list(overrides or ())
     if device is not None:
         changes.append(f"device={quoted(device)}")
-    if config is not None:
-        if work_dir is not None:
-            changes.append(f"work_dir={quoted(str(work_dir))}")
-        document = read_document(config, changes)
-        checked = check_document(document)
-        valid = checked.valid()
-        if checked.diagnostics:
-            console.show_diagnostics(checked.diagnostics, str(config))
-        with document.placing():
-            raise_errors(missing_folders(valid))  # at once: loading torch takes seconds
+    run = None
+    if config is None:
+        run = api.load_run(str(resume), work_dir or "work_dirs")
+        config = run.layout.config_toml
+    elif work_dir is not None:
+        changes.append(f"work_dir={quoted(str(work_dir))}")
+    document = read_document(config, changes)
+    checked = check_document(document)
+    valid = checked.valid()
+    if checked.diagnostics:
+        console.show_diagnostics(checked.diagnostics, document.path)
+    with document.placing():
+        raise_errors(missing_folders(valid))  # at once: loading torch takes seconds
+        if resume == "auto":
+            run = find_unfinished(valid)
+            console.note(_found(run, valid))
+        elif run is None and resume is not None:
+            run = api.load_run(resume, valid.work_dir)
+        if run is None:
             run = api.train(valid, progress=create_progress())
-    else:
-        found = api.load_run(str(resume), work_dir or "work_dirs")
-        run = api.resume(found, changes, progress=create_progress())
+        else:
+            run = api.resume(run, valid, progress=create_progress())
     console.show_fields(*summarize(run))
+
+
+def _found(run: Run | None, config: ClassificationConfig) -> str:
+    if run is None:
+        return f"there is no unfinished run of this config in {config.work_dir}: a new one begins"
+    record = run.record
+    return f"{run.layout.name} goes on: {run.status} after {record.epochs_done} of {record.epochs} epochs"

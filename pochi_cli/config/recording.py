@@ -49,6 +49,11 @@ class RecordingConfig(StrictModel):
 
     work_dir: PathText = Field("work_dirs", description="Directory in which each run makes its own.")
     save_interval: PositiveInt = Field(10, description="Epochs between numbered checkpoints.")
+    checkpoint_every_steps: PositiveInt | None = Field(
+        None,
+        description="Optimizer steps between further saves within an epoch, of what `--resume` needs; "
+        "the end of an epoch and a signal to stop save in any case.",
+    )
     log_every_steps: PositiveInt = Field(
         100, description="Steps between readings of the running loss from the device."
     )

@@ -78,11 +78,12 @@ optimizer_params = { weight_decay = 0.05 }
     ),
     Section(
         "Metrics and recording",
-        ("enable_metrics_export", "work_dir", "save_interval", "log_every_steps"),
+        ("enable_metrics_export", "work_dir", "save_interval", "checkpoint_every_steps", "log_every_steps"),
         "What a run leaves behind, and where.",
         """\
 work_dir = "work_dirs"
 save_interval = 5
+checkpoint_every_steps = 500
 """,
     ),
     Section(

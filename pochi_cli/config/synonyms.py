@@ -63,6 +63,7 @@ KEYS: Mapping[str, str] = _grouped(
         "seed": "random_seed manual_seed random_state",
         "work_dir": "output output_dir out_dir save_dir save_path log_dir default_root_dir",
         "save_interval": "save_period save_freq checkpoint_interval save_every",
+        "checkpoint_every_steps": "checkpoint_steps save_steps checkpoint_every every_n_train_steps",
         "log_every_steps": "log_interval log_freq print_freq log_every_n_steps logging_steps",
     }
 )
@@ -82,7 +83,7 @@ REMARKS: Mapping[str, str] = _grouped(
         _AUTOMATIC: "train_pin_memory infer_pin_memory pin_memory gpu_non_blocking non_blocking",
         # The guide's keys and what goes with them; only a key that is unknown is ever looked up here.
         _ABSENT: "confusion_matrix_config enable_gradient_tracking gradient_tracking_config "
-        "enable_tensorboard tensorboard monitor optuna checkpoint_every_steps cache",
+        "enable_tensorboard tensorboard monitor optuna cache",
     }
 )
 """What to say of unknown keys of the top level that no other key stands for."""

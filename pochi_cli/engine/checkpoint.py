@@ -63,7 +63,7 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     Raises:
         RunError: It is missing, damaged, of a newer format, or holds more than tensors and plain values.
     """
-    _check_whole(path)
+    check_whole(path)
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
@@ -84,7 +84,7 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     return checkpoint
 
 
-def _check_whole(path: Path) -> None:
+def check_whole(path: Path) -> None:
     """Compare the check sums inside a checkpoint, which torch itself does not.
 
     Raises:

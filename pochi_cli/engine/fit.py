@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -66,7 +67,7 @@ def fit(job: Job) -> None:
     state, config = job.state, job.config
     stopped = state.early_stopping.is_exhausted
     while state.position.epoch <= config.epochs and not stopped:
-        started = time.monotonic()
+        started = time.monotonic() - state.position.duration_s
         epoch = state.position.epoch
         rates = set_learning_rates(state.optimizer, config, epoch)
         rate = config.learning_rate if config.layer_rates else next(iter(rates.values()))
@@ -91,7 +92,7 @@ def fit(job: Job) -> None:
         record_epoch(job, record, is_last=stopped or epoch == config.epochs)
         stopped = decide(job, record) or stopped
         if job.signals.number is not None and not stopped and epoch < config.epochs:
-            interrupt(job, job.signals.number)
+            interrupt(job)
 
 
 def train_epoch(job: Job, epoch: int, learning_rate: float) -> tuple[float, float, float]:
@@ -107,7 +108,13 @@ def train_epoch(job: Job, epoch: int, learning_rate: float) -> tuple[float, floa
     step, done = state.position.steps, state.position.batches
     job.progress.epoch(epoch, done)
     train_mode(state.model)
-    started = time.monotonic()
+    started = time.monotonic() - state.position.duration_s
+
+    def stand_here() -> None:
+        """Make what was just done the place from which a training goes on; waits for the device."""
+        guard.check(state.model, epoch)
+        sums = tuple(totals.state())
+        state.position = Position(epoch, done, step, sums, time.monotonic() - started)
 
     for numbers, batches in in_groups(job.loaders.train, epoch, done, config.accumulate_steps):
         step, done = step + 1, numbers[-1] + 1
@@ -144,12 +151,14 @@ def train_epoch(job: Job, epoch: int, learning_rate: float) -> tuple[float, floa
         job.progress.step(StepRecord(done, totals.images, learning_rate, loss_mean, accuracy, is_due=due))
         if job.signals.number is not None:
             break
+        if config.checkpoint_every_steps and step % config.checkpoint_every_steps == 0:
+            stand_here()
+            save_latest(job)
 
-    guard.check(state.model, epoch)
-    state.position = Position(epoch, done, step, tuple(totals.state()))  # waits for the device
+    stand_here()
     if job.signals.number is not None:
-        interrupt(job, job.signals.number)
-    return *totals.read(), totals.images / max(time.monotonic() - started, 1e-9)
+        interrupt(job)
+    return *totals.read(), totals.count() / max(state.position.duration_s, 1e-9)
 
 
 def in_groups(
@@ -176,7 +185,7 @@ def validate(job: Job) -> tuple[float, float] | tuple[None, None]:
     def on_batch(batches_done: int) -> None:
         job.progress.validation(batches_done)
         if job.signals.number is not None:
-            interrupt(job, job.signals.number)
+            interrupt(job)
 
     on_batch(0)
     batches = job.loaders.val.batches(epoch=0)
@@ -235,14 +244,20 @@ def decide(job: Job, record: EpochRecord) -> bool:
     return decision == "stop"
 
 
-def interrupt(job: Job, signal_number: int) -> NoReturn:
-    """Save the state, which is that between two steps, and stop.
+def save_latest(job: Job) -> None:
+    """Save the state, which is that between two steps."""
+    state = job.state
+    save_checkpoint(state.to_checkpoint(job.config_values, job.class_names), [job.files.layout.latest_model])
+
+
+def interrupt(job: Job) -> NoReturn:
+    """Save the state as a signal asked, and stop.
 
     Raises:
         Interrupted: Always.
     """
-    layout = job.files.layout
-    save_checkpoint(job.state.to_checkpoint(job.config_values, job.class_names), [layout.latest_model])
-    raise Interrupted(
-        signal_number, f"stopped and saved; go on with: pochi train --resume {layout.directory}"
-    )
+    assert job.signals.number is not None
+    save_latest(job)
+    job.files.update(duration_s=job.state.duration_s + job.state.position.duration_s)
+    directory = shlex.quote(str(job.files.layout.directory))
+    raise Interrupted(job.signals.number, f"stopped and saved; go on with: pochi train --resume {directory}")

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from datetime import datetime
+from os import SEEK_END
 from pathlib import Path
 
 from pochi_cli.engine.progress import Progress, StepRecord
-from pochi_cli.errors import StorageError
+from pochi_cli.runs.atomic import appending
 from pochi_cli.runs.records import EpochRecord
 
 
@@ -29,11 +30,11 @@ class LoggedProgress:
         Raises:
             StorageError: Writing failed.
         """
-        try:
-            with self._path.open("a", encoding="utf-8") as file:
-                file.write(f"{datetime.now().astimezone():%Y-%m-%d %H:%M:%S%z} {text}\n")
-        except OSError as error:
-            raise StorageError(f"cannot write {self._path}: {error.strerror or error}") from error
+        line = f"{datetime.now().astimezone():%Y-%m-%d %H:%M:%S%z} {text}\n"
+        with appending(self._path) as file:
+            if file.tell() and file.seek(-1, SEEK_END) and file.read(1) != b"\n":
+                line = f"\n{line}"  # a process that was killed left half a line
+            file.write(line.encode("utf-8", "backslashreplace"))
 
     def message(self, text: str) -> None:
         """Keep and pass on."""

@@ -24,12 +24,14 @@ class Position:
         batches: Batches of it that are done.
         steps: Optimizer steps of it that are done.
         sums: State of the epoch's totals; empty at its start.
+        duration_s: Time spent on it, over all sessions.
     """
 
     epoch: int
     batches: int = 0
     steps: int = 0
     sums: tuple[float, ...] = ()
+    duration_s: float = 0.0
 
 
 @dataclass
@@ -41,7 +43,7 @@ class TrainingState:
         average: The model that counts: the averaged one, or `model` itself.
         position: Where it stands.
         history: The finished epochs.
-        duration_s: Time spent so far, over all sessions.
+        duration_s: Time spent on them, over all sessions.
     """
 
     model: nn.Module
@@ -77,6 +79,7 @@ class TrainingState:
                 "batches": self.position.batches,
                 "steps": self.position.steps,
                 "sums": list(self.position.sums),
+                "duration_s": self.position.duration_s,
             },
             "train_history": self.history.to_dict(),
             "duration_s": self.duration_s,
@@ -97,6 +100,6 @@ class TrainingState:
         self.early_stopping.load_state_dict(checkpoint["early_stopping"])
         self.history = History.from_dict(checkpoint["train_history"])
         place = checkpoint["sampler_state"]
-        self.position = Position(place["epoch"], place["batches"], place["steps"], tuple(place["sums"]))
+        self.position = Position(**{**place, "sums": tuple(place["sums"])})
         self.duration_s = checkpoint["duration_s"]
         restore_random_state(checkpoint["rng_state"])

@@ -19,6 +19,9 @@ class EpochTotals:
 
     Args:
         runtime: Device and dtype of the sums.
+
+    Attributes:
+        images: Samples that this process added.
     """
 
     def __init__(self, runtime: Runtime) -> None:
@@ -56,6 +59,10 @@ class EpochTotals:
         if count == 0:
             return math.nan, math.nan
         return loss / weight, 100 * correct / count
+
+    def count(self) -> int:
+        """Wait for the device, and count the samples of the epoch, those of earlier sessions included."""
+        return int(self._sums[3])
 
     def state(self) -> list[float]:
         """The sums as plain numbers, exact in float64."""

@@ -8,27 +8,25 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from pochi_cli.config.root import ClassificationConfig
 from pochi_cli.data.loaders import create_loaders, raise_if_worker_died
-from pochi_cli.data.prepare import Data, prepare_data
+from pochi_cli.data.prepare import prepare_data
 from pochi_cli.engine.building import build_objective, build_state
-from pochi_cli.engine.checkpoint import load_checkpoint
 from pochi_cli.engine.fit import Job, OnEpoch, fit
 from pochi_cli.engine.log import LoggedProgress
 from pochi_cli.engine.progress import Progress, SilentProgress
 from pochi_cli.engine.recording import closing, open_files
 from pochi_cli.engine.resolving import resolve
+from pochi_cli.engine.resuming import describe_continuation, latest_checkpoint, restore
 from pochi_cli.engine.runtime import choose_runtime, configured
 from pochi_cli.engine.signals import noting_signals
-from pochi_cli.engine.state import TrainingState
-from pochi_cli.errors import MemoryExhaustedError, RunError, StorageError, first_line
+from pochi_cli.errors import MemoryExhaustedError, StorageError, first_line
 from pochi_cli.runs.atomic import remove_leftovers
 from pochi_cli.runs.index import Run, open_run
-from pochi_cli.runs.layout import create_run_directory, restore_directories
+from pochi_cli.runs.layout import create_run_directory, make_parts
 from pochi_cli.runs.lock import locked
 
 # What torch's allocator of main memory says, on Linux and on Windows.
@@ -63,7 +61,7 @@ def resume(
 
     Args:
         run: The run.
-        config: Its config, as `resumed_config` gives it.
+        config: Its config, as `continued_config` gives it.
         progress: Told how far it is.
         on_epoch: Called with each epoch's record; `"stop"` ends the training.
 
@@ -72,7 +70,7 @@ def resume(
         Interrupted: A signal asked to stop; the state is saved.
     """
     with locked(run.layout.lock):
-        restore_directories(run.layout)
+        make_parts(run.layout)
         remove_leftovers(run.directory)
         return _train(config, open_run(run.directory), progress or SilentProgress(), on_epoch)
 
@@ -82,10 +80,11 @@ def _train(config: ClassificationConfig, run: Run | None, progress: Progress, on
     with configured(config, runtime), _known_torch_errors(config):
         data = prepare_data(config, config.seed)
         config = resolve(config, data, runtime)
-        checkpoint = _latest_checkpoint(run, config, data)
+        checkpoint = latest_checkpoint(run, config, data) if run else None
         state, messages = build_state(config, data, runtime, from_scratch=checkpoint is None)
-        if checkpoint is not None:
-            _restore(state, checkpoint, run)
+        if run and checkpoint is not None:
+            restore(state, checkpoint, config, run)
+            messages = (*messages, describe_continuation(run.record, config, state.position))
         loaders = create_loaders(
             config, data, seed=config.seed, device_type=runtime.device.type, sampler=config.sampler
         )
@@ -134,44 +133,6 @@ def _train(config: ClassificationConfig, run: Run | None, progress: Progress, on
                 )
             )
     return open_run(layout.directory)
-
-
-def _latest_checkpoint(run: Run | None, config: ClassificationConfig, data: Data) -> dict[str, Any] | None:
-    """Read what a run goes on from; `None` for a new run and for one that has no checkpoint yet."""
-    if run is None:
-        return None
-    if data.fingerprint != run.record.data_fingerprint:
-        raise RunError(
-            f"the data of {run.layout.name} have changed since it began, so it cannot go on exactly",
-            hint="put the images back as they were, or train a new run",
-        )
-    if run.record.status == "finished" and config.epochs == run.record.epochs:
-        raise RunError(
-            f"{run.layout.name} is finished, after {run.record.epochs_done} of {config.epochs} epochs",
-            hint="give it more: --set epochs=N",
-        )
-    if run.record.status == "finished" and run.record.epochs_done < run.record.epochs:
-        raise RunError(
-            f"{run.layout.name} was stopped after epoch {run.record.epochs_done}, before its last one",
-            hint="train a new run without early stopping, or with more patience",
-        )
-    if not run.layout.latest_model.exists() and run.record.epochs_done == 0:
-        return None
-    try:
-        return load_checkpoint(run.layout.latest_model)
-    except RunError as error:
-        numbered = sorted(run.layout.models.glob(run.layout.checkpoint_pattern))
-        if numbered and error.hint is None:
-            error.hint = f"to go on from an older state, copy {numbered[-1]} to {run.layout.latest_model}"
-        raise
-
-
-def _restore(state: TrainingState, checkpoint: dict[str, Any], run: Run | None) -> None:
-    try:
-        state.restore(checkpoint)
-    except (RuntimeError, KeyError, ValueError) as error:
-        name = run.layout.latest_model if run else "the checkpoint"
-        raise RunError(f"{name} does not fit the run's own config: {first_line(error)}") from error
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import math
 import os
@@ -56,9 +57,38 @@ def remove_leftovers(directory: Path) -> None:
     """Remove the temporary files that a killed process left in a directory and those below it.
 
     Only for a directory in which no other process is writing.
+
+    Raises:
+        StorageError: One cannot be removed.
     """
     for path in directory.rglob(f"{TEMPORARY_PREFIX}*"):
-        path.unlink(missing_ok=True)
+        if path.is_dir() and not path.is_symlink():
+            continue  # none of ours
+        try:
+            path.unlink(missing_ok=True)
+        except OSError as error:
+            raise StorageError(f"cannot remove {path}: {error.strerror or error}") from error
+
+
+@contextmanager
+def appending(path: Path) -> Iterator[IO[bytes]]:
+    """Open a file to write at its end, which can be read as well; one that is missing is made.
+
+    Raises:
+        StorageError: That failed, or it is a symbolic link, which could lead anywhere.
+    """
+
+    def without_links(name: str, flags: int) -> int:
+        return os.open(name, flags | getattr(os, "O_NOFOLLOW", 0), 0o666)  # Windows has no such flag
+
+    try:
+        with open(path, "a+b", opener=without_links) as file:
+            yield file
+    except OSError as error:
+        reason = "it is a symbolic link" if error.errno == errno.ELOOP else error.strerror or error
+        raise StorageError(
+            f"cannot write {path}: {reason}", hint="free some space or mend the permissions"
+        ) from error
 
 
 def write_text(path: Path, text: str) -> None:

@@ -79,6 +79,14 @@ class RunLayout:
         """Numbered checkpoint of an epoch."""
         return self.models / f"checkpoint_epoch_{epoch:03d}.pth"
 
+    def numbered_checkpoints(self) -> dict[int, Path]:
+        """Find the numbered checkpoints that are there, by their epochs."""
+        return {
+            int(path.stem.rpartition("_")[2]): path
+            for path in self.models.glob(self.checkpoint_pattern)
+            if path.stem.rpartition("_")[2].isdecimal()
+        }
+
     @property
     def checkpoint_pattern(self) -> str:
         """Matches the names of the numbered checkpoints, in the directory of the models."""
@@ -132,32 +140,33 @@ def create_run_directory(work_dir: Path, now: datetime) -> RunLayout:
                 break
             except FileExistsError:
                 number += 1
-        layout = RunLayout(directory, f"{now:%Y%m%d_%H%M%S}")
-        try:
-            _make_parts(layout)
-        except OSError:
-            shutil.rmtree(directory, ignore_errors=True)
-            raise
     except OSError as error:
         raise StorageError(
             f"cannot make a run directory in {work_dir}: {error.strerror or error}",
             hint="choose another work_dir, or mend its permissions or space",
         ) from error
+    layout = RunLayout(directory, f"{now:%Y%m%d_%H%M%S}")
+    try:
+        make_parts(layout)
+    except StorageError:
+        shutil.rmtree(directory, ignore_errors=True)
+        raise
     return layout
 
 
-def restore_directories(layout: RunLayout) -> None:
+def make_parts(layout: RunLayout) -> None:
     """Make those directories of a run that are missing.
 
     Raises:
-        StorageError: They cannot be made.
+        StorageError: They cannot be made, or are links: a run writes only below its own directory.
     """
-    try:
-        _make_parts(layout)
-    except OSError as error:
-        raise StorageError(f"cannot write {layout.directory}: {error.strerror or error}") from error
-
-
-def _make_parts(layout: RunLayout) -> None:
-    layout.models.mkdir(exist_ok=True)
-    layout.visualization.mkdir(exist_ok=True)
+    for part in (layout.models, layout.visualization):
+        if part.is_symlink():
+            raise StorageError(
+                f"{part} is a symbolic link, and a run writes only inside its own directory",
+                hint="put a directory in its place; to keep runs elsewhere, link or set work_dir",
+            )
+        try:
+            part.mkdir(exist_ok=True)
+        except OSError as error:
+            raise StorageError(f"cannot write {layout.directory}: {error.strerror or error}") from error

@@ -309,6 +309,7 @@ DEFAULTS: dict[str, Any] = {
     "deterministic": False,
     "work_dir": "work_dirs",
     "save_interval": 10,
+    "checkpoint_every_steps": None,
     "log_every_steps": 100,
     "enable_metrics_export": True,
 }
@@ -481,6 +482,7 @@ RANGES: list[tuple[str, list[Any], list[Any]]] = [
     ("threads", [1, 64], [0, -1]),
     ("seed", [0, 2**32 - 1], [-1, 2**32]),
     ("save_interval", [1], [0, -1]),
+    ("checkpoint_every_steps", [1, 500], [0, -1]),
     ("log_every_steps", [1], [0, -1]),
     ("train_data_root", ["."], [""]),
     ("weights", ["a.pth"], [""]),

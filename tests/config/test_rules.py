@@ -183,6 +183,7 @@ def test_each_rule(name: str) -> None:
 # Other keys that are wrong at the same time, in each of the ways in which one can be wrong.
 OTHER: dict[str, tuple[Any, str, str]] = {
     "compile": ("yes", "wrong-type", "compile"),
+    "checkpoint_every_steps": (0, "out-of-range", "checkpoint_every_steps"),
     "log_every_steps": (0, "out-of-range", "log_every_steps"),
     "on_bad_image": ("skipp", "unknown-value", "on_bad_image"),
     "nonsense": (1, "unknown-key", "nonsense"),

@@ -1,0 +1,124 @@
+"""What a run goes on from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from pochi_cli.config.load import validate
+from pochi_cli.config.root import ClassificationConfig
+from pochi_cli.config.schedule import learning_rate
+from pochi_cli.config.values import show
+from pochi_cli.data.prepare import Data
+from pochi_cli.engine.checkpoint import check_whole, load_checkpoint
+from pochi_cli.engine.state import Position, TrainingState
+from pochi_cli.errors import ConfigError, RunError, first_line, format_key
+from pochi_cli.runs.continuation import course_changes
+from pochi_cli.runs.index import Run
+from pochi_cli.runs.records import RunRecord
+
+
+def latest_checkpoint(run: Run, config: ClassificationConfig, data: Data) -> dict[str, Any] | None:
+    """Read what a run goes on from; `None` if it has no checkpoint yet.
+
+    Raises:
+        RunError: The run is already trained, its data have changed, or its checkpoint is lost or damaged.
+    """
+    record, name = run.record, run.layout.name
+    if data.fingerprint != record.data_fingerprint:
+        raise RunError(
+            f"the data of {name} have changed since it began, so it cannot go on exactly: "
+            f"{', '.join(_data_changes(record, data))}",
+            hint="put the images back as they were, or train a new run",
+        )
+    if record.status == "finished" and config.epochs == record.epochs:
+        raise RunError(
+            f"{name} is finished, after {record.epochs_done} of {config.epochs} epochs",
+            hint="give it more: --set epochs=N",
+        )
+    if record.status == "finished" and record.epochs_done < record.epochs:
+        raise RunError(
+            f"{name} was stopped after epoch {record.epochs_done}, before its last one",
+            hint="train a new run without early stopping, or with more patience",
+        )
+    if not run.layout.latest_model.exists() and record.epochs_done == 0:
+        return None
+    try:
+        return load_checkpoint(run.layout.latest_model)
+    except RunError as error:
+        if error.hint is None and (older := _newest_whole(run)):
+            epoch, path = older
+            error.hint = f"to go on after epoch {epoch}, copy {path} to {run.layout.latest_model}"
+        raise
+
+
+def _newest_whole(run: Run) -> tuple[int, Path] | None:
+    """Find the checkpoint of the latest epoch, besides the latest checkpoint itself, that is not damaged."""
+    found = run.layout.numbered_checkpoints()
+    if run.record.best_epoch is not None:
+        found.setdefault(run.record.best_epoch, run.layout.best_model)
+    for epoch, path in sorted(found.items(), reverse=True):
+        with suppress(RunError):
+            check_whole(path)
+            return epoch, path
+    return None
+
+
+def _data_changes(record: RunRecord, data: Data) -> Iterator[str]:
+    if data.class_names != record.class_names:
+        yield f"its classes were {show(record.class_names)} and are {show(data.class_names)}"
+        return
+    counts = (
+        ("training", "train_images", len(data.train)),
+        ("validation", "val_images", len(data.val or ())),
+    )
+    changed = False
+    for part, key, now in counts:
+        if (before := record.settings.get(key)) != now:
+            changed = True
+            yield f"it had {before} {part} images and has {now}"
+    if not changed:
+        yield "as many images as before, with other names or sizes"
+
+
+def restore(state: TrainingState, checkpoint: dict[str, Any], config: ClassificationConfig, run: Run) -> None:
+    """Take up the state of a checkpoint, if it is one of this run.
+
+    Raises:
+        RunError: It belongs to another config, or does not fit the model.
+    """
+    path = run.layout.latest_model
+    try:
+        before = validate(checkpoint["config"])
+        if key := next((key for key, _, _ in course_changes(before, config)), None):
+            raise RunError(
+                f"{path} is of a training with another config: {format_key(key)} differs",
+                hint="put back the run's own checkpoint",
+            )
+        state.restore(checkpoint)
+    except (RuntimeError, KeyError, TypeError, ValueError, ConfigError) as error:
+        raise RunError(f"{path} does not fit the run's own config: {first_line(error)}") from error
+
+
+def describe_continuation(record: RunRecord, config: ClassificationConfig, position: Position) -> str:
+    """Tell where a run goes on; and with more epochs than before, at which learning rates."""
+    text = f"goes on in epoch {position.epoch}"
+    if position.batches:
+        text += f", after batch {position.batches}"
+    if config.epochs == record.epochs:
+        return text
+    rates = [
+        learning_rate(config, config.learning_rate, epoch)
+        for epoch in range(record.epochs, config.epochs + 1)
+    ]
+    course = (
+        f"{config.scheduler} {show(config.scheduler_params.model_dump())}"
+        if config.scheduler_params
+        else ("no scheduler")
+    )
+    return (
+        f"{text}, to epoch {config.epochs} instead of {record.epochs}; the learning rate goes on from "
+        f"{rates[0]:.3g} in epoch {record.epochs} to {rates[-1]:.3g} in epoch {config.epochs} ({course})"
+    )

@@ -1,0 +1,140 @@
+"""Whether a run can go on with a config, and which run that would be. Free of torch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from pochi_cli.config.load import validate
+from pochi_cli.config.root import ClassificationConfig
+from pochi_cli.config.values import show
+from pochi_cli.errors import ConfigError, Diagnostic, KeyPath, RunError, format_key
+from pochi_cli.runs.index import Run, open_run, run_directories
+from pochi_cli.runs.records import read_json
+
+_MAY_CHANGE = frozenset(
+    {
+        "epochs",
+        "num_workers",
+        "device",
+        "work_dir",
+        "save_interval",
+        "checkpoint_every_steps",
+        "log_every_steps",
+        "enable_metrics_export",
+        # Moved data are the same data: their fingerprint holds them to it.
+        "train_data_root",
+        "val_data_root",
+    }
+)
+"""What may differ between the sessions of one run without changing its course."""
+
+_CHOSEN = ("num_classes", "device", "precision", "channels_last", "threads")
+"""What a config may leave open, and a run chooses when it begins."""
+
+_PATHS = ("train_data_root", "val_data_root", "weights", "work_dir")
+
+
+def continued_config(run: Run, config: ClassificationConfig) -> ClassificationConfig:
+    """Find the config with which a run goes on.
+
+    Args:
+        run: The run.
+        config: What is asked for; what it leaves open is as the run chose it.
+
+    Raises:
+        ConfigError: It would change the course of the training; names every key that differs.
+        RunError: The run's own record of its config is missing or damaged.
+    """
+    before = _config_of(run)
+    after = _with_choices_of(before, config)
+    began = f"when {run.layout.name} began"
+    allowed = ", ".join(sorted(_MAY_CHANGE))
+    diagnostics = [
+        Diagnostic(
+            "conflict",
+            f"{format_key(key)} was {_text(old)} {began}, and is {_text(new)} now",
+            key,
+            help=f"train a new run with it; a run that goes on may change only {allowed}",
+        )
+        for key, old, new in course_changes(before, after)
+    ]
+    if after.epochs < before.epochs:
+        diagnostics.append(
+            Diagnostic(
+                "conflict",
+                f"epochs was {before.epochs} {began}, and is {after.epochs} now",
+                ("epochs",),
+                help="a run that goes on may only get more epochs",
+            )
+        )
+    if diagnostics:
+        raise ConfigError(diagnostics)
+    return after
+
+
+def find_unfinished(config: ClassificationConfig) -> Run | None:
+    """Find the newest run in the config's work_dir that is not finished and could go on with the config.
+
+    Runs that another process is training, and those whose records are damaged, are passed over.
+    """
+    for directory in reversed(run_directories(Path(config.work_dir))):
+        with suppress(RunError, ConfigError):
+            run = open_run(directory)
+            if run.status not in ("finished", "running"):
+                continued_config(run, config)
+                return run
+    return None
+
+
+def course_changes(
+    before: ClassificationConfig, after: ClassificationConfig
+) -> Iterator[tuple[KeyPath, Any, Any]]:
+    """Find the keys on which the course of a training depends and that differ.
+
+    Yields:
+        A key, its value before and its value after; `None` where there is none.
+    """
+    old, new = before.model_dump(mode="json"), after.model_dump(mode="json")
+    changed = {key for key in new if old[key] != new[key]} - _MAY_CHANGE
+    for key in new:
+        # The arguments of another optimizer are others as well.
+        if key in changed and key.removesuffix("_params") not in changed - {key}:
+            yield from _differences((key,), old[key], new[key])
+
+
+def _differences(path: KeyPath, old: Any, new: Any) -> Iterator[tuple[KeyPath, Any, Any]]:
+    """Go down to the single values that differ, where both sides have the same keys or lengths."""
+    parts: list[Any] = []
+    if isinstance(old, dict) and isinstance(new, dict) and old.get("name") == new.get("name"):
+        parts = list(old | new)
+        old, new = ({part: side.get(part) for part in parts} for side in (old, new))
+    elif isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
+        parts = list(range(len(new)))
+    if not parts:
+        yield path, old, new
+    for part in parts:
+        if old[part] != new[part]:
+            yield from _differences((*path, part), old[part], new[part])
+
+
+def _config_of(run: Run) -> ClassificationConfig:
+    """Read the config that a run recorded; config.toml may have been edited since."""
+    values = read_json(run.layout.config_json)
+    if not isinstance(values, dict):
+        raise RunError(f"{run.layout.config_json} is damaged: it holds no object")
+    return validate({key: value for key, value in values.items() if key != "experiment_id"})
+
+
+def _with_choices_of(before: ClassificationConfig, config: ClassificationConfig) -> ClassificationConfig:
+    changes = {key: getattr(before, key) for key in _CHOSEN if getattr(config, key) in (None, "auto")}
+    changes |= {
+        key: str(Path(path).absolute()) for key in _PATHS if (path := getattr(config, key)) is not None
+    }
+    return config.model_copy(update=changes)
+
+
+def _text(value: Any) -> str:
+    return "not given" if value is None else show(value)

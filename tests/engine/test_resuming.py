@@ -1,0 +1,250 @@
+"""A run that was stopped, however, goes on as if it had not been."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from pochi_cli.engine.progress import SilentProgress, StepRecord
+from pochi_cli.engine.training import resume, train
+from pochi_cli.errors import (
+    ConfigError,
+    Interrupted,
+    RunError,
+)
+from pochi_cli.runs.index import find_run
+from pochi_cli.runs.records import EpochRecord
+from tests.engine.tiny import tiny_config, tiny_raw
+from tests.engine.trained import EVERYTHING, assert_same_run, checkpoint, going_on, rows
+
+
+@pytest.mark.parametrize("num_workers", [0, 1])
+@pytest.mark.parametrize("sampler", ["shuffle", "balanced"])
+def test_resuming_equals_never_stopping(
+    few_digits: Path, tmp_path: Path, sampler: str, num_workers: int
+) -> None:
+    settings = {**EVERYTHING, "work_dir": str(tmp_path), "sampler": sampler, "num_workers": num_workers}
+    straight = train(tiny_config(few_digits, **settings, epochs=4))
+    half = train(tiny_config(few_digits, **settings, epochs=2))
+    torch.manual_seed(12345)  # what happens between the sessions does not matter
+    resumed = resume(half, going_on(half, ["epochs=4"]))
+    assert resumed.directory == half.directory
+    assert resumed.record.status == "finished"
+    assert_same_run(straight, resumed)
+
+
+def test_resuming_refuses_what_would_change_the_course(few_digits: Path, tmp_path: Path) -> None:
+    run = train(tiny_config(few_digits, work_dir=str(tmp_path)))
+    with pytest.raises(ConfigError) as caught:
+        going_on(run, ["learning_rate=0.5", "clip_grad_norm=3", "epochs=1"])
+    assert [d.key[0] for d in caught.value.diagnostics] == ["learning_rate", "clip_grad_norm", "epochs"]
+    assert [str(d.span) for d in caught.value.diagnostics] == ["--set:1:15", "--set:2:16", "--set:3:8"]
+    assert "clip_grad_norm was not given when" in caught.value.diagnostics[1].message
+    with pytest.raises(RunError, match="is finished, after 2 of 2 epochs"):
+        resume(run, going_on(run, []))
+
+
+def test_resuming_refuses_other_data(few_digits: Path, tmp_path: Path) -> None:
+    data = shutil.copytree(few_digits, tmp_path / "data")
+    run = train(tiny_config(data, work_dir=str(tmp_path / "runs")))
+    next((data / "train" / "0").iterdir()).unlink()
+    with pytest.raises(RunError, match=r"data of .* have changed"):
+        resume(run, going_on(run, ["epochs=3"]))
+    assert find_run(run.directory).record.status == "finished"
+
+
+def test_a_lost_or_damaged_checkpoint_is_named_with_the_one_before(few_digits: Path, tmp_path: Path) -> None:
+    run = train(tiny_config(few_digits, work_dir=str(tmp_path), save_interval=1))
+    config = going_on(run, ["epochs=3"])
+    older = shutil.copytree(run.layout.models, tmp_path / "older")
+    latest, history = run.layout.latest_model, run.layout.history_json.read_text()
+    content = bytearray(latest.read_bytes())
+    content[len(content) // 2] ^= 1
+    latest.unlink()
+    with pytest.raises(RunError, match="there is no checkpoint") as missing:
+        resume(run, config)
+    assert "checkpoint_epoch_002.pth" in str(missing.value.hint)
+    for damaged in (bytes(content), b"", os.urandom(1000)):
+        latest.write_bytes(damaged)
+        with pytest.raises(RunError, match="damaged") as caught:
+            resume(run, config)
+        assert "checkpoint_epoch_002.pth" in str(caught.value.hint)
+    assert run.layout.history_json.read_text() == history
+    shutil.copy(older / "checkpoint_epoch_001.pth", latest)
+    assert len(resume(run, config).history) == 3
+
+
+def test_what_a_killed_process_left_is_removed(few_digits: Path, tmp_path: Path) -> None:
+    run = train(tiny_config(few_digits, work_dir=str(tmp_path), epochs=1))
+    (run.layout.models / ".tmp-latest_model.pth-0123abcd").write_bytes(b"half")
+    shutil.rmtree(run.layout.visualization)
+    resume(run, going_on(run, ["epochs=2"]))
+    assert not list(run.directory.rglob(".tmp-*"))
+    assert len(rows(run)) == 2
+
+
+def test_two_processes_never_train_one_run(few_digits: Path, tmp_path: Path) -> None:
+    run = train(tiny_config(few_digits, work_dir=str(tmp_path)))
+    code = f"""
+from pathlib import Path
+from pochi_cli.runs.lock import locked
+with locked(Path({str(run.layout.lock)!r})):
+    print("held", flush=True)
+    input()
+"""
+    config = going_on(run, ["epochs=3"])
+    holder = subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert holder.stdout is not None
+    assert holder.stdout.readline() == "held\n"
+    with pytest.raises(RunError, match="another process is training"):
+        resume(run, config)
+    holder.kill()
+    holder.communicate()
+    assert len(resume(run, config).history) == 3
+
+
+class Stopper(SilentProgress):
+    """Sends this process a signal at a place in the training."""
+
+    def __init__(self, number: int, *, epoch: int, batches: int | None) -> None:
+        self.number, self.place = number, (epoch, batches)
+        self.now = 0
+
+    def epoch(self, epoch: int, batches_done: int) -> None:  # noqa: ARG002
+        self.now = epoch
+
+    def step(self, record: StepRecord) -> None:
+        if self.place == (self.now, record.batches):
+            os.kill(os.getpid(), self.number)
+
+    def validation(self, batches_done: int) -> None:
+        if self.place == (self.now, None) and batches_done == 1:
+            os.kill(os.getpid(), self.number)
+
+
+@pytest.mark.parametrize(
+    ("number", "epoch", "batches"),
+    [
+        (signal.SIGINT, 1, 2),  # before there is any checkpoint
+        (signal.SIGTERM, 2, 4),
+        (signal.SIGINT, 2, 7),  # after the last step
+        (signal.SIGHUP, 3, None),  # while validating
+    ],
+)
+def test_an_interrupted_run_goes_on_as_if_it_had_not_been(
+    few_digits: Path, tmp_path: Path, number: int, epoch: int, batches: int | None
+) -> None:
+    settings = {**EVERYTHING, "work_dir": str(tmp_path), "epochs": 3}
+    straight = train(tiny_config(few_digits, **settings))
+    with pytest.raises(Interrupted, match="go on with: pochi train --resume") as stop:
+        train(tiny_config(few_digits, **settings), progress=Stopper(number, epoch=epoch, batches=batches))
+    assert stop.value.signal_number == number
+    run = find_run("latest", tmp_path)
+    assert run.record.status == "interrupted"
+    assert len(run.history) == epoch - 1
+    torch.manual_seed(12345)
+    resumed = resume(run, going_on(run, []))
+    assert resumed.record.status == "finished"
+    assert_same_run(straight, resumed)
+
+
+def test_a_run_without_checkpoint_starts_again_in_its_directory(few_digits: Path, tmp_path: Path) -> None:
+    straight = train(tiny_config(few_digits, work_dir=str(tmp_path)))
+    killed = train(tiny_config(few_digits, work_dir=str(tmp_path)))
+    for path in killed.layout.models.iterdir():
+        path.unlink()
+    record = json.loads(killed.layout.run_json.read_text())
+    killed.layout.run_json.write_text(json.dumps({**record, "status": "running", "epochs_done": 0}))
+    killed = find_run(killed.directory)
+    resumed = resume(killed, going_on(killed, []))
+    assert_same_run(straight, resumed)
+
+
+def test_a_second_interrupt_stops_at_once(few_digits: Path, tmp_path: Path) -> None:
+    class Impatient(SilentProgress):
+        def step(self, record: StepRecord) -> None:  # noqa: ARG002
+            os.kill(os.getpid(), signal.SIGINT)
+            try:
+                os.kill(os.getpid(), signal.SIGINT)
+            except KeyboardInterrupt:
+                # A library may turn it into an error of its own, as torch's writer of checkpoints does.
+                raise RuntimeError("unexpected pos") from None
+
+        def stop(self) -> None:
+            os.kill(os.getpid(), signal.SIGINT)  # a third one must not spoil the record
+
+    with pytest.raises(Interrupted, match="stopped at once"):
+        train(tiny_config(few_digits, work_dir=str(tmp_path)), progress=Impatient())
+    run = find_run("latest", tmp_path)
+    assert run.record.status == "interrupted"
+    assert not run.layout.latest_model.exists()
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_a_full_disk_fails_the_run_and_keeps_what_was_there(few_digits: Path, tmp_path: Path) -> None:
+    raw = tiny_raw(few_digits, work_dir=str(tmp_path / "runs"), epochs=3)
+    code = f"""
+import resource, signal
+from pochi_cli.config.load import load_config, validate
+from pochi_cli.config.root import ClassificationConfig
+from pochi_cli.engine.training import train
+from pochi_cli.errors import StorageError
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+
+def fill_the_disk(record):
+    if record.epoch == 1:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))
+
+try:
+    train(validate({raw!r}), on_epoch=fill_the_disk)
+except StorageError as error:
+    print(error.message)
+"""
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    run = find_run("latest", tmp_path / "runs")
+    assert f"cannot write {run.layout.models}" in result.stdout
+    assert run.record.status == "failed"
+    assert "cannot write" in str(run.record.reason)
+    assert [path.name for path in run.directory.rglob(".tmp-*")] == []
+    assert checkpoint(run.layout.latest_model)["epoch"] == 1
+    assert len(run.history) == len(rows(run)) == 1
+    resumed = resume(run, going_on(run, []))
+    assert len(resumed.history) == 3
+
+
+def test_a_training_stopped_early_has_nothing_left_to_do(few_digits: Path, tmp_path: Path) -> None:
+    stopping = {"enabled": True, "patience": 1, "min_delta": 90.0}
+    settings: dict[str, Any] = {"work_dir": str(tmp_path), "epochs": 9, "early_stopping": stopping}
+    straight = train(tiny_config(few_digits, **settings))
+
+    def die(record: EpochRecord) -> None:
+        if record.epoch == len(straight.history):
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        train(tiny_config(few_digits, **settings), on_epoch=die)
+    run = find_run("latest", tmp_path)
+    resumed = resume(run, run.config)
+    assert resumed.record.status == "finished"
+    assert_same_run(straight, resumed)
+    with pytest.raises(RunError, match="was stopped after epoch 2, before its last one"):
+        resume(resumed, run.config.model_copy(update={"epochs": 20}))
+
+
+def test_moved_data_are_the_same_data(few_digits: Path, tmp_path: Path) -> None:
+    data = shutil.copytree(few_digits, tmp_path / "data")
+    run = train(tiny_config(data, work_dir=str(tmp_path / "runs"), epochs=1))
+    moved = data.rename(tmp_path / "moved")
+    changes = ["epochs=2", f"train_data_root={moved / 'train'}", f"val_data_root={moved / 'val'}"]
+    assert len(resume(run, going_on(run, changes)).history) == 2
