@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from pochi_cli.commands import data, init, migrate, plot, schema, train, validate_config
+from pochi_cli.commands import data, init, migrate, plot, runs, schema, train, validate_config
 from pochi_cli.errors import Interrupted, PochiError
 from pochi_cli.version import __version__
 
@@ -26,6 +26,7 @@ app.command("migrate")(migrate.migrate)
 app.command("train")(train.train)
 app.add_typer(data.app, name="data")
 app.add_typer(plot.app, name="plot")
+app.add_typer(runs.app, name="runs")
 
 
 def _version(wanted: bool) -> None:

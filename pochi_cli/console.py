@@ -8,20 +8,30 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from io import TextIOWrapper
-from typing import Any, TextIO, cast
+from typing import TYPE_CHECKING, Any, TextIO, cast
 
 from rich.box import SIMPLE_HEAD
+from rich.cells import cell_len, set_cell_size
 from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from pochi_cli.characters import visible_lines, without_surrogates
 from pochi_cli.config.diagnostics import Role, render, summary
 from pochi_cli.errors import ConfigError, DataError, Diagnostic, PochiError, StorageError
-from pochi_cli.runs.plan import Plan
-from pochi_cli.runs.plan_text import describe_plan, describe_rates
+from pochi_cli.runs.atomic import without_non_finite
+
+if TYPE_CHECKING:
+    from pochi_cli.runs.plan import Plan
 
 _MOST_BARS = 24
 """Length of the sparklines, where the terminal is wide enough."""
+_GAP = 2
+"""Columns between those of a table."""
+_LEAST_CELL = 11
+"""Columns that are left of a cell that is cut."""
+_WIDEST_CELL = 22
+"""Columns that a cell may ask for before it is folded, where the terminal cannot hold all."""
 
 
 class _Patient:
@@ -45,13 +55,25 @@ class _Patient:
         return getattr(self._stream, name)
 
 
+class _Console(Console):
+    """Takes nothing that it prints for an order to the terminal: names and reasons come from files."""
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        """Prepare a text that was given as such."""
+        return super().render_str(visible_lines(text), **options)
+
+
+def _plain(text: str, style: str = "") -> Text:
+    return Text(visible_lines(text), style)
+
+
 def stderr_console(*, soft_wrap: bool = True) -> Console:
     """Make a console on stderr, where progress and messages go."""
     file = cast(TextIO, _Patient(sys.stderr))
-    return Console(file=file, highlight=False, emoji=False, soft_wrap=soft_wrap)
+    return _Console(file=file, highlight=False, emoji=False, soft_wrap=soft_wrap)
 
 
-class _Results(Console):
+class _Results(_Console):
     """Standard output, whose loss is a failure: the result did not arrive."""
 
     def on_broken_pipe(self) -> None:
@@ -72,12 +94,13 @@ def _arriving() -> Iterator[None]:
         raise StorageError(f"cannot write the result: {error.strerror or error}") from error
 
 
-def _print_result(content: RenderableType, *, soft_wrap: bool = False) -> None:
+def _print_result(content: RenderableType, *, soft_wrap: bool = False, width: int | None = None) -> None:
     if isinstance(sys.stdout, TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # for terminals that do not speak UTF-8
     with _arriving():
         # Without emoji: a class may be named ":dog:".
-        _Results(highlight=False, emoji=False).print(content, markup=False, soft_wrap=soft_wrap)
+        console = _Results(highlight=False, emoji=False, width=width)
+        console.print(content, markup=False, soft_wrap=soft_wrap)
 
 
 def show(text: str) -> None:
@@ -102,12 +125,14 @@ def show_fields(title: str, fields: Iterable[tuple[str, str]]) -> None:
     table.add_column(style="bold", no_wrap=True)
     table.add_column(overflow="fold")
     for name, value in fields:
-        table.add_row(Text(name), Text(value))
-    _print_result(Group(Text(title, "bold"), table))
+        table.add_row(_plain(name), _plain(value))
+    _print_result(Group(_plain(title, "bold"), table))
 
 
 def show_plan(source: str, plan: Plan) -> None:
     """Print what a valid config will do."""
+    from pochi_cli.runs.plan_text import describe_plan, describe_rates  # pydantic, which few commands need
+
     show_fields(f"{source} is valid", describe_plan(plan))
     bars = min(_MOST_BARS, Console().width // 3)  # the rest is for names and numbers
     header = ("learning rate of", "parameters", f"epochs 1 to {plan.epochs:,}", "rate")
@@ -128,19 +153,120 @@ def show_table(
     table = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False)
     for position, name in enumerate(header):
         table.add_column(
-            Text(name),
+            _plain(name),
             overflow="fold",
             justify="right" if position else "left",
             no_wrap=position == whole,
         )
     for row in rows:
-        table.add_row(*map(Text, row))
-    _print_result(Group(Text(title, "bold"), table, ""))
+        table.add_row(*map(_plain, row))
+    _print_result(Group(_plain(title, "bold"), table, ""))
+
+
+def show_listing(
+    header: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    *,
+    right: Sequence[str],
+    shortened: Sequence[str],
+    left_out: Sequence[str],
+) -> None:
+    """Print a table of one line for each row; where the output is no terminal there is room for everything.
+
+    Args:
+        header: Names of the columns.
+        rows: As many cells each, of one line.
+        right: Columns that are aligned to the right.
+        shortened: Columns whose cells are cut, in this order, where a terminal is too narrow.
+        left_out: Columns to leave out, in this order, where that does not suffice.
+    """
+    widths = dict(zip(header, _widths([header, *rows]), strict=True))
+    least = {name: min(width, _LEAST_CELL) if name in shortened else width for name, width in widths.items()}
+    room = _terminal_width()
+    if room is not None:
+        for name in left_out:
+            if _width(least) > room:
+                del widths[name], least[name]
+        for name in shortened:
+            if name in widths:
+                widths[name] = max(least[name], widths[name] - max(_width(widths) - room, 0))
+    kept = [(at, widths[name], name in right) for at, name in enumerate(header) if name in widths]
+
+    def line(row: Sequence[str]) -> str:
+        cells = (_fitted(visible_lines(row[at]), width, right=is_right) for at, width, is_right in kept)
+        return (" " * _GAP).join(cells).rstrip()
+
+    # Of a thousand lines rich would make a table in more time than reading the runs takes.
+    text = Text().append(f"{line(header)}\n", "bold").append("─" * _width(widths))
+    _print_result(text.append("".join(f"\n{line(row)}" for row in rows)), soft_wrap=True)
+
+
+def _fitted(text: str, width: int, *, right: bool) -> str:
+    """Cut or fill a text to a number of columns."""
+    if cell_len(text) > width:
+        return set_cell_size(text, width - 1) + "…"
+    filling = " " * (width - cell_len(text))
+    return filling + text if right else text + filling
+
+
+def _width(columns: Mapping[str, int]) -> int:
+    return sum(columns.values()) + _GAP * (len(columns) - 1)
+
+
+def _widths(rows: Sequence[Sequence[str]]) -> list[int]:
+    """Measure the columns of a table."""
+    return [max(map(cell_len, map(visible_lines, column))) for column in zip(*rows, strict=True)]
+
+
+def show_columns(title: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print a table with one column for each of several things that are compared.
+
+    Where the terminal is too narrow for all of them they go on below, with the names of the rows again.
+
+    Args:
+        title: Its heading.
+        header: Names of the columns after the first.
+        rows: The name of a row, and a cell for each column.
+    """
+    cells = [("", *header), *rows]
+    widths = _widths(cells)
+    room = _terminal_width()
+    names = widths[0] if room is None else min(widths[0], room // 2)
+    blocks: list[list[int]] = [[]]
+    left = 0 if room is None else room - names
+    for at, width in enumerate(widths[1:], start=1):
+        # A long value is folded rather than given a block of its own, but a run's name stays whole.
+        needed = _GAP + (width if room is None else max(min(width, _WIDEST_CELL), cell_len(cells[0][at])))
+        if blocks[-1] and room is not None and needed > left:
+            blocks.append([])
+            left = room - names
+        blocks[-1].append(at)
+        left -= needed
+    for block in blocks:
+        table = Table(box=SIMPLE_HEAD, padding=(0, _GAP - 1, 0, 0), pad_edge=False, show_edge=False)
+        table.add_column(overflow="fold", width=names)
+        for at in block:
+            table.add_column(_plain(cells[0][at]), overflow="fold", min_width=cell_len(cells[0][at]))
+        for row in rows:
+            table.add_row(_plain(row[0]), *(_plain(row[at]) for at in block))
+        whole = sum(widths) + _GAP * len(widths)
+        _print_result(
+            Group(_plain(title, "bold"), table, ""), width=room or max(whole, cell_len(visible_lines(title)))
+        )
+
+
+def _terminal_width() -> int | None:
+    console = Console()
+    return console.width if console.is_terminal else None
 
 
 def show_values(values: Mapping[str, Any]) -> None:
-    """Print one JSON object, in ASCII, whatever the terminal's encoding."""
-    show(json.dumps(values, indent=2, allow_nan=False))
+    """Print one JSON object, in ASCII, whatever the terminal's encoding.
+
+    Numbers that are not finite are strings, as in the files of a run; what is no Unicode becomes �.
+    """
+    text = json.dumps(without_non_finite(values), ensure_ascii=False, allow_nan=False)
+    show_file(json.dumps(json.loads(without_surrogates(text)), indent=2) + "\n")
 
 
 def show_error(error: PochiError) -> None:
@@ -149,9 +275,9 @@ def show_error(error: PochiError) -> None:
         show_diagnostics(error.diagnostics)
         return
     console = stderr_console()
-    console.print(Text.assemble(("error:", "bold red"), f" {error.message}"))
+    console.print(Text.assemble(("error:", "bold red"), " ", _plain(error.message)))
     if error.hint:
-        console.print(Text.assemble("  ", ("hint:", "cyan"), f" {error.hint}"))
+        console.print(Text.assemble("  ", ("hint:", "cyan"), " ", _plain(error.hint)))
     for extra in getattr(error, "__notes__", ()):
         console.print(f"  {extra}", markup=False)
 

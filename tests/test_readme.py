@@ -20,7 +20,18 @@ def test_readme_names_every_example_config() -> None:
 
 def test_readme_commands_exist() -> None:
     commands = re.findall(r"^pochi ([a-z-]+)", README, re.MULTILINE)
-    assert commands == ["data", "init", "validate-config", "train", "train", "plot", "migrate"]
+    assert commands == [
+        "data",
+        "init",
+        "validate-config",
+        "train",
+        "train",
+        "plot",
+        "migrate",
+        "runs",
+        "runs",
+        "runs",
+    ]
     for command in set(commands):
         result = subprocess.run(
             [sys.executable, "-m", "pochi_cli", command, "--help"],

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from pochi_cli.commands.options import AsJson
+
 app = typer.Typer(help="Make and check image folders.", no_args_is_help=True)
 
 
@@ -35,7 +37,7 @@ def check(
         Path,
         typer.Argument(help="Holds a directory for each class, or train, val and test directories that do."),
     ],
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Decode every image of a folder; report counts, sizes, bad files, and files that are there twice."""
     from pochi_cli import console

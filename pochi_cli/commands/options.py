@@ -21,6 +21,7 @@ Overrides = Annotated[
 WorkDir = Annotated[
     Path, typer.Option("--work-dir", help="Where runs are looked up by name, UUID or `latest`.")
 ]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
 
 def quoted(text: str) -> str:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import textwrap
-import unicodedata
 from collections.abc import Iterable, Iterator
 from typing import Any, Literal
 
 from rich.cells import cell_len, chop_cells
 
+from pochi_cli.characters import veiled, visible
 from pochi_cli.errors import Diagnostic, Note, Span
 
 Role = Literal["error", "warning", "title", "gutter", "source", "help", "note"]
@@ -23,28 +23,9 @@ _LEAST_REMEDY = 24
 """Columns that the help needs beside the underline; with fewer it gets lines of its own."""
 
 
-def visible(text: str) -> str:
-    """Write control characters, line ends and marks that turn the direction of writing as escapes."""
-    return "".join(_escaped(character) if _is_hidden(character) else character for character in text)
-
-
-def _is_hidden(character: str) -> bool:
-    return unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp") or (
-        unicodedata.bidirectional(character)
-        in ("LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI")
-    )
-
-
-def _escaped(character: str) -> str:
-    common = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
-    return common.get(character, f"\\u{ord(character):04x}")
-
-
 def _source(text: str) -> str:
     """Write a source line so that each character takes the columns it takes on the screen."""
-    return "".join(
-        _TAB if character == "\t" else "�" if _is_hidden(character) else character for character in text
-    )
+    return veiled(text.replace("\t", _TAB))
 
 
 def render(diagnostic: Diagnostic, width: int | None = None) -> Iterator[Line]:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from pochi_cli.characters import printable
 from pochi_cli.config.data import DataConfig
 from pochi_cli.config.steps.arguments import Size
 from pochi_cli.config.steps.nested import Pipeline, final_size
@@ -14,7 +15,6 @@ from pochi_cli.data.decoding import DecodedSplit, Progress, decode_splits
 from pochi_cli.data.description import SplitReport, describe_split
 from pochi_cli.data.duplicates import Duplicate, duplicate_findings, find_duplicates
 from pochi_cli.data.findings import counted
-from pochi_cli.data.images import printable
 from pochi_cli.data.prepare import find_folders
 from pochi_cli.data.sizes import SizeTally, common_size
 from pochi_cli.data.splits import Split, find_splits

@@ -11,8 +11,9 @@ import torch
 from PIL import Image
 from torch.utils.data import Dataset
 
+from pochi_cli.characters import printable
 from pochi_cli.data.folder import FolderIndex
-from pochi_cli.data.images import BadImageError, printable, read_rgb
+from pochi_cli.data.images import BadImageError, read_rgb
 from pochi_cli.data.sampling import SampleKey, derive_seed
 from pochi_cli.data.transforms import ImagePipeline, StepError
 

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
+from pochi_cli.characters import printable
 from pochi_cli.data.decoding import DecodedSplit
 from pochi_cli.data.findings import SPLIT_ROLES, counted
-from pochi_cli.data.images import printable
 from pochi_cli.data.splits import Split
 from pochi_cli.errors import Diagnostic, Note
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Mapping, Sequence
 
+from pochi_cli.characters import printable
 from pochi_cli.data.folder import FolderIndex
-from pochi_cli.data.images import printable
 from pochi_cli.errors import DataError, Diagnostic, KeyPath, format_key
 
 SPLIT_ROLES = {

@@ -12,7 +12,8 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
-from pochi_cli.data.images import is_image, printable
+from pochi_cli.characters import printable
+from pochi_cli.data.images import is_image
 from pochi_cli.errors import DataError
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import struct
 import warnings
 import zlib
@@ -15,6 +14,7 @@ from typing import BinaryIO, NamedTuple
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from pochi_cli.characters import printable
 from pochi_cli.errors import DataError
 
 IMAGE_SUFFIXES = frozenset(
@@ -41,10 +41,6 @@ _TRANSPOSE = {
 """What turns an image with this EXIF orientation upright; 5 to 8 exchange width and height."""
 
 
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
-"""What moves the cursor, ends a line or begins an escape sequence."""
-
-
 class BadImageError(DataError):
     """An image file that cannot be used.
 
@@ -57,16 +53,6 @@ class BadImageError(DataError):
         super().__init__(f"{printable(path)}: {reason}")
         self.path = path
         self.reason = reason
-
-
-def printable(path: str | Path) -> str:
-    """Write a path so that it can be printed: bytes that are not UTF-8 as �, control characters escaped."""
-    return _CONTROL.sub(lambda match: match.group().encode("unicode_escape").decode(), unicode_text(path))
-
-
-def unicode_text(path: str | Path) -> str:
-    """Write a path as Unicode text: bytes that are not UTF-8 as �."""
-    return os.fsencode(path).decode("utf-8", "replace")
 
 
 def is_image(name: str) -> bool:

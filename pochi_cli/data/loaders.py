@@ -10,12 +10,12 @@ from typing import Literal, NamedTuple
 import torch
 from torch.utils.data import DataLoader
 
+from pochi_cli.characters import printable
 from pochi_cli.config.data import DataConfig
 from pochi_cli.config.steps.nested import Pipeline
 from pochi_cli.data.datasets import BadImage, Batch, ImageDataset, MixedSizes, Sample, collate
 from pochi_cli.data.decoding import usable_cores
 from pochi_cli.data.folder import FolderIndex
-from pochi_cli.data.images import printable
 from pochi_cli.data.prepare import Data
 from pochi_cli.data.sampling import EpochBatchSampler, Order
 from pochi_cli.data.transforms import build_pipeline

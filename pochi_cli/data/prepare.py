@@ -6,13 +6,13 @@ import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
+from pochi_cli.characters import printable
 from pochi_cli.config.data import DataConfig
 from pochi_cli.config.steps.arguments import Size
 from pochi_cli.data.digits import digits_root
 from pochi_cli.data.findings import class_findings, folder_findings, in_words, listed, raise_errors
 from pochi_cli.data.folder import FolderIndex, index_folder, list_directory, match_labels
 from pochi_cli.data.holdout import split
-from pochi_cli.data.images import printable
 from pochi_cli.data.sizes import output_size
 from pochi_cli.errors import DataError, Diagnostic, KeyPath
 

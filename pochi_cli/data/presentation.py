@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from pochi_cli.characters import printable, unicode_text
 from pochi_cli.config.diagnostics import to_record
 from pochi_cli.config.steps.arguments import Size
 from pochi_cli.data.check import DataReport
 from pochi_cli.data.description import Sizes, SplitReport
 from pochi_cli.data.findings import counted
-from pochi_cli.data.images import printable, unicode_text
 
 _MOST_CLASSES = 24
 _SHOWN_OF_MANY = 8

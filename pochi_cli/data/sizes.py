@@ -8,13 +8,14 @@ from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 
+from pochi_cli.characters import printable
 from pochi_cli.config.image_sizes import TOO_SMALL_HELP
 from pochi_cli.config.steps.arguments import Size, show_size
 from pochi_cli.config.steps.nested import Pipeline, final_size
 from pochi_cli.config.steps.refusals import Refusal, find_refusals
 from pochi_cli.data.findings import counted
 from pochi_cli.data.folder import FolderIndex
-from pochi_cli.data.images import BadImageError, printable, read_size
+from pochi_cli.data.images import BadImageError, read_size
 from pochi_cli.errors import DataError, Diagnostic, Note
 
 SizedImage = tuple[Path, Size]

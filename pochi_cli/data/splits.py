@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from pochi_cli.characters import printable
 from pochi_cli.data.findings import SPLIT_ROLES, class_findings, folder_findings, listed
 from pochi_cli.data.folder import FolderIndex, index_folder
-from pochi_cli.data.images import printable
 from pochi_cli.errors import Diagnostic, KeyPath
 
 _ROLE_ORDER = ("train", "val", "test")

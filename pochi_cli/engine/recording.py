@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime
 from os import getpid
+from socket import gethostname
 from typing import Any
 
 import tomli_w
@@ -64,6 +65,7 @@ def open_files(
             class_names=data.class_names,
             data_fingerprint=data.fingerprint,
             process_id=getpid(),
+            host=gethostname(),
             environment=environment,
             settings=settings,
             best_metric=config.early_stopping.monitor,
@@ -76,6 +78,7 @@ def open_files(
             reason=None,
             ended_at=None,
             process_id=getpid(),
+            host=gethostname(),
             environment=environment,
             settings=settings,
             epochs=config.epochs,

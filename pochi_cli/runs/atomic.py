@@ -110,17 +110,18 @@ def write_json(path: Path, content: Any) -> None:
     Raises:
         StorageError: Writing failed.
     """
-    text = json.dumps(_without_non_finite(content), ensure_ascii=False, indent=2, allow_nan=False) + "\n"
+    text = json.dumps(without_non_finite(content), ensure_ascii=False, indent=2, allow_nan=False) + "\n"
     with atomic_writer(path) as file:
         # A file name that is not UTF-8 holds lone surrogates; their backslash form is JSON's own escape.
         file.write(text.encode("utf-8", "backslashreplace"))
 
 
-def _without_non_finite(content: Any) -> Any:
+def without_non_finite(content: Any) -> Any:
+    """Copy a content with strings for the numbers that JSON has no notation for."""
     if isinstance(content, float) and not math.isfinite(content):
         return "NaN" if math.isnan(content) else "Infinity" if content > 0 else "-Infinity"
     if isinstance(content, Mapping):
-        return {key: _without_non_finite(value) for key, value in content.items()}
+        return {key: without_non_finite(value) for key, value in content.items()}
     if isinstance(content, list | tuple):
-        return [_without_non_finite(value) for value in content]
+        return [without_non_finite(value) for value in content]
     return content

@@ -7,14 +7,18 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from socket import gethostname
+from typing import TYPE_CHECKING, Literal
 
 from pochi_cli.errors import RunError
 from pochi_cli.runs.layout import RUN_NAME, RunLayout, run_json_in
+from pochi_cli.runs.lock import is_held, process_exists
 from pochi_cli.runs.records import History, RunRecord, read_history, read_run_record
 
 if TYPE_CHECKING:
     from pochi_cli.config.root import ClassificationConfig
+
+RunStatus = Literal["running", "crashed", "finished", "interrupted", "failed"]
 
 
 @dataclass(frozen=True)
@@ -33,6 +37,23 @@ class Run:
     def directory(self) -> Path:
         """The run's directory."""
         return self.layout.directory
+
+    @property
+    def status(self) -> RunStatus:
+        """How the run stands now: one that was not closed, and that no process works on, has crashed.
+
+        Of a run on another machine only the record is known.
+        """
+        if self.record.status != "running" or not self.is_local:
+            return self.record.status
+        held = is_held(self.layout.lock)
+        works = process_exists(self.record.process_id) if held is None else held
+        return "running" if works else "crashed"
+
+    @property
+    def is_local(self) -> bool:
+        """Whether the run is, or was last, trained on this machine."""
+        return self.record.host == gethostname()
 
     @cached_property
     def config(self) -> ClassificationConfig:
@@ -62,15 +83,31 @@ def open_run(directory: Path) -> Run:
 
 
 def run_directories(work_dir: Path) -> list[Path]:
-    """List the run directories of a work_dir, oldest first."""
-    if not work_dir.is_dir():
-        return []
+    """List the run directories of a work_dir, oldest first.
+
+    Raises:
+        RunError: It cannot be read.
+    """
     found = []
-    for entry in os.scandir(work_dir):
-        match = RUN_NAME.fullmatch(entry.name)
-        if match and run_json_in(Path(entry.path)).is_file():
-            found.append((match["date"], int(match["number"]), Path(entry.path)))
+    try:
+        for entry in os.scandir(work_dir):
+            match = RUN_NAME.fullmatch(entry.name)
+            if match and _has_record(Path(entry.path)):
+                found.append((match["date"], int(match["number"]), Path(entry.path)))
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except OSError as error:
+        raise RunError(f"cannot read {work_dir}: {error.strerror or error}") from error
     return [path for _, _, path in sorted(found)]
+
+
+def _has_record(directory: Path) -> bool:
+    try:
+        return run_json_in(directory).is_file()
+    except PermissionError:
+        return True  # it may have one: reading it tells what is wrong
+    except OSError:
+        return False  # no name of a file, for its length
 
 
 def find_run(reference: str | Path, work_dir: Path = Path("work_dirs")) -> Run:
@@ -84,7 +121,7 @@ def find_run(reference: str | Path, work_dir: Path = Path("work_dirs")) -> Run:
         RunError: None, or more than one, fits.
     """
     text = str(reference)
-    if run_json_in(Path(text)).is_file():
+    if text and _has_record(Path(text)):
         return open_run(Path(text))
     directories = run_directories(work_dir)
     if text == "latest":

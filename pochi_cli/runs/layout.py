@@ -28,7 +28,8 @@ class RunLayout:
     @property
     def name(self) -> str:
         """The run's id: the name of its directory."""
-        return self.directory.name
+        name = self.directory.name
+        return self.directory.resolve().name if name in ("", "..") else name
 
     @property
     def config_toml(self) -> Path:

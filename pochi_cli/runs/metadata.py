@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import platform
-import socket
 import subprocess
 from importlib.metadata import version
 
@@ -14,13 +13,12 @@ _PACKAGES = ("torch", "torchvision", "numpy", "pillow", "pydantic")
 
 
 def describe_environment() -> dict[str, object]:
-    """Collect versions, host and git commit; nothing here changes between epochs."""
+    """Collect versions, platform and git commit; nothing here changes between epochs."""
     return {
         "pochi": __version__,
         "python": platform.python_version(),
         **{package: version(package) for package in _PACKAGES},
         "platform": platform.platform(),
-        "host": socket.gethostname(),
         "cpu_count": os.cpu_count(),
         "git_commit": _git("rev-parse", "HEAD"),
         "git_dirty": None if (status := _git("status", "--porcelain")) is None else bool(status),

@@ -6,17 +6,15 @@ import csv
 import io
 import json
 import math
-import operator
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from pochi_cli.errors import RunError
 from pochi_cli.runs.atomic import write_json, write_text
 from pochi_cli.runs.layout import RunLayout
-
-Status = Literal["running", "finished", "interrupted", "failed"]
+from pochi_cli.runs.typed import Moment, Seconds, Stamp, Status, read_count, read_fields, read_number, shown
 
 
 @dataclass(frozen=True)
@@ -101,21 +99,14 @@ def _read_epoch(cells: Mapping[str, Any]) -> EpochRecord:
     if missing := [name for name in _SCALARS if name not in measured and name not in _OPTIONAL]:
         raise ValueError(f"no {missing[0]} in epoch {cells['epochs']}")
     return EpochRecord(
-        epoch=operator.index(cells["epochs"]),
+        epoch=read_count(cells["epochs"]),
         layer_rates={
-            name.removeprefix("lr_"): _number(value)
+            name.removeprefix("lr_"): read_number(value)
             for name, value in cells.items()
             if name.startswith("lr_")
         },
-        **{name: _number(value) for name, value in measured.items()},
+        **{name: read_number(value) for name, value in measured.items()},
     )
-
-
-def _number(value: Any) -> float:
-    """Read a number as `write_json` writes it: what is not finite is a string."""
-    if isinstance(value, str) and value not in ("NaN", "Infinity", "-Infinity"):
-        raise ValueError(f"{value!r} is not a number")
-    return float(value)
 
 
 @dataclass(frozen=True)
@@ -125,16 +116,18 @@ class RunRecord:
     Attributes:
         id: Name of the run's directory.
         experiment_id: UUID.
-        status: How it stands.
+        status: How it stood when this was written; `Run.status` knows whether a running one still runs.
         reason: Why it failed or was interrupted.
         started_at, ended_at: ISO 8601 with time zone.
+        stamp: The start, part of file names.
         duration_s: Time spent training, over all its sessions, in seconds.
         epochs_done, epochs: Finished and configured epochs.
         class_names: In the order of the labels.
+        process_id, host: The process that trains or trained it last, and its machine.
         data_fingerprint: SHA-256 over the names and sizes of the image files.
         best_epoch, best_value: By `best_metric`; `None` without validation data.
         skipped_images: Files that could not be decoded and were left out.
-        environment: Versions, host, device, git commit.
+        environment: Versions, platform, git commit.
         settings: What was chosen at run time: device, precision, layout, workers, threads, seed.
     """
 
@@ -143,20 +136,21 @@ class RunRecord:
     task: str
     model_name: str
     status: Status
-    started_at: str
-    stamp: str
+    started_at: Moment
+    stamp: Stamp
     epochs: int
     class_names: tuple[str, ...]
     data_fingerprint: str
     process_id: int
+    host: str
     environment: Mapping[str, Any]
     settings: Mapping[str, Any]
     epochs_done: int = 0
     best_metric: str = "val_accuracy"
     best_epoch: int | None = None
     best_value: float | None = None
-    ended_at: str | None = None
-    duration_s: float = 0.0
+    ended_at: Moment | None = None
+    duration_s: Seconds = 0.0
     skipped_images: int = 0
     reason: str | None = None
 
@@ -197,22 +191,15 @@ class RunFiles:
 
 
 def read_run_record(path: Path) -> RunRecord:
-    """Read a run.json.
+    """Read a run.json, which may be of a newer version: fields that are not known are left out.
 
     Raises:
         RunError: It is missing or damaged.
     """
     content = read_json(path)
     try:
-        best = content.get("best_value")
-        return RunRecord(
-            **{
-                **content,
-                "class_names": tuple(content["class_names"]),
-                "best_value": None if best is None else _number(best),
-            }
-        )
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        return read_fields(RunRecord, content)
+    except ValueError as error:
         raise RunError(f"{path} is not a run's record: {error}") from error
 
 
@@ -226,8 +213,22 @@ def read_history(path: Path) -> History:
         return History()
     try:
         return History.from_dict(read_json(path))
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
+    except KeyError as error:
+        raise RunError(f"{path} is not a training history: it has no {error.args[0]}") from error
+    except (AttributeError, TypeError, ValueError, OverflowError) as error:
         raise RunError(f"{path} is not a training history: {error}") from error
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """Read a config.json as it is: configs of other versions, too, can be looked at.
+
+    Raises:
+        RunError: It is missing or damaged.
+    """
+    content = read_json(path)
+    if not isinstance(content, dict):
+        raise RunError(f"{path} is not a config: it is no object but {shown(content)}")
+    return content
 
 
 def read_json(path: Path) -> Any:
@@ -240,7 +241,7 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text("utf-8"))
     except OSError as error:
         raise RunError(f"cannot read {path}: {error.strerror or error}") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise RunError(f"{path} is damaged: {error}") from error
 
 

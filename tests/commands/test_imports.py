@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.migration.guide import file
+from tests.runs.fake import history, make_run
 
 CONFIGS = Path(__file__).parent.parent.parent / "configs"
 HEAVY = {"torch", "torchvision", "numpy", "optuna", "matplotlib", "plotly", "sklearn", "tensorboard", "PIL"}
@@ -23,7 +24,7 @@ try:
     main()
 except SystemExit as end:
     assert not end.code, end.code
-print("IMPORTED", *{{name.split(".")[0] for name in sys.modules}})
+print("IMPORTED", *sys.modules, *{{name.split(".")[0] for name in sys.modules}})
 """
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
@@ -55,6 +56,19 @@ def test_schema_and_init_import_no_torch(
 
 def test_data_check_imports_what_decodes_and_no_more(few_digits: Path) -> None:
     assert imported_by("data", "check", str(few_digits)) & HEAVY == {"numpy", "PIL"}
+
+
+def test_runs_are_listed_without_what_reads_configs(tmp_path: Path) -> None:
+    for _ in range(2):
+        make_run(tmp_path, history(90.0))
+    work_dir = ("--work-dir", str(tmp_path))
+    slow = HEAVY | {
+        "pochi_cli.config.base",
+        "pochi_cli.config.root",
+    }  # newer typers bring pydantic themselves
+    for arguments in (("runs",), ("runs", "--json"), ("runs", "compare", "20261120_001", "20261120_002")):
+        assert not imported_by(*arguments, *work_dir) & slow
+    assert not imported_by("runs", "show", *work_dir) & HEAVY
 
 
 def test_migrate_imports_no_torch(tmp_path: Path) -> None:

@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
-from pochi_cli.config.diagnostics import render, summary, to_annotation, to_record, visible
+from pochi_cli.characters import visible
+from pochi_cli.config.diagnostics import render, summary, to_annotation, to_record
 from pochi_cli.errors import Diagnostic, Note, Span
 
 

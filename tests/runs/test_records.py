@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -40,6 +40,7 @@ def record(directory: Path) -> RunRecord:
         class_names=("a", "b"),
         data_fingerprint="f",
         process_id=1,
+        host="elsewhere",
         environment={},
         settings={},
     )
@@ -80,6 +81,81 @@ def test_damaged_records_are_named(tmp_path: Path, content: str) -> None:
     path.write_text(content, "latin-1")
     with pytest.raises(RunError, match=r"run\.json"):
         read_run_record(path)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "told"),
+    [
+        ("stamp", "../../x", "stamp is '../../x', not a time as YYYYMMDD_HHMMSS"),
+        ("stamp", "20261120_123005\n", "stamp is"),
+        ("status", "done", "status is 'done', not running, finished, interrupted or failed"),
+        ("status", [], "status is []"),
+        ("id", 3, "id is 3, not a text"),
+        ("experiment_id", None, "experiment_id is None"),
+        ("epochs", "3", "epochs is '3', not a whole number"),
+        ("epochs", True, "epochs is True"),
+        ("epochs_done", -1, "epochs_done is -1"),
+        ("process_id", 1.5, "process_id is 1.5"),
+        ("best_epoch", "2", "best_epoch is '2'"),
+        ("best_value", "much", "best_value is 'much', not a number"),
+        ("best_value", 10**400, "best_value is 1000"),
+        ("duration_s", "NaN", "duration_s is 'NaN', not a number of seconds"),
+        ("started_at", "yesterday", "started_at is 'yesterday', not a time"),
+        ("started_at", "2026-11-20T12:30:05", "with its zone"),
+        ("ended_at", 5, "ended_at is 5"),
+        ("class_names", "ab", "class_names is 'ab', not a list of texts"),
+        ("class_names", [1], "class_names is [1]"),
+        ("environment", [], "environment is [], not an object"),
+    ],
+)
+def test_a_field_of_another_type_is_named_with_its_value(
+    tmp_path: Path, field: str, value: object, told: str
+) -> None:
+    path = tmp_path / "run.json"
+    content = asdict(record(tmp_path)) | {field: value}
+    write_json(path, content)
+    with pytest.raises(RunError) as error:
+        read_run_record(path)
+    assert told in error.value.message
+    assert str(path) in error.value.message
+    assert len(error.value.message) < len(str(path)) + 200
+
+
+def test_a_record_of_a_newer_version_is_read_and_one_that_lacks_a_field_is_not(tmp_path: Path) -> None:
+    path = tmp_path / "run.json"
+    content = asdict(record(tmp_path))
+    write_json(path, content | {"carbon_g": 12})
+    assert read_run_record(path) == record(tmp_path)
+    del content["host"]
+    write_json(path, content)
+    with pytest.raises(RunError, match="it has no host"):
+        read_run_record(path)
+
+
+@pytest.mark.parametrize(
+    ("column", "values", "told"),
+    [
+        ("epochs", ["1", 2], "'1' is not a whole number"),
+        ("train_loss", [True, 1.0], "True is not a number"),
+        ("train_loss", [None, 1.0], "no train_loss in epoch 1"),
+        ("train_loss", [10**400, 1.0], "too large"),
+        ("train_loss", [1.0], "shorter"),
+        ("val_loss", None, "not a training history"),
+    ],
+)
+def test_damaged_histories_are_named(
+    tmp_path: Path, column: str, values: list[object] | None, told: str
+) -> None:
+    path = tmp_path / "train_history.json"
+    write_json(path, HISTORY.to_dict() | {column: values})
+    with pytest.raises(RunError, match=told):
+        read_history(path)
+
+
+def test_json_nested_without_end_is_damaged(tmp_path: Path) -> None:
+    (tmp_path / "run.json").write_text("[" * 100_000)
+    with pytest.raises(RunError, match="is damaged"):
+        read_run_record(tmp_path / "run.json")
 
 
 @pytest.mark.parametrize(

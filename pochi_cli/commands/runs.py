@@ -1,0 +1,91 @@
+"""`pochi runs`: list, inspect and compare runs, without torch."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pochi_cli.commands.options import AsJson, WorkDir
+
+app = typer.Typer(help="List, show and compare runs.", invoke_without_command=True)
+
+
+@app.callback()
+def list_all(context: typer.Context, work_dir: WorkDir = Path("work_dirs"), as_json: AsJson = False) -> None:
+    """List the runs, oldest first; show or compare some of them.
+
+    What a run began and nobody closed is `running` while a process works on it, else `crashed`. A run
+    whose record cannot be read is `damaged`. A narrow terminal shows fewer columns; `--json` has them all.
+    """
+    if context.invoked_subcommand is not None:
+        # The options may stand before the sub-command as well as behind it.
+        given = {"work_dir": str(work_dir), "as_json": as_json}
+        context.default_map = {"show": given, "compare": given}
+        return
+    from pochi_cli import console
+    from pochi_cli.errors import RunError
+    from pochi_cli.runs.listing import list_runs
+    from pochi_cli.runs.listing_text import LEFT_OUT, LIST_HEADER, NUMBERS, SHORTENED, describe_list
+
+    source = context.get_parameter_source("work_dir")
+    if source is not None and source.name == "COMMANDLINE" and not work_dir.is_dir():
+        raise RunError(f"there is no directory {work_dir}", hint="name the directory that holds the runs")
+    runs = list_runs(work_dir, datetime.now().astimezone())
+    if as_json:
+        console.show_values({"work_dir": str(work_dir), "runs": [run.to_record() for run in runs]})
+    elif not runs:
+        console.note(f"there are no runs in {work_dir}; train one, or name another --work-dir")
+    else:
+        rows = list(describe_list(runs))
+        console.show_listing(LIST_HEADER, rows, right=NUMBERS, shortened=SHORTENED, left_out=LEFT_OUT)
+        for run in runs:
+            if run.status == "damaged":
+                console.note(f"damaged: {run.reason}")
+
+
+@app.command("show")
+def show(
+    run: Annotated[str, typer.Argument(help="Run directory, name, UUID, or `latest`.")] = "latest",
+    work_dir: WorkDir = Path("work_dirs"),
+    as_json: AsJson = False,
+) -> None:
+    """Show all about a run: how it stands, what it came to, what it was made from."""
+    from pochi_cli import console
+    from pochi_cli.runs.details import read_details
+    from pochi_cli.runs.details_text import describe_details
+    from pochi_cli.runs.index import find_run
+
+    details = read_details(find_run(run, work_dir), datetime.now().astimezone())
+    if as_json:
+        console.show_values(details.to_record())
+    else:
+        console.show_fields(*describe_details(details))
+
+
+@app.command("compare")
+def compare(
+    runs: Annotated[
+        list[str],
+        typer.Argument(metavar="RUN RUN...", help="Two or more: directory, name, UUID, or `latest`."),
+    ],
+    work_dir: WorkDir = Path("work_dirs"),
+    as_json: AsJson = False,
+) -> None:
+    """Compare runs: their metrics, the config keys that differ, and which was better (marked *)."""
+    if len(runs) < 2:
+        raise typer.BadParameter("give two runs or more", param_hint="RUN RUN...")
+    from pochi_cli import console
+    from pochi_cli.runs.comparison import compare_runs
+    from pochi_cli.runs.comparison_text import comparison_record, describe_comparison, verdict
+    from pochi_cli.runs.index import find_run
+
+    comparison = compare_runs([find_run(run, work_dir) for run in runs])
+    if as_json:
+        console.show_values(comparison_record(comparison))
+        return
+    for section in describe_comparison(comparison):
+        console.show_columns(section.title, comparison.labels, section.rows)
+    console.show(verdict(comparison))
