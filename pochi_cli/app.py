@@ -50,6 +50,9 @@ def main() -> None:
     Exit codes: 0 success; 1 the work failed or the config is invalid; 2 wrong usage; 130 after SIGINT,
     143 after SIGTERM.
     """
+    # Typer would make exit code 1 of an interrupt, and a traceback of one that comes while it is imported.
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+        signal.signal(signal.SIGINT, lambda number, _: sys.exit(128 + number))
     try:
         app(prog_name="pochi")
     except PochiError as error:

@@ -36,13 +36,14 @@ class BadImage:
     Attributes:
         path: The file.
         reason: Why.
-        stage: `decode` where the file is at fault; `transform` where a step cannot take an image like this,
-            such as a crop larger than the image.
+        stage: `read` where a file that was there when the run began cannot be read any more; `decode` where
+            the file is at fault; `transform` where a step cannot take an image like this, such as a crop
+            larger than the image.
     """
 
     path: str
     reason: str
-    stage: Literal["decode", "transform"] = "decode"
+    stage: Literal["read", "decode", "transform"] = "decode"
 
 
 @dataclass(frozen=True)
@@ -119,7 +120,8 @@ class ImageDataset(Dataset[Sample | BadImage]):
         try:
             image = read_rgb(path)
         except BadImageError as error:
-            return BadImage(printable(path), error.reason)
+            is_lost = error.is_unread and self.index.file_bytes[key.index] >= 0
+            return BadImage(printable(path), error.reason, "read" if is_lost else "decode")
         try:
             tensor = self._transform(image, key)
         except StepError as error:

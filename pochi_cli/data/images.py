@@ -47,12 +47,14 @@ class BadImageError(DataError):
     Args:
         path: The file.
         reason: Why, in words.
+        is_unread: Whether the system failed to read the file, so that nothing is known of the image.
     """
 
-    def __init__(self, path: str | Path, reason: str) -> None:
+    def __init__(self, path: str | Path, reason: str, *, is_unread: bool = False) -> None:
         super().__init__(f"{printable(path)}: {reason}")
         self.path = path
         self.reason = reason
+        self.is_unread = is_unread
 
 
 def is_image(name: str) -> bool:
@@ -140,7 +142,7 @@ def opened(path: str | Path) -> Iterator[BinaryIO]:
     try:
         file = Path(path).open("rb")  # noqa: SIM115 - what fails inside the block is not about opening it
     except OSError as error:
-        raise BadImageError(path, _reason(None, error)) from error
+        raise BadImageError(path, _reason(None, error), is_unread=True) from error
     with file:
         yield file
 
@@ -164,7 +166,9 @@ def decode(file: BinaryIO, path: str | Path) -> Decoded:
             method = _TRANSPOSE.get(_orientation(image))
             upright = _detached(image) if method is None else image.transpose(method)
     except _DECODE_FAILURES as error:
-        raise BadImageError(path, _reason(file, error)) from error
+        # Pillow's own errors are OSErrors as well, but have no number.
+        is_unread = isinstance(error, OSError) and error.errno is not None
+        raise BadImageError(path, _reason(file, error), is_unread=is_unread) from error
     try:
         return Decoded(_to_rgb(upright), mode, file_format, turned or method is not None)
     except ValueError as error:

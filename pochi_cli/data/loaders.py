@@ -94,8 +94,9 @@ class BatchLoader:
             batch had too few good images.
 
         Raises:
-            DataError: If an image is bad (unless bad ones are skipped), a step cannot take an image, images
-                differ in size, a worker process died, or no batch of a whole epoch could be used.
+            DataError: If an image is bad (unless bad ones are skipped) or cannot be read any more, a step
+                cannot take an image, images differ in size, a worker process died, or no batch of a whole
+                epoch could be used.
         """
         self.sampler.set_epoch(epoch, start_batch)
         used = 0
@@ -122,6 +123,11 @@ class BatchLoader:
         if isinstance(loaded, MixedSizes):
             raise _mixed_sizes(self.dataset.index, loaded)
         for bad in loaded.bad:
+            if bad.stage == "read":
+                raise DataError(
+                    f"{bad.path}: {bad.reason}; the file was there when training began",
+                    "bring the data back (is the folder moved, a disk not mounted?), then resume the run",
+                )
             if bad.stage == "transform":
                 raise DataError(f"{bad.path}: {bad.reason}", "resize first, or change the step")
             if self._on_bad_image == "error":

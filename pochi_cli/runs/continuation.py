@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -98,7 +99,7 @@ def course_changes(
         A key, its value before and its value after; `None` where there is none.
     """
     old, new = before.model_dump(mode="json"), after.model_dump(mode="json")
-    changed = {key for key in new if old[key] != new[key]} - _MAY_CHANGE
+    changed = {key for key in new if not _is_same(old[key], new[key])} - _MAY_CHANGE
     for key in new:
         # The arguments of another optimizer are others as well.
         if key in changed and key.removesuffix("_params") not in changed - {key}:
@@ -108,7 +109,7 @@ def course_changes(
 def _differences(path: KeyPath, old: Any, new: Any) -> Iterator[tuple[KeyPath, Any, Any]]:
     """Go down to the single values that differ, where both sides have the same keys or lengths."""
     parts: list[Any] = []
-    if isinstance(old, dict) and isinstance(new, dict) and old.get("name") == new.get("name"):
+    if isinstance(old, dict) and isinstance(new, dict) and old != new and old.get("name") == new.get("name"):
         parts = list(old | new)
         old, new = ({part: side.get(part) for part in parts} for side in (old, new))
     elif isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
@@ -116,8 +117,13 @@ def _differences(path: KeyPath, old: Any, new: Any) -> Iterator[tuple[KeyPath, A
     if not parts:
         yield path, old, new
     for part in parts:
-        if old[part] != new[part]:
+        if not _is_same(old[part], new[part]):
             yield from _differences((*path, part), old[part], new[part])
+
+
+def _is_same(old: Any, new: Any) -> bool:
+    """Compare values with the order of their keys: the first of the layer rates that matches counts."""
+    return json.dumps(old) == json.dumps(new)
 
 
 def _config_of(run: Run) -> ClassificationConfig:

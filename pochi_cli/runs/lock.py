@@ -10,7 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from pochi_cli.errors import RunError, StorageError
+from pochi_cli.errors import RunError
+from pochi_cli.runs.atomic import appending
 
 if sys.platform != "win32":
     import fcntl
@@ -29,13 +30,9 @@ def locked(path: Path) -> Iterator[None]:
 
     Raises:
         RunError: Another process holds it.
-        StorageError: The file cannot be opened.
+        StorageError: The file cannot be opened, or is a symbolic link.
     """
-    try:
-        file = path.open("a")
-    except OSError as error:
-        raise StorageError(f"cannot write {path}: {error.strerror or error}") from error
-    with file:
+    with appending(path) as file:
         if sys.platform != "win32":
             try:
                 fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

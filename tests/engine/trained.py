@@ -59,13 +59,12 @@ def assert_same_run(one: Run, other: Run) -> None:
     """Weights, state, history and CSV are bit-identical; times, and keys that may differ, aside."""
     for path in (one.layout.latest_model, one.layout.best_model):
         if path.exists():
-            contents = [checkpoint(run.layout.models / path.name) for run in (one, other)]
-            for content in contents:
-                del content["config"]
-            assert_equal(*contents, path.name)
+            first, second = (checkpoint(run.layout.models / path.name) for run in (one, other))
+            del first["config"], second["config"]
+            assert_equal(first, second, path.name)
     assert rows(one) == rows(other)
-    histories = [json.loads(run.layout.history_json.read_text()) for run in (one, other)]
-    assert_equal(*histories, "history")
+    before, after = (json.loads(run.layout.history_json.read_text()) for run in (one, other))
+    assert_equal(before, after, "history")
 
 
 def assert_equal(one: Any, other: Any, where: str) -> None:
