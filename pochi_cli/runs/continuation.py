@@ -107,9 +107,9 @@ def course_changes(
 
 
 def _differences(path: KeyPath, old: Any, new: Any) -> Iterator[tuple[KeyPath, Any, Any]]:
-    """Go down to the single values that differ, where both sides have the same keys or lengths."""
+    """Go down to the single values that differ, where both sides are tables or arrays of one kind."""
     parts: list[Any] = []
-    if isinstance(old, dict) and isinstance(new, dict) and old != new and old.get("name") == new.get("name"):
+    if isinstance(old, dict) and isinstance(new, dict) and _is_comparable(old, new):
         parts = list(old | new)
         old, new = ({part: side.get(part) for part in parts} for side in (old, new))
     elif isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
@@ -119,6 +119,12 @@ def _differences(path: KeyPath, old: Any, new: Any) -> Iterator[tuple[KeyPath, A
     for part in parts:
         if not _is_same(old[part], new[part]):
             yield from _differences((*path, part), old[part], new[part])
+
+
+def _is_comparable(old: dict[str, Any], new: dict[str, Any]) -> bool:
+    """Whether tables are steps of one name, if they are steps, with what both have in the same order."""
+    in_order = [key for key in old if key in new] == [key for key in new if key in old]
+    return in_order and old.get("name") == new.get("name")
 
 
 def _is_same(old: Any, new: Any) -> bool:

@@ -87,7 +87,10 @@ def test_what_may_change(tmp_path: Path, changes: dict[str, Any]) -> None:
             {"train_transform": [{"name": "RandomResizedCrop", "size": 32}, *STEPS[1:]]},
             {"train_transform[0].size": "64 when"},
         ),
-        ({"train_transform": [{"name": "Resize", "size": [64, 64]}, *STEPS[1:]]}, {"train_transform[0]": "{"}),
+        (
+            {"train_transform": [{"name": "Resize", "size": [64, 64]}, *STEPS[1:]]},
+            {"train_transform[0]": "{"},
+        ),
         ({"train_transform": [*STEPS[:2]]}, {"train_transform": "["}),
         (
             {"layer_wise_lr_config": {"layer_rates": {"conv1": 0.1, "layer2": 0.2}}},
