@@ -16,11 +16,7 @@ import torch
 
 from pochi_cli.engine.progress import SilentProgress, StepRecord
 from pochi_cli.engine.training import resume, train
-from pochi_cli.errors import (
-    ConfigError,
-    Interrupted,
-    RunError,
-)
+from pochi_cli.errors import DataError, Interrupted, RunError, StorageError
 from pochi_cli.runs.index import find_run
 from pochi_cli.runs.records import EpochRecord
 from tests.engine.tiny import tiny_config, tiny_raw
@@ -42,22 +38,17 @@ def test_resuming_equals_never_stopping(
     assert_same_run(straight, resumed)
 
 
-def test_resuming_refuses_what_would_change_the_course(few_digits: Path, tmp_path: Path) -> None:
+def test_a_finished_run_has_nothing_left_to_do(few_digits: Path, tmp_path: Path) -> None:
     run = train(tiny_config(few_digits, work_dir=str(tmp_path)))
-    with pytest.raises(ConfigError) as caught:
-        going_on(run, ["learning_rate=0.5", "clip_grad_norm=3", "epochs=1"])
-    assert [d.key[0] for d in caught.value.diagnostics] == ["learning_rate", "clip_grad_norm", "epochs"]
-    assert [str(d.span) for d in caught.value.diagnostics] == ["--set:1:15", "--set:2:16", "--set:3:8"]
-    assert "clip_grad_norm was not given when" in caught.value.diagnostics[1].message
     with pytest.raises(RunError, match="is finished, after 2 of 2 epochs"):
-        resume(run, going_on(run, []))
+        resume(run, going_on(run))
 
 
 def test_resuming_refuses_other_data(few_digits: Path, tmp_path: Path) -> None:
     data = shutil.copytree(few_digits, tmp_path / "data")
     run = train(tiny_config(data, work_dir=str(tmp_path / "runs")))
     next((data / "train" / "0").iterdir()).unlink()
-    with pytest.raises(RunError, match=r"data of .* have changed"):
+    with pytest.raises(RunError, match=r"have changed .* had 65 training images and has 64"):
         resume(run, going_on(run, ["epochs=3"]))
     assert find_run(run.directory).record.status == "finished"
 
@@ -248,3 +239,138 @@ def test_moved_data_are_the_same_data(few_digits: Path, tmp_path: Path) -> None:
     moved = data.rename(tmp_path / "moved")
     changes = ["epochs=2", f"train_data_root={moved / 'train'}", f"val_data_root={moved / 'val'}"]
     assert len(resume(run, going_on(run, changes)).history) == 2
+
+
+class Bomb(SilentProgress):
+    """Ends the training without a chance to save, and remembers where epochs began."""
+
+    def __init__(self, *, epoch: int, batches: int) -> None:
+        self.place = (epoch, batches)
+        self.now = 0
+        self.begun: list[tuple[int, int]] = []
+
+    def epoch(self, epoch: int, batches_done: int) -> None:
+        self.now = epoch
+        self.begun.append((epoch, batches_done))
+
+    def step(self, record: StepRecord) -> None:
+        if self.place == (self.now, record.batches):
+            raise ZeroDivisionError
+
+
+def test_steps_between_saves_are_all_that_a_crash_costs(few_digits: Path, tmp_path: Path) -> None:
+    settings = {**EVERYTHING, "work_dir": str(tmp_path), "epochs": 2}
+    straight = train(tiny_config(few_digits, **settings))
+    config = tiny_config(few_digits, **settings, checkpoint_every_steps=2)
+    with pytest.raises(ZeroDivisionError):
+        train(config, progress=Bomb(epoch=2, batches=6))
+    crashed = find_run("latest", tmp_path)
+    place = checkpoint(crashed.layout.latest_model)["sampler_state"]
+    assert (place["epoch"], place["batches"], place["steps"]) == (2, 4, 2)
+    progress = Bomb(epoch=0, batches=0)
+    resumed = resume(crashed, going_on(crashed), progress=progress)
+    assert progress.begun == [(2, 4)]
+    assert "goes on in epoch 2, after batch 4" in resumed.layout.log.read_text()
+    assert_same_run(straight, resumed)
+
+
+def test_an_epochs_time_is_that_of_all_its_sessions(few_digits: Path, tmp_path: Path) -> None:
+    with pytest.raises(Interrupted):
+        train(
+            tiny_config(few_digits, work_dir=str(tmp_path), epochs=1),
+            progress=Stopper(signal.SIGINT, epoch=1, batches=2),
+        )
+    run = find_run("latest", tmp_path)
+    spent = run.record.duration_s
+    assert spent > 0
+    content = checkpoint(run.layout.latest_model)
+    assert content["sampler_state"]["duration_s"] == pytest.approx(spent)
+    content["sampler_state"]["duration_s"] += 1000
+    torch.save(content, run.layout.latest_model)
+    (record,) = resume(run, going_on(run)).history.epochs
+    assert 1000 + spent < record.duration_s < 1100
+    assert record.images_per_second == pytest.approx(65 / record.duration_s, rel=0.1)
+
+
+@pytest.mark.parametrize("scheduler", [None, "StepLR"])
+def test_more_epochs_tell_the_course_of_the_rate(
+    few_digits: Path, tmp_path: Path, scheduler: str | None
+) -> None:
+    params = {"step_size": 1, "gamma": 0.1} if scheduler else None
+    config = tiny_config(
+        few_digits, work_dir=str(tmp_path), epochs=1, scheduler=scheduler, scheduler_params=params
+    )
+    run = train(config)
+    resume(run, going_on(run, ["epochs=3"]))
+    told = run.layout.log.read_text()
+    assert "goes on in epoch 2, to epoch 3 instead of 1" in told
+    expected = (
+        "from 0.02 in epoch 1 to 0.0002 in epoch 3 (StepLR" if scheduler else "0.02 in epoch 3 (no scheduler)"
+    )
+    assert expected in told
+
+
+def test_a_checkpoint_of_another_training_is_refused(few_digits: Path, tmp_path: Path) -> None:
+    run = train(tiny_config(few_digits, work_dir=str(tmp_path)))
+    other = train(tiny_config(few_digits, work_dir=str(tmp_path), learning_rate=0.01))
+    shutil.copy(other.layout.latest_model, run.layout.latest_model)
+    with pytest.raises(RunError, match=r"of a training with another config: learning_rate differs"):
+        resume(run, going_on(run, ["epochs=3"]))
+
+
+def test_a_run_writes_only_inside_its_directory(few_digits: Path, tmp_path: Path) -> None:
+    run = train(tiny_config(few_digits, work_dir=str(tmp_path / "runs"), epochs=1))
+    config = going_on(run, ["epochs=2"])
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "file").write_text("precious")
+    for path in (run.layout.log, run.layout.lock, run.layout.models, run.layout.visualization):
+        kept = path.rename(tmp_path / "kept")
+        path.symlink_to(outside if kept.is_dir() else outside / "file")
+        with pytest.raises(StorageError, match="is a symbolic link"):
+            resume(run, config)
+        path.unlink()
+        kept.rename(path)
+    # A link in the place of a file that is written anew is replaced, not followed.
+    for path in (run.layout.latest_model, run.layout.metrics_csv, run.layout.history_json):
+        kept = path.rename(outside / path.name)
+        path.symlink_to(kept)
+    before = {path: path.read_bytes() for path in outside.iterdir()}
+    assert len(resume(run, config).history) == 2
+    assert {path: path.read_bytes() for path in outside.iterdir()} == before
+    assert not run.layout.latest_model.is_symlink()
+
+
+def test_half_a_line_in_the_log_stays_one(few_digits: Path, tmp_path: Path) -> None:
+    run = train(tiny_config(few_digits, work_dir=str(tmp_path), epochs=1))
+    with run.layout.log.open("a") as file:
+        file.write("2026-11-20 12:00:0")
+    resume(run, going_on(run, ["epochs=2"]))
+    lines = run.layout.log.read_text().splitlines()
+    assert "2026-11-20 12:00:0" in lines
+    assert all(line[:4].isdigit() and len(line) < 300 for line in lines)
+
+
+@pytest.mark.parametrize("on_bad_image", ["error", "skip"])
+@pytest.mark.parametrize("num_workers", [0, 1])
+def test_data_that_vanish_fail_the_run_and_it_goes_on_when_they_are_back(
+    few_digits: Path, tmp_path: Path, num_workers: int, on_bad_image: str
+) -> None:
+    data = shutil.copytree(few_digits, tmp_path / "data")
+    away = tmp_path / "away"
+    settings = {"work_dir": str(tmp_path / "runs"), "num_workers": num_workers, "on_bad_image": on_bad_image}
+
+    def unmount(record: EpochRecord) -> None:
+        if record.epoch == 1:
+            data.rename(away)
+
+    with pytest.raises(DataError, match=r"\.png: no such file or directory; the file was there when") as lost:
+        train(tiny_config(data, **settings), on_epoch=unmount)
+    assert "then resume the run" in str(lost.value.hint)
+    run = find_run("latest", tmp_path / "runs")
+    assert (run.status, run.record.epochs_done) == ("failed", 1)
+    with pytest.raises(DataError, match="does not exist"):
+        resume(run, going_on(run))
+    away.rename(data)
+    straight = train(tiny_config(data, **settings))
+    assert_same_run(straight, resume(run, going_on(run)))
