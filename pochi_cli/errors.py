@@ -9,7 +9,7 @@ PochiError                   an expected failure: told without a traceback, exit
 ├── StorageError             a file could not be written
 ├── InstallationError        PyTorch and torchvision do not work together
 └── TrainingError            training itself failed
-    ├── NonFiniteLossError   the loss became NaN or infinite
+    ├── NonFiniteLossError   the loss or a weight became NaN or infinite
     └── MemoryExhaustedError the device has too little memory
 Interrupted                  SIGINT or SIGTERM was obeyed: exit code 128 + signal
 """
@@ -180,7 +180,7 @@ class TrainingError(PochiError):
 
 
 class NonFiniteLossError(TrainingError):
-    """The loss became NaN or infinite."""
+    """The loss or a weight became NaN or infinite."""
 
 
 class MemoryExhaustedError(TrainingError):

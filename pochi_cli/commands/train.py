@@ -70,7 +70,7 @@ def train(
     document = read_document(config, changes)
     checked = check_document(document)
     valid = checked.valid()
-    if checked.diagnostics:
+    if checked.diagnostics and (run is None or changes):  # else they were told when the run began
         console.show_diagnostics(checked.diagnostics, document.path)
     with document.placing():
         raise_errors(missing_folders(valid))  # at once: loading torch takes seconds

@@ -21,7 +21,7 @@ from pochi_cli.engine.progress import Progress, StepRecord
 from pochi_cli.engine.runtime import Runtime
 from pochi_cli.engine.signals import SignalFlag
 from pochi_cli.engine.state import Position, TrainingState
-from pochi_cli.engine.totals import EpochTotals, FiniteGuard
+from pochi_cli.engine.totals import EpochTotals, FiniteGuard, check_weights
 from pochi_cli.errors import Interrupted
 from pochi_cli.models.freezing import train_mode
 from pochi_cli.runs.records import EpochRecord, RunFiles, is_better
@@ -113,6 +113,7 @@ def train_epoch(job: Job, epoch: int, learning_rate: float) -> tuple[float, floa
     def stand_here() -> None:
         """Make what was just done the place from which a training goes on; waits for the device."""
         guard.check(state.model, epoch)
+        check_weights(state.model, epoch, step)
         sums = tuple(totals.state())
         state.position = Position(epoch, done, step, sums, time.monotonic() - started)
 

@@ -12,6 +12,10 @@ from pochi_cli.engine.runtime import Runtime
 from pochi_cli.errors import NonFiniteLossError
 
 _NEVER = 2**62
+_REMEDY = (
+    'lower learning_rate, add warmup_epochs or clip_grad_norm, or use precision = "fp32"; '
+    "what was saved last is kept"
+)
 
 
 class EpochTotals:
@@ -110,8 +114,20 @@ class FiniteGuard:
             None,
         )
         where = f"; the first parameter with a gradient that is not finite is {culprit}" if culprit else ""
-        raise NonFiniteLossError(
-            f"the loss is not finite at epoch {epoch}, step {step}{where}",
-            hint='lower learning_rate, add warmup_epochs or clip_grad_norm, or use precision = "fp32"; '
-            "the last finished epoch is kept",
-        )
+        raise NonFiniteLossError(f"the loss is not finite at epoch {epoch}, step {step}{where}", _REMEDY)
+
+
+@torch.no_grad()
+def check_weights(model: torch.nn.Module, epoch: int, step: int) -> None:
+    """Wait for the device, and stop if a step left a weight or a running statistic that is not finite.
+
+    Its loss may have been finite: the next one would tell, after such weights had been saved.
+
+    Raises:
+        NonFiniteLossError: Names the first of them.
+    """
+    named = [(name, value) for name, value in model.state_dict().items() if value.is_floating_point()]
+    finite = torch.stack([torch.isfinite(value).all() for _, value in named]).tolist()
+    if not all(finite):
+        name, _ = named[finite.index(False)]
+        raise NonFiniteLossError(f"{name} is not finite after epoch {epoch}, step {step}", _REMEDY)

@@ -52,13 +52,12 @@ def continued_config(run: Run, config: ClassificationConfig) -> ClassificationCo
     before = _config_of(run)
     after = _with_choices_of(before, config)
     began = f"when {run.layout.name} began"
-    allowed = ", ".join(sorted(_MAY_CHANGE))
     diagnostics = [
         Diagnostic(
             "conflict",
             f"{format_key(key)} was {_text(old)} {began}, and is {_text(new)} now",
             key,
-            help=f"train a new run with it; a run that goes on may change only {allowed}",
+            help="leave it as it was, or train a new run with it",
         )
         for key, old, new in course_changes(before, after)
     ]

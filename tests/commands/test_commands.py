@@ -16,7 +16,7 @@ from pochi_cli.config.load import load_config
 from pochi_cli.config.reference import reference_text
 from pochi_cli.config.schema import SCHEMA_TITLE, schema_text
 from pochi_cli.config.templates import template_names
-from pochi_cli.runs.index import find_run
+from pochi_cli.runs.index import find_run, run_directories
 from pochi_cli.version import __version__
 from tests.commands.cli import pochi, write_toml
 from tests.engine.tiny import tiny_raw
@@ -33,7 +33,7 @@ def test_version(tmp_path: Path) -> None:
     [
         ["nonsense"],
         ["train"],
-        ["train", "a.toml", "--resume", "latest"],
+        ["train", "--resume", "auto"],
         ["train", "--epochs"],
         ["init", "a", "b"],
     ],
@@ -63,6 +63,19 @@ def test_train_resume_and_plot(few_digits: Path, tmp_path: Path) -> None:
     assert result.returncode == 0, result.stderr
     assert len(run.history) == 2
     assert pochi("train", "--resume", run.layout.name, cwd=tmp_path).returncode == 1
+
+    result = pochi("train", config, "--resume", "latest", "--set", "learning_rate=0.5", cwd=tmp_path)
+    assert result.returncode == 1
+    assert f"learning_rate was 0.02 when {run.layout.name} began, and is 0.5 now" in result.stderr
+    assert "--> --set:1:15" in result.stderr
+
+    run.layout.run_json.write_text(run.layout.run_json.read_text().replace("finished", "failed"))
+    result = pochi("train", config, "--resume", "auto", "--set", "epochs=3", cwd=tmp_path)
+    assert f"{run.layout.name} goes on: failed after 2 of 2 epochs" in result.stderr
+    assert len(run.history) == 3
+    result = pochi("train", config, "--resume", "auto", "--set", "epochs=1", cwd=tmp_path)
+    assert "there is no unfinished run of this config in work_dirs: a new one begins" in result.stderr
+    assert len(run_directories(tmp_path / "work_dirs")) == 2
 
     result = pochi("plot", "metrics", "--output-dir", tmp_path / "pictures", cwd=tmp_path)
     assert result.returncode == 0, result.stderr
@@ -100,6 +113,21 @@ def test_a_signal_saves_and_tells_how_to_go_on(
     assert "go on with: pochi train --resume" in told
     assert "Traceback" not in told
     assert find_run("latest", latest).record.status == "interrupted"
+
+
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="looks into /proc")
+def test_an_interrupt_before_the_run_begins_leaves_nothing(few_digits: Path, tmp_path: Path) -> None:
+    config = write_toml(tmp_path / "my.toml", tiny_raw(few_digits))
+    process = subprocess.Popen(
+        [sys.executable, "-m", "pochi_cli", "train", config], cwd=tmp_path, stderr=subprocess.PIPE, text=True
+    )
+    while "libtorch" not in Path(f"/proc/{process.pid}/maps").read_text():
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    _, told = process.communicate(timeout=60)
+    assert process.returncode == 130, told
+    assert "Traceback" not in told
+    assert not (tmp_path / "work_dirs").exists()
 
 
 def test_a_closed_terminal_does_not_end_a_training(few_digits: Path, tmp_path: Path) -> None:

@@ -357,6 +357,28 @@ def test_a_loss_that_is_not_finite_fails_the_run_and_keeps_the_last_good_state(
     assert "not finite" in str(run.record.reason)
 
 
+def test_weights_that_are_not_finite_are_never_saved(few_digits: Path, tmp_path: Path) -> None:
+    """The loss of the step that ruins them is finite: equal logits, however large, are no certainty."""
+    weights = tmp_path / "large.pth"
+    state = resnet18(num_classes=4).state_dict()
+    state["fc.bias"] = torch.full((4,), 3e38)
+    state["fc.weight"] = torch.zeros(4, 512)
+    torch.save(state, weights)
+    config = tiny_config(
+        few_digits,
+        work_dir=str(tmp_path / "runs"),
+        pretrained=None,
+        weights=str(weights),
+        optimizer_params={"weight_decay": 10.0},
+        checkpoint_every_steps=1,
+    )
+    with pytest.raises(NonFiniteLossError, match=r"fc\.bias is not finite after epoch 1, step 1"):
+        train(config)
+    run = find_run("latest", tmp_path / "runs")
+    assert run.record.status == "failed"
+    assert not run.layout.latest_model.exists()
+
+
 def test_a_bad_image_is_named_or_skipped(few_digits: Path, tmp_path: Path) -> None:
     data = plain_copy(few_digits, tmp_path / "data")
     broken = data / "train" / "0" / "broken.png"
