@@ -1,0 +1,104 @@
+"""Nothing that a file holds is ever executed, and nothing is written outside the run."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import pickle
+import shutil
+import tarfile
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+import torch
+
+from pochi_cli.engine.training import resume, train
+from pochi_cli.errors import ModelError, RunError
+from tests.engine.tiny import tiny_config
+from tests.engine.trained import going_on
+
+NAMES = ("=cmd|' C calc'!A0", "<img src=x onerror=alert(1)>", "$(touch trace)`touch trace`;", "a,b'c\"d")
+"""What a spreadsheet, a browser, a shell and a careless CSV writer would stumble over."""
+
+
+class Payload:
+    """Unpickling this would make a directory."""
+
+    def __init__(self, trace: Path) -> None:
+        self.trace = trace
+
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return os.mkdir, (str(self.trace),)
+
+
+def _bare(content: object, path: Path) -> None:
+    path.write_bytes(pickle.dumps(content))
+
+
+def _legacy(content: object, path: Path) -> None:
+    torch.save(content, path, _use_new_zipfile_serialization=False)
+
+
+def _tar(content: object, path: Path) -> None:
+    """As torch wrote before version 0.1.10, with a member that climbs out of the directory."""
+    inner = path.with_suffix(".inner")
+    _bare(content, inner)
+    with tarfile.open(path, "w") as archive:
+        for name in ("pickle", "storages", "tensors", "../trace"):
+            archive.add(inner, name)
+    inner.unlink()
+
+
+FORMATS: dict[str, Callable[[object, Path], object]] = {
+    "zip": torch.save,
+    "legacy": _legacy,
+    "bare pickle": _bare,
+    "tar": _tar,
+}
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_a_malicious_checkpoint_is_refused_and_its_payload_does_not_run(
+    few_digits: Path, tmp_path: Path, form: str
+) -> None:
+    run = train(tiny_config(few_digits, work_dir=str(tmp_path / "runs"), epochs=1))
+    config = going_on(run, ["epochs=2"])
+    trace = tmp_path / "trace"
+    content = torch.load(run.layout.latest_model, weights_only=True)
+    FORMATS[form]({**content, "train_history": Payload(trace)}, run.layout.latest_model)
+    with pytest.raises(RunError, match=r"latest_model\.pth is (refused|damaged)"):
+        resume(run, config)
+    assert list(tmp_path.iterdir()) == [tmp_path / "runs"]
+    with suppress(Exception):  # whether the rest can be read does not matter
+        torch.load(run.layout.latest_model, weights_only=False)
+    assert trace.exists(), "the payload was harmless, the test shows nothing"
+
+
+@pytest.mark.parametrize("form", FORMATS)
+@pytest.mark.parametrize("name", ["weights.pth", "weights.safetensors"])
+def test_malicious_weights_are_refused_and_their_payload_does_not_run(
+    few_digits: Path, tmp_path: Path, form: str, name: str
+) -> None:
+    weights, trace = tmp_path / name, tmp_path / "trace"
+    FORMATS[form]({"fc.weight": torch.zeros(4, 512), "x": Payload(trace)}, weights)
+    config = tiny_config(few_digits, work_dir=str(tmp_path), pretrained=None, weights=str(weights))
+    with pytest.raises(ModelError, match=name):
+        train(config)
+    assert list(tmp_path.iterdir()) == [weights]
+
+
+def test_names_are_only_names(few_digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = tmp_path / "data; touch trace"
+    for part in ("train", "val"):
+        for name, label in zip(NAMES, "0123", strict=True):
+            shutil.copytree(few_digits / part / label, data / part / name)
+    monkeypatch.chdir(tmp_path)
+    work_dir = "$(touch trace) `touch trace`; touch trace"
+    run = train(tiny_config(data, work_dir=work_dir, epochs=1))
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([data.name, work_dir])
+    assert json.loads(run.layout.run_json.read_text())["class_names"] == sorted(NAMES)
+    with run.layout.metrics_csv.open(newline="") as file:
+        assert len(list(csv.DictReader(file))) == 1
