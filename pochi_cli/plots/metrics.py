@@ -12,6 +12,7 @@ from pochi_cli.errors import RunError, StorageError
 from pochi_cli.plots import style
 from pochi_cli.runs.atomic import atomic_writer
 from pochi_cli.runs.index import Run
+from pochi_cli.runs.layout import make_parts
 from pochi_cli.runs.records import History, is_better, read_json
 
 if TYPE_CHECKING:
@@ -165,6 +166,8 @@ def write_metrics_figures(run: Run, output_dir: Path | None = None) -> list[Path
     }
     if layer_wise:
         figures["layer_wise_lr"] = draw_layer_rates(history, use_log_scale=_wants_log_scale(run))
+    if output_dir is None:
+        make_parts(run.layout)
     written = []
     for kind, figure in figures.items():
         path = run.layout.metrics_figure(kind)

@@ -103,3 +103,7 @@ def test_figures_go_to_the_run_or_elsewhere(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(StorageError):
         write_metrics_figures(open_run(layout.directory), tmp_path / "file" / "below")
+    layout.visualization.rename(tmp_path / "outside")
+    layout.visualization.symlink_to(tmp_path / "outside")
+    with pytest.raises(StorageError, match="is a symbolic link"):
+        write_metrics_figures(open_run(layout.directory))
