@@ -60,8 +60,8 @@ def verdict(comparison: Comparison) -> str:
     metric = comparison.watched[0]
     if not comparison.best:
         measured = zip(comparison.labels, comparison.runs, strict=True)
-        names = [label for label, run in measured if run.record.best_value is not None]
-        return f"best: no telling, {f'only {names[0]}' if names else 'no run'} has a {metric}"
+        having = [label for label, run in measured if run.record.best_value is not None]
+        return f"best: no telling, {f'only {having[0]}' if having else 'no run'} has a {metric}"
     winners = [comparison.runs[position].record for position in comparison.best]
     value = metric_text(metric, winners[0].best_value or 0.0)
     names = " and ".join(comparison.labels[position] for position in comparison.best)
