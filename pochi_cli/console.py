@@ -11,7 +11,6 @@ from io import TextIOWrapper
 from typing import TYPE_CHECKING, Any, TextIO, cast
 
 from rich.box import SIMPLE_HEAD
-from rich.cells import cell_len, set_cell_size
 from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
@@ -20,18 +19,13 @@ from pochi_cli.characters import visible_lines, without_surrogates
 from pochi_cli.config.diagnostics import Role, render, summary
 from pochi_cli.errors import ConfigError, DataError, Diagnostic, PochiError, StorageError
 from pochi_cli.runs.atomic import without_non_finite
+from pochi_cli.tables import column_tables, fitting_widths, listing, plain
 
 if TYPE_CHECKING:
     from pochi_cli.runs.plan import Plan
 
 _MOST_BARS = 24
 """Length of the sparklines, where the terminal is wide enough."""
-_GAP = 2
-"""Columns between those of a table."""
-_LEAST_CELL = 11
-"""Columns that are left of a cell that is cut."""
-_WIDEST_CELL = 22
-"""Columns that a cell may ask for before it is folded, where the terminal cannot hold all."""
 
 
 class _Patient:
@@ -61,10 +55,6 @@ class _Console(Console):
     def render_str(self, text: str, **options: Any) -> Text:
         """Prepare a text that was given as such."""
         return super().render_str(visible_lines(text), **options)
-
-
-def _plain(text: str, style: str = "") -> Text:
-    return Text(visible_lines(text), style)
 
 
 def stderr_console(*, soft_wrap: bool = True) -> Console:
@@ -125,8 +115,8 @@ def show_fields(title: str, fields: Iterable[tuple[str, str]]) -> None:
     table.add_column(style="bold", no_wrap=True)
     table.add_column(overflow="fold")
     for name, value in fields:
-        table.add_row(_plain(name), _plain(value))
-    _print_result(Group(_plain(title, "bold"), table))
+        table.add_row(plain(name), plain(value))
+    _print_result(Group(plain(title, "bold"), table))
 
 
 def show_plan(source: str, plan: Plan) -> None:
@@ -153,14 +143,14 @@ def show_table(
     table = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False)
     for position, name in enumerate(header):
         table.add_column(
-            _plain(name),
+            plain(name),
             overflow="fold",
             justify="right" if position else "left",
             no_wrap=position == whole,
         )
     for row in rows:
-        table.add_row(*map(_plain, row))
-    _print_result(Group(_plain(title, "bold"), table, ""))
+        table.add_row(*map(plain, row))
+    _print_result(Group(plain(title, "bold"), table, ""))
 
 
 def show_listing(
@@ -180,42 +170,8 @@ def show_listing(
         shortened: Columns whose cells are cut, in this order, where a terminal is too narrow.
         left_out: Columns to leave out, in this order, where that does not suffice.
     """
-    widths = dict(zip(header, _widths([header, *rows]), strict=True))
-    least = {name: min(width, _LEAST_CELL) if name in shortened else width for name, width in widths.items()}
-    room = _terminal_width()
-    if room is not None:
-        for name in left_out:
-            if _width(least) > room:
-                del widths[name], least[name]
-        for name in shortened:
-            if name in widths:
-                widths[name] = max(least[name], widths[name] - max(_width(widths) - room, 0))
-    kept = [(at, widths[name], name in right) for at, name in enumerate(header) if name in widths]
-
-    def line(row: Sequence[str]) -> str:
-        cells = (_fitted(visible_lines(row[at]), width, right=is_right) for at, width, is_right in kept)
-        return (" " * _GAP).join(cells).rstrip()
-
-    # Of a thousand lines rich would make a table in more time than reading the runs takes.
-    text = Text().append(f"{line(header)}\n", "bold").append("─" * _width(widths))
-    _print_result(text.append("".join(f"\n{line(row)}" for row in rows)), soft_wrap=True)
-
-
-def _fitted(text: str, width: int, *, right: bool) -> str:
-    """Cut or fill a text to a number of columns."""
-    if cell_len(text) > width:
-        return set_cell_size(text, width - 1) + "…"
-    filling = " " * (width - cell_len(text))
-    return filling + text if right else text + filling
-
-
-def _width(columns: Mapping[str, int]) -> int:
-    return sum(columns.values()) + _GAP * (len(columns) - 1)
-
-
-def _widths(rows: Sequence[Sequence[str]]) -> list[int]:
-    """Measure the columns of a table."""
-    return [max(map(cell_len, map(visible_lines, column))) for column in zip(*rows, strict=True)]
+    widths = fitting_widths(header, rows, shortened, left_out, _terminal_width())
+    _print_result(listing(header, rows, widths, right), soft_wrap=True)
 
 
 def show_columns(title: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
@@ -228,31 +184,10 @@ def show_columns(title: str, header: Sequence[str], rows: Sequence[Sequence[str]
         header: Names of the columns after the first.
         rows: The name of a row, and a cell for each column.
     """
-    cells = [("", *header), *rows]
-    widths = _widths(cells)
     room = _terminal_width()
-    names = widths[0] if room is None else min(widths[0], room // 2)
-    blocks: list[list[int]] = [[]]
-    left = 0 if room is None else room - names
-    for at, width in enumerate(widths[1:], start=1):
-        # A long value is folded rather than given a block of its own, but a run's name stays whole.
-        needed = _GAP + (width if room is None else max(min(width, _WIDEST_CELL), cell_len(cells[0][at])))
-        if blocks[-1] and room is not None and needed > left:
-            blocks.append([])
-            left = room - names
-        blocks[-1].append(at)
-        left -= needed
-    for block in blocks:
-        table = Table(box=SIMPLE_HEAD, padding=(0, _GAP - 1, 0, 0), pad_edge=False, show_edge=False)
-        table.add_column(overflow="fold", width=names)
-        for at in block:
-            table.add_column(_plain(cells[0][at]), overflow="fold", min_width=cell_len(cells[0][at]))
-        for row in rows:
-            table.add_row(_plain(row[0]), *(_plain(row[at]) for at in block))
-        whole = sum(widths) + _GAP * len(widths)
-        _print_result(
-            Group(_plain(title, "bold"), table, ""), width=room or max(whole, cell_len(visible_lines(title)))
-        )
+    heading = plain(title, "bold")
+    for table, width in column_tables(header, rows, room):
+        _print_result(Group(heading, table, ""), width=room or max(width, heading.cell_len))
 
 
 def _terminal_width() -> int | None:
@@ -275,9 +210,9 @@ def show_error(error: PochiError) -> None:
         show_diagnostics(error.diagnostics)
         return
     console = stderr_console()
-    console.print(Text.assemble(("error:", "bold red"), " ", _plain(error.message)))
+    console.print(Text.assemble(("error:", "bold red"), " ", plain(error.message)))
     if error.hint:
-        console.print(Text.assemble("  ", ("hint:", "cyan"), " ", _plain(error.hint)))
+        console.print(Text.assemble("  ", ("hint:", "cyan"), " ", plain(error.hint)))
     for extra in getattr(error, "__notes__", ()):
         console.print(f"  {extra}", markup=False)
 

@@ -10,15 +10,20 @@ import typer
 
 from pochi_cli.commands.options import AsJson, WorkDir
 
-app = typer.Typer(help="List, show and compare runs.", invoke_without_command=True)
+app = typer.Typer(invoke_without_command=True)
 
 
 @app.callback()
 def list_all(context: typer.Context, work_dir: WorkDir = Path("work_dirs"), as_json: AsJson = False) -> None:
-    """List the runs, oldest first; show or compare some of them.
+    """List, show and compare runs.
 
-    What a run began and nobody closed is `running` while a process works on it, else `crashed`. A run
-    whose record cannot be read is `damaged`. A narrow terminal shows fewer columns; `--json` has them all.
+    Without a command all are listed, the newest last; a narrow terminal shows fewer columns.
+
+    A run that was not closed is running while a process works on it, else crashed.
+
+    Of a run on another machine only the record is known; one whose record cannot be read is damaged.
+
+    A --work-dir that is named must exist; without the usual one there are no runs.
     """
     if context.invoked_subcommand is not None:
         # The options may stand before the sub-command as well as behind it.

@@ -59,7 +59,9 @@ def verdict(comparison: Comparison) -> str:
         return f"best: no telling, the runs watched different metrics: {', '.join(comparison.watched)}"
     metric = comparison.watched[0]
     if not comparison.best:
-        return f"best: no telling, fewer than two of the runs have a {metric}"
+        measured = zip(comparison.labels, comparison.runs, strict=True)
+        having = [label for label, run in measured if run.record.best_value is not None]
+        return f"best: no telling, {f'only {having[0]}' if having else 'no run'} has a {metric}"
     winners = [comparison.runs[position].record for position in comparison.best]
     value = metric_text(metric, winners[0].best_value or 0.0)
     names = " and ".join(comparison.labels[position] for position in comparison.best)

@@ -34,10 +34,11 @@ def describe_details(details: RunDetails) -> tuple[str, list[tuple[str, str]]]:
         ("id", record.experiment_id),
         ("model", f"{record.model_name}, {record.task}"),
         *_data(record),
-        ("settings", _lines(record.settings, _ELSEWHERE)),
+        ("settings", _lines({key: of for key, of in record.settings.items() if key not in _ELSEWHERE})),
     ]
     if details.beyond_defaults is not None:
-        rows.append(("not default", _lines(details.beyond_defaults)))
+        keys = details.beyond_defaults.items()
+        rows.append(("not default", _lines({key: of for key, of in keys if record.settings.get(key) != of})))
     rows += [("versions", _lines(record.environment)), ("directory", str(run.directory))]
     rows += [*describe_files(run.layout), *(("problem", problem) for problem in details.problems)]
     title = f"run {run.layout.name} {status_text(run, details.status)}"
@@ -77,5 +78,5 @@ def _data(record: RunRecord) -> Iterator[tuple[str, str]]:
     yield "classes", f"{len(record.class_names):,}: {names_text(record.class_names)}"
 
 
-def _lines(values: Mapping[str, Any], left_out: tuple[str, ...] = ()) -> str:
-    return "\n".join(f"{key} = {value_text(value)}" for key, value in values.items() if key not in left_out)
+def _lines(values: Mapping[str, Any]) -> str:
+    return "\n".join(f"{key} = {value_text(value)}" for key, value in values.items() if value is not None)

@@ -140,7 +140,9 @@ def test_exit_codes(tmp_path: Path) -> None:
     assert (missing.returncode, missing.stdout) == (1, "")
     assert "there is no directory mistyped" in missing.stderr
     assert pochi("runs", "compare", "latest", cwd=tmp_path).returncode == 2
-    assert pochi("runs", "show", "x" * 5000, cwd=tmp_path).returncode == 1
+    endless = pochi("runs", "show", "x" * 5000, cwd=tmp_path)
+    assert endless.returncode == 1
+    assert endless.stderr.startswith("error: there is no run xxx")
 
 
 @pytest.mark.usefixtures("runs")

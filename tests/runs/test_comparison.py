@@ -76,9 +76,8 @@ def test_the_best_of_each_measure_is_marked(tmp_path: Path) -> None:
     assert rows["images per second"] == ("100", "100", "100", "-")
     assert rows["epochs"] == ("3/2", "2/2", "1/9", "0/2")
     assert verdict(compare_runs([two, one, blind])) == "best: 20261120_001, val_accuracy 95.0000 % in epoch 2"
-    assert verdict(compare_runs([one, blind])) == (
-        "best: no telling, fewer than two of the runs have a val_accuracy"
-    )
+    assert verdict(compare_runs([one, blind])) == "best: no telling, only 20261120_001 has a val_accuracy"
+    assert verdict(compare_runs([empty, blind])) == "best: no telling, no run has a val_accuracy"
 
 
 def test_equal_runs_are_both_the_best(tmp_path: Path) -> None:

@@ -35,6 +35,7 @@ def test_a_finished_run(tmp_path: Path) -> None:
     assert text["settings"] == "device = cpu"
     assert "torch = 2.6.0" in text["versions"].splitlines()
     assert {"seed = 7", "epochs = 2"} <= set(text["not default"].splitlines())
+    assert "device" not in text["not default"]  # the settings say it
     assert "save_interval" not in text["not default"]
     assert text["records"] == "config.toml, run.json, train_history.json"
     assert not text.keys() & {"go on with", "reason", "problem"}
