@@ -114,12 +114,13 @@ def closing(files: RunFiles, progress: LoggedProgress, signals: SignalFlag) -> I
     try:
         yield
     except Interrupted as stop:
-        _close(files, progress, stop, status="interrupted", reason=str(stop))
+        reason = f"stopped by {signal.Signals(stop.signal_number).name}"
+        _close(files, progress, stop, status="interrupted", reason=reason)
         raise
     except BaseException as error:
         if signals.at_once or isinstance(error, KeyboardInterrupt):
             at_once = Interrupted(signal.SIGINT, "stopped at once; what was saved before can be resumed")
-            _close(files, progress, at_once, status="interrupted", reason=str(at_once))
+            _close(files, progress, at_once, status="interrupted", reason="stopped at once by SIGINT")
             raise at_once from None
         reason = error.message if isinstance(error, PochiError) else repr(error)
         _close(files, progress, error, status="failed", reason=reason)

@@ -134,7 +134,7 @@ class Stopper(SilentProgress):
     ],
 )
 def test_an_interrupted_run_goes_on_as_if_it_had_not_been(
-    few_digits: Path, tmp_path: Path, number: int, epoch: int, batches: int | None
+    few_digits: Path, tmp_path: Path, number: signal.Signals, epoch: int, batches: int | None
 ) -> None:
     settings = {**EVERYTHING, "work_dir": str(tmp_path), "epochs": 3}
     straight = train(tiny_config(few_digits, **settings))
@@ -142,7 +142,7 @@ def test_an_interrupted_run_goes_on_as_if_it_had_not_been(
         train(tiny_config(few_digits, **settings), progress=Stopper(number, epoch=epoch, batches=batches))
     assert stop.value.signal_number == number
     run = find_run("latest", tmp_path)
-    assert run.record.status == "interrupted"
+    assert (run.status, run.record.reason) == ("interrupted", f"stopped by {number.name}")
     assert len(run.history) == epoch - 1
     torch.manual_seed(12345)
     resumed = resume(run, going_on(run, []))
