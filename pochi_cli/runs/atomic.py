@@ -8,7 +8,7 @@ import math
 import os
 import secrets
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -50,7 +50,9 @@ def atomic_writer(path: Path) -> Iterator[IO[bytes]]:
         ) from error
     finally:
         if is_ours:
-            temporary.unlink(missing_ok=True)
+            # Where nothing can be removed either, what led here is the error to tell.
+            with suppress(OSError):
+                temporary.unlink(missing_ok=True)
 
 
 def remove_leftovers(directory: Path) -> None:
