@@ -31,6 +31,8 @@ BATCHES = sum(TRAIN) // BATCH_SIZE
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
 STARTING_SHARE = 0.2
 """Of the kills, those that come while the process starts up."""
+WRITING_SHARE = 0.5
+"""Of the SIGKILLs while it trains, those that wait until a file is being written."""
 
 
 @dataclass
@@ -117,6 +119,8 @@ class Torture:
             self._starting_s = process.age_s()
             process.wait(self._delay_s(left))
         number = self._rng.choice(SIGNALS)
+        if not starting and number == signal.SIGKILL and self._rng.random() < WRITING_SHARE:
+            process.wait_until_it_writes(self.work_dir)
         process.signal(number)
         code = process.end()
         where = f"after kill {self._kills - left + 1} ({number.name}, process {process.id})"

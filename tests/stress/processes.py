@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 from pochi_cli.errors import RunError
+from pochi_cli.runs.atomic import TEMPORARY_PREFIX
 from pochi_cli.runs.index import open_run
 
 POLL_S = 0.02
@@ -91,6 +92,12 @@ class Pochi:
         """Wait until then, or for its end."""
         while not self.has_ended() and not self.trains(work_dir):
             time.sleep(POLL_S)
+
+    def wait_until_it_writes(self, work_dir: Path) -> None:
+        """Wait until one of its files is half written, or for its end."""
+        before = set(work_dir.rglob(f"{TEMPORARY_PREFIX}*"))
+        while not self.has_ended() and not set(work_dir.rglob(f"{TEMPORARY_PREFIX}*")) - before:
+            time.sleep(0.002)
 
     def signal(self, number: int) -> None:
         """Send a signal as it comes in life: Ctrl-C reaches the whole group, others this process alone."""
