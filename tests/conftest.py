@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from pochi_cli.data.digits import write_digits
+from tests.data.few import write_few_digits
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -31,10 +31,4 @@ def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def few_digits(digits: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A few digits as a folder: `train` with 65 images of 4 uneven classes, `val` with 30; read only."""
     directory = tmp_path_factory.mktemp("data") / "few"
-    for part, counts in (("train", (25, 20, 15, 5)), ("val", (10, 10, 5, 5))):
-        for label, count in enumerate(counts):
-            target = directory / part / str(label)
-            target.mkdir(parents=True)
-            for image in sorted((digits / part / str(label)).iterdir())[:count]:
-                shutil.copy(image, target)
-    return directory
+    return write_few_digits(digits, directory, train=(25, 20, 15, 5), val=(10, 10, 5, 5))

@@ -8,6 +8,7 @@ import shutil
 import zipfile
 import zlib
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +53,8 @@ def copy_checkpoint(source: Path, path: Path) -> None:
         os.link(source, temporary)
         temporary.replace(path)
     except OSError:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # then the writer says what is wrong
+            temporary.unlink(missing_ok=True)
         with atomic_writer(path) as file, source.open("rb") as whole:
             shutil.copyfileobj(whole, file)
 

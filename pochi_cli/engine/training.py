@@ -95,10 +95,10 @@ def _train(config: ClassificationConfig, run: Run | None, progress: Progress, on
         # From here on there is something to save. Before, a signal simply ends the process.
         with noting_signals() as signals, ExitStack() as stack:
             layout = run.layout if run else create_run_directory(Path(config.work_dir), datetime.now())
-            if run is None:
-                stack.enter_context(locked(layout.lock))
             values = config.model_dump(mode="json", exclude_none=True)
             try:
+                if run is None:
+                    stack.enter_context(locked(layout.lock))
                 files = open_files(layout, config, values, data, runtime, state.history, run)
             except StorageError:
                 if run is None:

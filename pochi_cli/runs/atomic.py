@@ -8,7 +8,7 @@ import math
 import os
 import secrets
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -50,7 +50,9 @@ def atomic_writer(path: Path) -> Iterator[IO[bytes]]:
         ) from error
     finally:
         if is_ours:
-            temporary.unlink(missing_ok=True)
+            # Where nothing can be removed either, what led here is the error to tell.
+            with suppress(OSError):
+                temporary.unlink(missing_ok=True)
 
 
 def remove_leftovers(directory: Path) -> None:
@@ -70,8 +72,7 @@ def remove_leftovers(directory: Path) -> None:
             raise StorageError(f"cannot remove {path}: {error.strerror or error}") from error
 
 
-@contextmanager
-def appending(path: Path) -> Iterator[IO[bytes]]:
+def open_appending(path: Path) -> IO[bytes]:
     """Open a file to write at its end, which can be read as well; one that is missing is made.
 
     Raises:
@@ -82,13 +83,28 @@ def appending(path: Path) -> Iterator[IO[bytes]]:
         return os.open(name, flags | getattr(os, "O_NOFOLLOW", 0), 0o666)  # Windows has no such flag
 
     try:
-        with open(path, "a+b", opener=without_links) as file:
+        return open(path, "a+b", opener=without_links)
+    except OSError as error:
+        raise _cannot_append(path, error) from error
+
+
+@contextmanager
+def appending(path: Path) -> Iterator[IO[bytes]]:
+    """Open a file as `open_appending` does, to write to it inside the block.
+
+    Raises:
+        StorageError: That, or something inside the block, failed.
+    """
+    try:
+        with open_appending(path) as file:
             yield file
     except OSError as error:
-        reason = "it is a symbolic link" if error.errno == errno.ELOOP else error.strerror or error
-        raise StorageError(
-            f"cannot write {path}: {reason}", hint="free some space or mend the permissions"
-        ) from error
+        raise _cannot_append(path, error) from error
+
+
+def _cannot_append(path: Path, error: OSError) -> StorageError:
+    reason = "it is a symbolic link" if error.errno == errno.ELOOP else error.strerror or error
+    return StorageError(f"cannot write {path}: {reason}", hint="free some space or mend the permissions")
 
 
 def write_text(path: Path, text: str) -> None:

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from pochi_cli.errors import RunError
-from pochi_cli.runs.atomic import appending
+from pochi_cli.runs.atomic import open_appending
 
 if sys.platform != "win32":
     import fcntl
@@ -32,7 +32,7 @@ def locked(path: Path) -> Iterator[None]:
         RunError: Another process holds it.
         StorageError: The file cannot be opened, or is a symbolic link.
     """
-    with appending(path) as file:
+    with open_appending(path) as file:
         if sys.platform != "win32":
             try:
                 fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from pochi_cli.engine.checkpoint import FORMAT_VERSION, load_checkpoint, save_checkpoint
+from pochi_cli.engine.checkpoint import FORMAT_VERSION, copy_checkpoint, load_checkpoint, save_checkpoint
 from pochi_cli.errors import RunError, StorageError
 
 CONTENT = {"format_version": FORMAT_VERSION, "weights": torch.arange(5.0)}
@@ -32,6 +33,17 @@ def test_without_hard_links_it_is_copied(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr(os, "link", no_links)
     save_checkpoint(CONTENT, [tmp_path / "a.pth", tmp_path / "b.pth"])
     assert torch.equal(load_checkpoint(tmp_path / "b.pth")["weights"], torch.arange(5.0))
+
+
+def test_a_disk_that_became_read_only_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*arguments: object) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(arguments[0]))
+
+    save_checkpoint(CONTENT, [tmp_path / "a.pth"])
+    for name in ("replace", "unlink"):
+        monkeypatch.setattr(os, name, refuse)
+    with pytest.raises(StorageError, match=r"b\.pth: Read-only file system"):
+        copy_checkpoint(tmp_path / "a.pth", tmp_path / "b.pth")
 
 
 def test_a_failed_write_leaves_the_old_checkpoint(tmp_path: Path) -> None:

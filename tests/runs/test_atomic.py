@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import math
+import os
 import stat
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -36,6 +39,21 @@ def test_what_fails_in_between_leaves_the_old_file(tmp_path: Path) -> None:
         raise ZeroDivisionError
     assert (tmp_path / "a.txt").read_text() == "old"
     assert names(tmp_path) == ["a.txt"]
+
+
+def test_a_disk_that_became_read_only_is_told_as_such(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*arguments: Any) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(arguments[0]))
+
+    path = tmp_path / "a.txt"
+    write_text(path, "old")
+    for name in ("replace", "unlink"):
+        monkeypatch.setattr(os, name, refuse)
+    with pytest.raises(StorageError, match=r"a\.txt: Read-only file system"):
+        write_text(path, "new")
+    assert path.read_text() == "old"
 
 
 def test_a_full_disk_leaves_the_old_file(tmp_path: Path) -> None:

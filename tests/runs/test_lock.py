@@ -112,3 +112,8 @@ def test_of_another_machine_only_the_record_is_known(tmp_path: Path) -> None:
     assert make_run(tmp_path, status="running", host="elsewhere").status == "running"
     for status in ("finished", "interrupted", "failed"):
         assert make_run(tmp_path, status=status, host=gethostname()).status == status
+
+
+def test_what_fails_under_a_lock_is_not_the_locks_failure(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError), locked(tmp_path / ".lock"):
+        raise FileNotFoundError
