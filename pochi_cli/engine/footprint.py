@@ -156,11 +156,13 @@ def measure_pass(model: nn.Module, runtime: Runtime, size: Size, *, training: bo
         training: Whether what a backward pass needs is kept.
     """
     small, large = (_live_bytes(model, runtime, images, size, training=training) for images in _FEW)
-    per_image = (large.peak - small.peak) / (_FEW[1] - _FEW[0])
+    more = _FEW[1] - _FEW[0]
+    per_image = (large.peak - small.peak) / more
     return ForwardPass(
         fixed=max(0.0, small.peak - _FEW[0] * per_image),
         per_image=per_image,
-        largest=max(0.0, large.largest - small.largest) / (_FEW[1] - _FEW[0]),
+        # Both passes make the same tensors; those of one size in both are of weights.
+        largest=max(b - a for a, b in zip(small.sizes, large.sizes, strict=False)) / more,
     )
 
 
@@ -183,13 +185,13 @@ class _LiveBytes(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     Attributes:
         peak: Largest number of bytes that lived at once.
-        largest: Bytes of the largest storage.
+        sizes: Bytes of every storage, in the order in which they were made.
     """
 
     def __init__(self, there: Iterable[Tensor]) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.peak = 0
-        self.largest = 0
+        self.sizes: list[int] = []
         self._live = 0
         self._known = {tensor.untyped_storage().data_ptr() for tensor in there}
 
@@ -210,7 +212,7 @@ class _LiveBytes(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self._known.add(address)
         self._live += size
         self.peak = max(self.peak, self._live)
-        self.largest = max(self.largest, size)
+        self.sizes.append(size)
         weakref.finalize(storage, self._end, address, size)
 
     def _end(self, address: int, size: int) -> None:
