@@ -42,6 +42,11 @@ NAMED_DATASETS: Mapping[str, NamedDataset] = {"digits": NamedDataset(1438, 359, 
 
 Workers = Annotated[Annotated[Literal["auto"], Word] | Annotated[int, Field(ge=0, le=256), Number], ByShape]
 
+BatchSize = Annotated[Annotated[Literal["auto"], Word] | Annotated[PositiveInt, Number], ByShape]
+
+DEFAULT_BATCH_SIZE = 32
+"""Also what `auto` makes a step of, for each of accumulate_steps."""
+
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
@@ -61,7 +66,12 @@ class DataConfig(StrictModel):
     val_split: Annotated[float, Field(gt=0, lt=1)] | None = Field(
         None, description="Share of the training data that is split off for validation, class by class."
     )
-    batch_size: PositiveInt = Field(32, description="Images per batch.")
+    batch_size: BatchSize = Field(
+        DEFAULT_BATCH_SIZE,
+        description="Images per batch. `auto`: a step takes as many images as with the default, "
+        f"{DEFAULT_BATCH_SIZE} for each of `accumulate_steps`, in as few equal batches as fit into memory; "
+        "the run's own config holds both numbers that were found.",
+    )
     num_workers: Workers = Field(
         "auto", description="Processes that decode and transform images; `auto` fits them to the machine."
     )
@@ -78,6 +88,12 @@ class DataConfig(StrictModel):
     val_transform: Pipeline | None = Field(
         None, description="Steps applied to validation images; required when there are any."
     )
+
+    @property
+    def images_per_batch(self) -> int:
+        """`batch_size` as a number, which it is in the config that a run resolves."""
+        assert self.batch_size != "auto", "batch_size is not decided yet"
+        return self.batch_size
 
     @property
     def has_validation(self) -> bool:

@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import Field
 
 from pochi_cli.config.base import StrictModel
-from pochi_cli.config.data import DataConfig
+from pochi_cli.config.data import DEFAULT_BATCH_SIZE, DataConfig
 from pochi_cli.config.model import ModelConfig
 from pochi_cli.config.optim import OptimConfig
 from pochi_cli.config.recording import HardwareConfig, RecordingConfig
@@ -23,3 +23,9 @@ class TaskConfig(StrictModel):
 # pydantic orders fields from the last base to the first, which makes this the order of the file.
 class ClassificationConfig(RecordingConfig, HardwareConfig, OptimConfig, DataConfig, ModelConfig, TaskConfig):
     """Every key of a classification config, validated."""
+
+    @property
+    def images_per_step(self) -> int:
+        """Images that an optimizer step takes; with `auto` as many as with the default batch size."""
+        batch_size = DEFAULT_BATCH_SIZE if self.batch_size == "auto" else self.batch_size
+        return batch_size * self.accumulate_steps

@@ -196,14 +196,14 @@ def create_loaders(
     def create(index: FolderIndex, steps: Pipeline, order: Order, minimum: int) -> BatchLoader:
         return BatchLoader(
             ImageDataset(index, build_pipeline(steps, config.mean, config.std), seed),
-            EpochBatchSampler(index.labels, config.batch_size, seed, order),
+            EpochBatchSampler(index.labels, config.images_per_batch, seed, order),
             workers=workers,
             pin_memory=device_type == "cuda",
             on_bad_image=config.on_bad_image,
             minimum=minimum,
         )
 
-    train = create(data.train, config.train_transform, sampler, min(2, config.batch_size))
+    train = create(data.train, config.train_transform, sampler, min(2, config.images_per_batch))
     if data.val is None:
         return Loaders(train, None)
     if config.val_transform is None:

@@ -143,7 +143,7 @@ def find_folders(config: DataConfig, seed: int, cache_root: Path | None = None) 
     if val is not None and config.val_transform is None:
         missing = "val_transform is missing, and there are validation data"
         findings.append(Diagnostic("missing-key", missing, ("val_transform",)))
-    if 0 < len(train) < config.batch_size:
+    if config.batch_size != "auto" and 0 < len(train) < config.batch_size:
         larger = f"batch_size {config.batch_size} is larger than the training data ({len(train)} images)"
         findings.append(Diagnostic("batch-size", larger, ("batch_size",), "warning"))
     return Found(train, val, train_key, val_key, tuple(findings))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pochi_cli.config.root import ClassificationConfig
 from pochi_cli.data.balance import balanced_weights
 from pochi_cli.data.prepare import Data
@@ -43,8 +45,10 @@ def build_state(
     return state, messages
 
 
-def _smallest_batch(images: int, batch_size: int) -> int:
+def _smallest_batch(images: int, batch_size: int | Literal["auto"]) -> int:
     """Size of the smallest training batch, given that a last one of one image joins the one before."""
+    if batch_size == "auto":
+        return min(images, 2)
     if images <= batch_size:
         return images
     rest = images % batch_size

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import re
 import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import datetime
 from pathlib import Path
 
-import torch
-
 from pochi_cli.config.root import ClassificationConfig
 from pochi_cli.data.loaders import create_loaders, raise_if_worker_died
 from pochi_cli.data.prepare import prepare_data
+from pochi_cli.engine.batch_size import decide_batch_size, explaining_memory
 from pochi_cli.engine.building import build_objective, build_state
 from pochi_cli.engine.fit import Job, OnEpoch, fit
 from pochi_cli.engine.log import LoggedProgress
+from pochi_cli.engine.memory import is_out_of_memory
 from pochi_cli.engine.progress import Progress, SilentProgress
 from pochi_cli.engine.recording import closing, open_files
 from pochi_cli.engine.resolving import resolve
@@ -28,9 +27,6 @@ from pochi_cli.runs.atomic import remove_leftovers
 from pochi_cli.runs.index import Run, open_run
 from pochi_cli.runs.layout import create_run_directory, make_parts
 from pochi_cli.runs.lock import locked
-
-# What torch's allocator of main memory says, on Linux and on Windows.
-_CPU_MEMORY = re.compile(r"(can't allocate|not enough) memory")
 
 
 def train(
@@ -77,7 +73,7 @@ def resume(
 
 def _train(config: ClassificationConfig, run: Run | None, progress: Progress, on_epoch: OnEpoch) -> Run:
     runtime = choose_runtime(config)
-    with configured(config, runtime), _known_torch_errors(config):
+    with configured(config, runtime), _known_torch_errors():
         data = prepare_data(config, config.seed)
         config = resolve(config, data, runtime)
         checkpoint = latest_checkpoint(run, config, data) if run else None
@@ -85,6 +81,7 @@ def _train(config: ClassificationConfig, run: Run | None, progress: Progress, on
         if run and checkpoint is not None:
             restore(state, checkpoint, config, run)
             messages = (*messages, describe_continuation(run.record, config, state.position))
+        config, chosen = decide_batch_size(config, data, runtime, state)
         loaders = create_loaders(
             config, data, seed=config.seed, device_type=runtime.device.type, sampler=config.sampler
         )
@@ -106,7 +103,7 @@ def _train(config: ClassificationConfig, run: Run | None, progress: Progress, on
                 raise
             told = LoggedProgress(progress, layout.log)
             stack.enter_context(closing(files, told, signals))
-            for text in messages:
+            for text in messages + chosen:
                 told.message(text)
             for text in data.warnings:
                 told.warning(text)
@@ -117,6 +114,7 @@ def _train(config: ClassificationConfig, run: Run | None, progress: Progress, on
                 len(loaders.train),
                 len(loaders.val) if loaders.val else 0,
             )
+            stack.enter_context(explaining_memory(config, data, runtime, state))
             fit(
                 Job(
                     config=config,
@@ -136,20 +134,15 @@ def _train(config: ClassificationConfig, run: Run | None, progress: Progress, on
 
 
 @contextmanager
-def _known_torch_errors(config: ClassificationConfig) -> Iterator[None]:
+def _known_torch_errors() -> Iterator[None]:
     try:
         yield
-    except (torch.OutOfMemoryError, MemoryError) as error:
-        raise _out_of_memory(config, error) from error
-    except RuntimeError as error:
-        raise_if_worker_died(error)
-        if not _CPU_MEMORY.search(str(error)):
+    except (RuntimeError, MemoryError) as error:
+        if isinstance(error, RuntimeError):
+            raise_if_worker_died(error)
+        if not is_out_of_memory(error):
             raise
-        raise _out_of_memory(config, error) from error
-
-
-def _out_of_memory(config: ClassificationConfig, error: BaseException) -> MemoryExhaustedError:
-    return MemoryExhaustedError(
-        f"out of memory with batch_size {config.batch_size}: {first_line(error)}",
-        hint="lower batch_size and raise accumulate_steps by the same factor, or use smaller images",
-    )
+        raise MemoryExhaustedError(
+            f"out of memory before the first step: {first_line(error)}",
+            hint="use a smaller model, or free memory",
+        ) from error

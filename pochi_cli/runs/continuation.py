@@ -144,6 +144,8 @@ def _with_choices_of(before: ClassificationConfig, config: ClassificationConfig)
     changes |= {
         key: str(Path(path).absolute()) for key in _PATHS if (path := getattr(config, key)) is not None
     }
+    if config.batch_size == "auto" and config.images_per_step == before.images_per_step:
+        changes |= {"batch_size": before.batch_size, "accumulate_steps": before.accumulate_steps}
     return config.model_copy(update=changes)
 
 

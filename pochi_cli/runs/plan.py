@@ -36,14 +36,14 @@ class StepsPlan:
     Attributes:
         train_images, val_images: Images per epoch.
         left_out: Training images that are skipped; not counted above.
-        batches_per_epoch: Batches to train on.
+        batches_per_epoch: Batches to train on; `None` while the batches' size is not decided.
         steps_per_epoch: Steps of the optimizer.
         steps: Steps of the optimizer in all epochs.
     """
 
     train_images: int
     val_images: int
-    batches_per_epoch: int
+    batches_per_epoch: int | None
     steps_per_epoch: int
     steps: int
     left_out: int
@@ -81,6 +81,7 @@ class Plan:
         input_size, val_input_size: Height and width of the tensors, where known.
         steps: The epoch's make-up, where the data are known.
         batch_size, accumulate_steps, epochs: As configured.
+        images_per_step: Images that an optimizer step takes.
         train_transform, val_transform: The steps with all their arguments.
         optimizer, optimizer_params, scheduler, scheduler_params, warmup_epochs: As configured.
         extras: Regularisation and the like that is switched on, by key.
@@ -104,8 +105,9 @@ class Plan:
     input_size: Size | None
     val_input_size: Size | None
     steps: StepsPlan | None
-    batch_size: int
+    batch_size: int | str
     accumulate_steps: int
+    images_per_step: int
     epochs: int
     train_transform: tuple[dict[str, Any], ...]
     val_transform: tuple[dict[str, Any], ...] | None

@@ -112,8 +112,11 @@ def _value(value: Any) -> str:
 
 
 def _epoch(plan: Plan) -> str:
-    effective = f" x {plan.accumulate_steps} = {plan.batch_size * plan.accumulate_steps} per step"
-    batch = f"batches of {plan.batch_size}" + (effective if plan.accumulate_steps > 1 else "")
+    if plan.batch_size == "auto":
+        batch = f"batches as large as fit, {plan.images_per_step} images per step"
+    else:
+        effective = f" x {plan.accumulate_steps} = {plan.images_per_step} per step"
+        batch = f"batches of {plan.batch_size}" + (effective if plan.accumulate_steps > 1 else "")
     if plan.steps is None:
         return f"{batch}; how many, --data tells"
     steps = plan.steps

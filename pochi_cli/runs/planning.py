@@ -52,6 +52,7 @@ def make_plan(config: ClassificationConfig, facts: DataFacts | None = None) -> P
         steps=_steps(config, facts) if facts else None,
         batch_size=config.batch_size,
         accumulate_steps=config.accumulate_steps,
+        images_per_step=config.images_per_step,
         epochs=config.epochs,
         train_transform=_dumped(config.train_transform, config),
         val_transform=None if val_steps is None else _dumped(val_steps, config),
@@ -131,8 +132,12 @@ def _validation(config: ClassificationConfig) -> str | None:
 
 def _steps(config: ClassificationConfig, facts: DataFacts) -> StepsPlan:
     # A skipped image leaves its place in a batch empty: batches and steps stay as many.
-    batches = len(batch_starts(facts.train_images + facts.left_out, config.batch_size))
-    steps = -(-batches // config.accumulate_steps)
+    images = facts.train_images + facts.left_out
+    if config.batch_size == "auto":  # however a step is cut into batches, there are as many steps
+        batches, steps = None, len(batch_starts(images, config.images_per_step))
+    else:
+        batches = len(batch_starts(images, config.batch_size))
+        steps = -(-batches // config.accumulate_steps)
     return StepsPlan(
         facts.train_images, facts.val_images, batches, steps, steps * config.epochs, facts.left_out
     )

@@ -334,7 +334,6 @@ FORMS: dict[str, str] = {
     **dict.fromkeys(
         [
             "num_classes",
-            "batch_size",
             "epochs",
             "warmup_epochs",
             "accumulate_steps",
@@ -420,7 +419,7 @@ def test_nothing_is_coerced(key: str, value: Any, form: str) -> None:
 
 
 def test_every_key_has_a_form() -> None:
-    several = {"num_workers", "class_weights", "channels_last", "scheduler_params"}
+    several = {"batch_size", "num_workers", "class_weights", "channels_last", "scheduler_params"}
     assert set(FORMS) | several == set(DEFAULTS)
 
 
@@ -465,7 +464,7 @@ def test_numbers_inside_are_finite(keys: dict[str, Any], where: str, value: floa
 RANGES: list[tuple[str, list[Any], list[Any]]] = [
     ("num_classes", [2, 1000], [1, 0, -1]),
     ("val_split", [0.001, 0.999], [0, 0.0, 1, 1.0, -0.1]),
-    ("batch_size", [1, 10_000], [0, -1]),
+    ("batch_size", ["auto", 1, 10_000], [0, -1]),
     ("num_workers", ["auto", 0, 4, 256], [-1, 257]),
     ("mean", [[0, 0, 0], [-1.0, 2.0, 0.5]], [[], [0.5], [0.5, 0.5], [0.5, 0.5, 0.5, 0.5]]),
     ("std", [[1, 1, 1], [0.1, 0.2, 3.0]], [[], [0.5], [0.5, 0.5, 0.0], [0.5, -1, 0.5], [1, 1, 1, 1]]),
@@ -515,6 +514,7 @@ WORDS: list[tuple[str, list[Any]]] = [
     ("sampler", ["shuffle", "balanced"]),
     ("precision", ["auto", "fp32", "bf16", "fp16"]),
     ("channels_last", ["auto", True, False]),
+    ("batch_size", ["auto"]),
     ("num_workers", ["auto"]),
     ("class_weights", ["balanced", "none"]),
     ("device", ["cpu", "mps", "cuda", "cuda:0", "cuda:15"]),
@@ -537,6 +537,8 @@ def test_unknown_words(key: str, word: str) -> None:
 @pytest.mark.parametrize(
     ("key", "value", "expected"),
     [
+        ("batch_size", True, "must be a whole number"),
+        ("batch_size", 16.0, "must be a whole number"),
         ("num_workers", True, "must be a whole number"),
         ("num_workers", 1.5, "must be a whole number"),
         ("num_workers", [1], "must be"),
@@ -782,7 +784,7 @@ PLAIN = st.fixed_dictionaries(
         "model_name": st.sampled_from(["resnet18", "resnet50"]),
         "num_classes": st.integers(2, 1000),
         "weights": TEXTS,
-        "batch_size": POSITIVE,
+        "batch_size": st.one_of(st.just("auto"), POSITIVE),
         "num_workers": st.one_of(st.just("auto"), st.integers(0, 256)),
         "mean": st.lists(st.floats(-10, 10), min_size=3, max_size=3),
         "warmup_epochs": st.integers(0, 19),

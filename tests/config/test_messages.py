@@ -205,6 +205,9 @@ def test_no_folding_across_tables() -> None:
         ({"mean": [1, 2, 3, 4]}, "mean has 4 entries, but needs 3: [1, 2, 3, 4]", None),
         ({"work_dir": ""}, "work_dir is empty", "name it, or leave the key out"),
         ({"num_workers": "four"}, 'num_workers is "four"', 'allowed: "auto", a number'),
+        ({"batch_size": "big"}, 'batch_size is "big"', 'allowed: "auto", a number'),
+        ({"batch_size": 0}, "batch_size is 0, but must be at least 1", None),
+        ({"batch_size": True}, 'batch_size is true, but must be a whole number or "auto"', None),
         ({"channels_last": "yes"}, 'channels_last is "yes"', 'allowed: "auto", true or false'),
         (
             {"layer_wise_lr_config": {"layer_rates": {"layer2": {"0": 0.5}}}},
@@ -277,6 +280,7 @@ def test_show(value: Any, shown: str) -> None:
             "write { enabled = true }",
         ),
         ({"num_workers": "4"}, 'num_workers is "4" (a string)', "write 4 without quotes"),
+        ({"batch_size": "16"}, 'batch_size is "16" (a string)', "write 16 without quotes"),
         ({"train_transform": []}, "train_transform is empty, but needs at least 1 entry", None),
         ({"num_classes": 1}, "num_classes is 1, but must be at least 2", None),
         (

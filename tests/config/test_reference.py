@@ -143,6 +143,7 @@ def test_every_argument_of_optimizers_and_schedulers_is_described(name: str) -> 
         ("pretrained", "Model", "`true` or `false`", "`true`"),
         ("mean", "Normalisation", "array of 3 numbers", "`[0.485, 0.456, 0.406]`"),
         ("std", "Normalisation", "array of 3 numbers (each above 0)", "`[0.229, 0.224, 0.225]`"),
+        ("batch_size", "Data", '`"auto"`, or whole number (at least 1)', "`32`"),
         ("num_workers", "Data", '`"auto"`, or whole number (0 to 256)', '`"auto"`'),
         (
             "class_weights",

@@ -52,6 +52,18 @@ def test_what_a_config_leaves_open_is_as_the_run_chose_it(tmp_path: Path) -> Non
     assert continued_config(run, run.config) == run.config
 
 
+def test_the_batch_size_that_was_found_is_kept(tmp_path: Path) -> None:
+    run = begin(tmp_path, {**FILE, "batch_size": 16, "accumulate_steps": 4})
+    auto = {**FILE, "batch_size": "auto", "work_dir": str(tmp_path)}
+    assert continued_config(run, validate({**auto, "accumulate_steps": 2})) == run.config
+    with pytest.raises(ConfigError) as caught:
+        continued_config(run, validate(auto))  # 32 images per step
+    assert [diagnostic.key for diagnostic in caught.value.diagnostics] == [
+        ("batch_size",),
+        ("accumulate_steps",),
+    ]
+
+
 @pytest.mark.parametrize(
     "changes",
     [

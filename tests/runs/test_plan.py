@@ -89,6 +89,21 @@ def test_steps(images: int, batch_size: int, accumulate: int, batches: int, step
     assert plan.steps.steps == 5 * steps
 
 
+@pytest.mark.parametrize("images", [1, 31, 64, 65, 66, 96, 97, 98, 129, 193])
+@pytest.mark.parametrize("batch_size", [2, 4, 16, 32])
+def test_steps_of_batches_that_are_not_decided(images: int, batch_size: int) -> None:
+    """However a step of 64 images is cut, there are as many steps."""
+    plan = planned(facts(images), batch_size="auto", accumulate_steps=2, epochs=5)
+    decided = planned(facts(images), batch_size=batch_size, accumulate_steps=64 // batch_size, epochs=5)
+    assert (plan.batch_size, plan.images_per_step) == ("auto", 64)
+    assert plan.steps.batches_per_epoch is None
+    assert (plan.steps.steps_per_epoch, plan.steps.steps) == (
+        decided.steps.steps_per_epoch,
+        decided.steps.steps,
+    )
+    assert "batches as large as fit, 64 images per step" in dict(describe_plan(plan))["epoch"]
+
+
 def test_what_is_not_known_is_left_open() -> None:
     plan = planned()
     assert (plan.num_classes, plan.parameters, plan.steps, plan.val_data) == (None, None, None, None)

@@ -1,0 +1,127 @@
+"""How much memory this process may still take, as far as the system tells."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+
+_PROC = Path("/proc")
+_CGROUPS = Path("/sys/fs/cgroup")
+
+# What torch and the libraries below it say on the CPU, CUDA and mps where they raise no class of their own.
+_WORDS = re.compile(
+    r"(can't|cannot|could not|not enough|unable to|failed to) (allocate )?memory"
+    r"|out of memory|std::bad_alloc|ALLOC_FAILED",
+    re.IGNORECASE,
+)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Tell a lack of memory from other errors."""
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    return isinstance(error, RuntimeError) and _WORDS.search(str(error)) is not None
+
+
+def available_memory(device: torch.device) -> int | None:
+    """Find how many bytes can still be allocated on a device; `None` where the system does not tell."""
+    if device.type == "cuda":
+        held = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return torch.cuda.mem_get_info(device)[0] + held
+    if device.type == "mps":
+        return max(0, torch.mps.recommended_max_memory() - torch.mps.current_allocated_memory())
+    return available_main_memory(_PROC, _CGROUPS)
+
+
+def held_memory(device: torch.device) -> int:
+    """Find how many bytes this process holds on a device; 0 where the system does not tell."""
+    if device.type == "cuda":
+        return torch.cuda.memory_allocated(device)
+    if device.type == "mps":
+        return torch.mps.current_allocated_memory()
+    sizes = _read(_PROC / "self" / "statm").split()
+    return int(sizes[1]) * os.sysconf("SC_PAGE_SIZE") if sizes else 0
+
+
+def available_main_memory(proc: Path, cgroups: Path) -> int | None:
+    """Find how many bytes of main memory this process may still take.
+
+    The least counts of what the machine has, what the control groups that the process is in leave (in a
+    container they are less than the machine has), and what the limits of the process itself leave.
+
+    Args:
+        proc: Where the kernel tells of processes.
+        cgroups: Where it tells of control groups.
+    """
+    known = [*_machine(proc), *_control_groups(proc, cgroups), *_own_limits(proc)]
+    return max(0, min(known)) if known else None
+
+
+def gib(size: int) -> str:
+    """Write a number of bytes."""
+    return f"{size / 2**30:.1f} GiB"
+
+
+def _machine(proc: Path) -> Iterator[int]:
+    told = re.search(r"^MemAvailable:\s*(\d+) kB", _read(proc / "meminfo"), re.MULTILINE)
+    if told:
+        yield int(told[1]) * 1024
+    elif sys.platform == "darwin":
+        yield os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def _control_groups(proc: Path, cgroups: Path) -> Iterator[int]:
+    """Read the limits of the process's group and of those around it; version 2 has no list of controllers."""
+    for line in _read(proc / "self" / "cgroup").splitlines():
+        _, controllers, name = line.split(":", 2)
+        if controllers == "":
+            root, limit, used = cgroups, "memory.max", "memory.current"
+        elif "memory" in controllers.split(","):
+            root, limit, used = cgroups / "memory", "memory.limit_in_bytes", "memory.usage_in_bytes"
+        else:
+            continue
+        # Inside a container the name may be that of the host, and what is mounted the own group.
+        inside = root / name.lstrip("/")
+        for group in (inside, *inside.parents):
+            most, taken = _number(group / limit), _number(group / used)
+            if most is not None and taken is not None:
+                yield most - taken + _reclaimable(group)
+            if group == root:
+                break
+
+
+def _reclaimable(group: Path) -> int:
+    """Find how much of what a group uses is cached files that the kernel drops when memory is short."""
+    told = re.search(r"^(?:total_)?inactive_file (\d+)", _read(group / "memory.stat"), re.MULTILINE)
+    return int(told[1]) if told else 0
+
+
+def _own_limits(proc: Path) -> Iterator[int]:
+    sizes = _read(proc / "self" / "statm").split()
+    if not sizes:
+        return
+    import resource  # not on Windows
+
+    pages = {resource.RLIMIT_AS: int(sizes[0]), resource.RLIMIT_DATA: int(sizes[5])}
+    for kind, used in pages.items():
+        most, _ = resource.getrlimit(kind)
+        if most != resource.RLIM_INFINITY:
+            yield most - used * os.sysconf("SC_PAGE_SIZE")
+
+
+def _number(path: Path) -> int | None:
+    """Read a file that holds a number; `None` where there is none, or the word `max`."""
+    text = _read(path).strip()
+    return int(text) if text.isdigit() else None
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text()
+    except OSError:
+        return ""
