@@ -94,9 +94,12 @@ class Pochi:
             time.sleep(POLL_S)
 
     def wait_until_it_writes(self, work_dir: Path) -> None:
-        """Wait until one of its files is half written, or for its end."""
+        """Wait until one of its files is half written, for its end, or a few seconds."""
+        until = time.monotonic() + 5
         before = set(work_dir.rglob(f"{TEMPORARY_PREFIX}*"))
-        while not self.has_ended() and not set(work_dir.rglob(f"{TEMPORARY_PREFIX}*")) - before:
+        while not self.has_ended() and time.monotonic() < until:
+            if set(work_dir.rglob(f"{TEMPORARY_PREFIX}*")) - before:
+                return
             time.sleep(0.002)
 
     def signal(self, number: int) -> None:
