@@ -9,6 +9,7 @@ from pochi_cli.data.balance import balanced_weights
 from pochi_cli.data.prepare import Data
 from pochi_cli.engine.averaging import create_average
 from pochi_cli.engine.early_stopping import EarlyStopping
+from pochi_cli.engine.gradients import create_tracer
 from pochi_cli.engine.losses import CrossEntropy
 from pochi_cli.engine.mixing import create_mixing
 from pochi_cli.engine.objectives import ClassificationObjective
@@ -38,6 +39,7 @@ def build_state(
         optimizer=create_optimizer(config, model),
         scaler=runtime.create_scaler(),
         early_stopping=EarlyStopping(config.early_stopping),
+        tracer=create_tracer(config, model),
     )
     messages = built.messages if from_scratch else ()
     if frozen.names:

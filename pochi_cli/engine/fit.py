@@ -24,6 +24,7 @@ from pochi_cli.engine.state import Position, TrainingState
 from pochi_cli.engine.totals import EpochTotals, FiniteGuard, check_weights
 from pochi_cli.errors import Interrupted
 from pochi_cli.models.freezing import train_mode
+from pochi_cli.runs.gradient_record import GradientEpoch
 from pochi_cli.runs.records import EpochRecord, RunFiles, is_better
 
 Decision = Literal["continue", "stop"]
@@ -88,8 +89,9 @@ def fit(job: Job) -> None:
         stopped = state.early_stopping.update(getattr(record, config.early_stopping.monitor))
         state.duration_s += record.duration_s
         state.history = state.history.add(record)
+        traced = state.tracer.end()
         state.position = Position(epoch + 1)
-        record_epoch(job, record, is_last=stopped or epoch == config.epochs)
+        record_epoch(job, record, traced, is_last=stopped or epoch == config.epochs)
         stopped = decide(job, record) or stopped
         if job.signals.number is not None and not stopped and epoch < config.epochs:
             interrupt(job)
@@ -108,6 +110,7 @@ def train_epoch(job: Job, epoch: int, learning_rate: float) -> tuple[float, floa
     step, done = state.position.steps, state.position.batches
     job.progress.epoch(epoch, done)
     train_mode(state.model)
+    state.tracer.begin(epoch)
     started = time.monotonic() - state.position.duration_s
 
     def stand_here() -> None:
@@ -140,8 +143,9 @@ def train_epoch(job: Job, epoch: int, learning_rate: float) -> tuple[float, floa
         due = step % config.log_every_steps == 0
         if due or guard.checks_every_step:
             guard.check(state.model, epoch)
+        state.scaler.unscale_(state.optimizer)
+        state.tracer.step()
         if config.clip_grad_norm is not None:
-            state.scaler.unscale_(state.optimizer)
             torch.nn.utils.clip_grad_norm_(state.model.parameters(), config.clip_grad_norm)
         state.scaler.step(state.optimizer)
         state.scaler.update()
@@ -200,17 +204,19 @@ def tell_skipped(job: Job) -> None:
             job.progress.warning(f"left out {bad.path}: {bad.reason}")
 
 
-def record_epoch(job: Job, record: EpochRecord, *, is_last: bool) -> None:
-    """Write the epoch's checkpoints, then history, metrics and run.json.
+def record_epoch(job: Job, record: EpochRecord, traced: GradientEpoch | None, *, is_last: bool) -> None:
+    """Write the epoch's gradients and checkpoints, then history, metrics and run.json.
 
-    The latest checkpoint comes last of the checkpoints: a run that is killed in between goes on from the
-    epoch before, and writes the others again.
+    The latest checkpoint comes after all that it does not hold itself: a run that is killed before goes on
+    from the epoch before, and writes the others again.
     """
     state, layout, files = job.state, job.files.layout, job.files
     metric = job.config.early_stopping.monitor
     value: float | None = getattr(record, metric)
     best = value is not None and is_better(value, files.record.best_value, metric)
     numbered = record.epoch % job.config.save_interval == 0 or is_last
+    if traced is not None:
+        files.write_gradients(traced)
     paths = [
         *([layout.best_model] if best else []),
         *([layout.checkpoint(record.epoch)] if numbered else []),

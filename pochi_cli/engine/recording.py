@@ -23,6 +23,7 @@ from pochi_cli.engine.runtime import Runtime
 from pochi_cli.engine.signals import SignalFlag
 from pochi_cli.errors import Interrupted, PochiError, StorageError
 from pochi_cli.runs.atomic import write_json, write_text
+from pochi_cli.runs.gradient_record import GradientFiles
 from pochi_cli.runs.index import Run
 from pochi_cli.runs.layout import RunLayout
 from pochi_cli.runs.metadata import describe_environment
@@ -88,7 +89,11 @@ def open_files(
         )
     write_text(layout.config_toml, tomli_w.dumps(values))
     write_json(layout.config_json, {"experiment_id": record.experiment_id, **values})
-    files = RunFiles(layout, record, export_metrics=config.enable_metrics_export)
+    gradients = None
+    if config.enable_gradient_tracking:
+        recorded = -(-config.epochs // config.gradient_tracking_config.record_frequency) + 1
+        gradients = GradientFiles(layout, len(history), recorded)
+    files = RunFiles(layout, record, export_metrics=config.enable_metrics_export, gradients=gradients)
     if len(history):
         files.write_history(history)
     return files

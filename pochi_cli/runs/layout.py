@@ -107,6 +107,16 @@ class RunLayout:
         """Graph of the metrics: `loss`, `accuracy` or `layer_wise_lr`."""
         return self.visualization / f"training_metrics_{self.stamp}_{kind}.png"
 
+    @property
+    def gradient_trace(self) -> Path:
+        """Norms of the layers' gradients, one row per recorded epoch."""
+        return self.visualization / f"gradient_trace_{self.stamp}.csv"
+
+    @property
+    def gradient_steps(self) -> Path:
+        """The same step by step, one row per step and layer."""
+        return self.visualization / f"gradient_steps_{self.stamp}.csv"
+
 
 def run_json_in(directory: Path) -> Path:
     """Where a run's record lies, which makes a directory a run."""

@@ -9,12 +9,15 @@ import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pochi_cli.errors import RunError
 from pochi_cli.runs.atomic import write_json, write_text
 from pochi_cli.runs.layout import RunLayout
 from pochi_cli.runs.typed import Moment, Seconds, Stamp, Status, read_count, read_fields, read_number, shown
+
+if TYPE_CHECKING:  # numpy takes longer to import than a list of runs to make
+    from pochi_cli.runs.gradient_record import GradientEpoch, GradientFiles
 
 
 @dataclass(frozen=True)
@@ -162,10 +165,19 @@ class RunFiles:
         layout: Where they go.
         record: The run so far.
         export_metrics: Whether the metrics CSV is written.
+        gradients: The trace of the gradients, if there will be one.
     """
 
-    def __init__(self, layout: RunLayout, record: RunRecord, *, export_metrics: bool) -> None:
+    def __init__(
+        self,
+        layout: RunLayout,
+        record: RunRecord,
+        *,
+        export_metrics: bool,
+        gradients: GradientFiles | None = None,
+    ) -> None:
         self.layout = layout
+        self._gradients = gradients
         self.record = record
         self._export_metrics = export_metrics
         write_json(layout.run_json, asdict(record))
@@ -178,6 +190,15 @@ class RunFiles:
         """
         self.record = replace(self.record, **changes)
         write_json(self.layout.run_json, asdict(self.record))
+
+    def write_gradients(self, epoch: GradientEpoch) -> None:
+        """Add an epoch to the trace of the gradients.
+
+        Raises:
+            StorageError: Writing failed.
+        """
+        if self._gradients is not None:
+            self._gradients.add(epoch)
 
     def write_history(self, history: History) -> None:
         """Write train_history.json and the metrics CSV.
