@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
+from types import FrameType
 from typing import Annotated
 
 import typer
@@ -44,6 +46,20 @@ def _options(
     pass
 
 
+def _stop(number: int, frame: FrameType | None) -> None:
+    """Handle SIGINT before a run begins.
+
+    Raises:
+        SystemExit: Unless a module is being imported: torch's own are C++ in part, where an exception may
+            abort the process. Nothing is half done then.
+    """
+    while frame is not None:
+        if frame.f_code.co_filename.startswith("<frozen importlib"):
+            os._exit(128 + number)
+        frame = frame.f_back
+    sys.exit(128 + number)
+
+
 def main() -> None:
     """Run the command line.
 
@@ -52,7 +68,7 @@ def main() -> None:
     """
     # Typer would make exit code 1 of an interrupt, and a traceback of one that comes while it is imported.
     if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
-        signal.signal(signal.SIGINT, lambda number, _: sys.exit(128 + number))
+        signal.signal(signal.SIGINT, _stop)
     try:
         app(prog_name="pochi")
     except PochiError as error:

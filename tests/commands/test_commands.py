@@ -149,6 +149,20 @@ def test_builds_that_do_not_fit_are_named(few_digits: Path, tmp_path: Path) -> N
     assert "Traceback" not in result.stderr
 
 
+def test_an_interrupt_while_torch_is_imported_is_130(few_digits: Path, tmp_path: Path) -> None:
+    package = tmp_path / "path" / "torchvision"
+    package.mkdir(parents=True)
+    # As the C++ in torch's packages does: an exception that comes through it ends the process.
+    code = "import os, signal\ntry:\n    os.kill(os.getpid(), signal.SIGINT)\nfinally:\n    os.abort()\n"
+    (package / "__init__.py").write_text(code)
+    config = write_toml(tmp_path / "my.toml", tiny_raw(few_digits))
+    result = pochi(
+        "train", config, cwd=tmp_path, PYTHONPATH=os.pathsep.join([str(package.parent), str(CONFIGS.parent)])
+    )
+    assert result.returncode == 130, result.stderr
+    assert "Traceback" not in result.stderr
+
+
 def test_a_result_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
     with Path("/dev/full").open("w") as full:
         result = subprocess.run(
