@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
 import signal
 from collections.abc import Iterator
+from types import FrameType
 from typing import Literal, NamedTuple
 
 import torch
@@ -133,24 +135,30 @@ class BatchLoader:
             if self._on_bad_image == "error":
                 raise DataError(
                     f"{bad.path}: {bad.reason}",
-                    'mend or remove the file, or leave such files out with on_bad_image = "skip"',
+                    "leave such files out with `--set on_bad_image=skip`, with which the run can go on as "
+                    "well; or mend or remove the file and train anew",
                 )
             if bad not in self.skipped:
                 self.skipped.append(bad)
         return loaded
 
 
-def raise_if_worker_died(error: RuntimeError) -> None:
-    """Tell the death of a loading process from other errors; torch may raise it anywhere in the main thread.
+def raise_if_worker_died(error: BaseException) -> None:
+    """Tell the death of a loading process from other errors.
+
+    torch raises it wherever the main thread happens to be, also where that makes another error of it.
 
     Raises:
         DataError: A process that loads images was killed.
     """
-    if _DEAD_WORKER.search(str(error)):
-        raise DataError(
-            f"a process that loads images died: {error}",
-            "it may have run out of memory, or of shared memory (/dev/shm): try fewer num_workers, or 0",
-        ) from error
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, RuntimeError) and _DEAD_WORKER.search(str(cause)):
+            raise DataError(
+                f"a process that loads images died: {cause}",
+                "it may have run out of memory, or of shared memory (/dev/shm): try fewer num_workers, or 0",
+            ) from error
+        cause = cause.__cause__ or cause.__context__
 
 
 def _mixed_sizes(index: FolderIndex, mixed: MixedSizes) -> DataError:
@@ -230,8 +238,15 @@ def resolve_workers(
 
 
 def _start_worker(worker: int) -> None:  # noqa: ARG001 - DataLoader gives it
-    # Ctrl+C reaches the whole group of processes: the main one decides. Its own SIGTERM handler, inherited
-    # by a fork, would keep a worker alive.
+    # Ctrl+C and many a SIGTERM reach the whole group of processes: the main one decides, and ends its workers
+    # through their queue. One that is told a second time hangs, or has lost the main one.
+    told: list[int] = []
+
+    def end_at_the_second(number: int, _frame: FrameType | None) -> None:
+        told.append(number)
+        if len(told) > 1:
+            os._exit(128 + number)
+
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGTERM, end_at_the_second)
     torch.set_num_threads(1)

@@ -6,6 +6,7 @@ import weakref
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from pochi_cli.config.batches import batch_starts
 from pochi_cli.config.root import ClassificationConfig
 from pochi_cli.config.steps.arguments import Size
 from pochi_cli.data.loaders import resolve_workers
@@ -143,7 +145,8 @@ def measure_footprint(
 
 def largest_batch(batch_size: int, images: int) -> int:
     """Count the images of the largest batch of an epoch: a last image alone joins the batch before."""
-    return min(batch_size + 1, images)
+    starts = [*batch_starts(images, batch_size), images]
+    return max(end - start for start, end in pairwise(starts))
 
 
 def measure_pass(model: nn.Module, runtime: Runtime, size: Size, *, training: bool) -> ForwardPass:
