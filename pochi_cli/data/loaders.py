@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import re
 import signal
+import weakref
 from collections.abc import Iterator
+from functools import partial
+from multiprocessing.synchronize import Event
 from types import FrameType
 from typing import Literal, NamedTuple
 
@@ -62,6 +66,9 @@ class BatchLoader:
         self._told = 0
         self._on_bad_image = on_bad_image
         self._minimum = minimum
+        stopping = multiprocessing.Event()
+        # Before Python's own clearing up at exit, which sends SIGTERM to the workers and waits for them.
+        weakref.finalize(self, stopping.set)
         self._loader: DataLoader[Sample | BadImage] = DataLoader(
             dataset,
             batch_sampler=sampler,
@@ -69,7 +76,7 @@ class BatchLoader:
             num_workers=workers,
             pin_memory=pin_memory,
             persistent_workers=workers > 0,
-            worker_init_fn=_start_worker,
+            worker_init_fn=partial(_start_worker, stopping),
             # Its own, or each epoch would draw from the generator that models are initialised with.
             generator=torch.Generator(),
         )
@@ -237,16 +244,17 @@ def resolve_workers(
     return max(0, min(wanted, cores - 1))
 
 
-def _start_worker(worker: int) -> None:  # noqa: ARG001 - DataLoader gives it
-    # Ctrl+C and many a SIGTERM reach the whole group of processes: the main one decides, and ends its workers
-    # through their queue. One that is told a second time hangs, or has lost the main one.
-    told: list[int] = []
+def _start_worker(stopping: Event, worker: int) -> None:  # noqa: ARG001 - DataLoader gives its number
+    """Prepare a process that loads.
 
-    def end_at_the_second(number: int, _frame: FrameType | None) -> None:
-        told.append(number)
-        if len(told) > 1:
+    Ctrl+C and many a SIGTERM reach the whole group of processes: the main one decides, and a worker obeys
+    only when that says so.
+    """
+
+    def obey(number: int, _frame: FrameType | None) -> None:
+        if stopping.is_set():
             os._exit(128 + number)
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, end_at_the_second)
+    signal.signal(signal.SIGTERM, obey)
     torch.set_num_threads(1)

@@ -94,10 +94,12 @@ def test_work_dir_option_decides_where_a_run_goes(few_digits: Path, tmp_path: Pa
 def test_a_signal_saves_and_tells_how_to_go_on(
     few_digits: Path, tmp_path: Path, number: int, code: int
 ) -> None:
-    config = write_toml(tmp_path / "my.toml", tiny_raw(few_digits, epochs=1000))
+    """Also where it reaches the whole group of processes, those that load images included."""
+    config = write_toml(tmp_path / "my.toml", tiny_raw(few_digits, epochs=1000, num_workers=1))
     process = subprocess.Popen(
         [sys.executable, "-m", "pochi_cli", "train", config],
         cwd=tmp_path,
+        start_new_session=True,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -107,7 +109,7 @@ def test_a_signal_saves_and_tells_how_to_go_on(
     deadline = time.monotonic() + 120
     while not list(latest.glob("*/models/latest_model.pth")) and time.monotonic() < deadline:
         time.sleep(0.1)
-    process.send_signal(number)
+    os.killpg(process.pid, number)
     _, told = process.communicate(timeout=60)
     assert process.returncode == code, told
     assert "go on with: pochi train --resume" in told
@@ -128,6 +130,12 @@ def test_an_interrupt_before_the_run_begins_leaves_nothing(few_digits: Path, tmp
     assert process.returncode == 130, told
     assert "Traceback" not in told
     assert not (tmp_path / "work_dirs").exists()
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-"])
+def test_closed_streams_are_as_good_as_unread_ones(tmp_path: Path, closed: str) -> None:
+    command = f"{sys.executable} -m pochi_cli runs {closed}"
+    assert subprocess.run(command, shell=True, cwd=tmp_path, check=False).returncode == 0  # noqa: S602
 
 
 def test_a_closed_terminal_does_not_end_a_training(few_digits: Path, tmp_path: Path) -> None:

@@ -69,7 +69,7 @@ def test_no_run_at_all(tmp_path: Path) -> None:
 
 def test_a_runs_config_is_its_resolved_one(work_dir: Path) -> None:
     run = find_run("latest", work_dir)
-    with pytest.raises(RunError, match="config.toml"):
+    with pytest.raises(RunError, match=r"config\.toml"):
         _ = find_run("latest", work_dir).config
     write_toml(run.layout.config_toml, tiny_raw())
     assert run.config == tiny_config()
