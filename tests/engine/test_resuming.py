@@ -344,6 +344,7 @@ def test_a_run_writes_only_inside_its_directory(few_digits: Path, tmp_path: Path
 def test_a_lost_best_model_is_put_back_or_told(few_digits: Path, tmp_path: Path) -> None:
     run = train(tiny_config(few_digits, work_dir=str(tmp_path), epochs=1))
     best = run.layout.best_model.read_bytes()
+    run.layout.best_model.unlink()  # other names of the file keep it
     run.layout.best_model.write_bytes(best[:1000])
     longer = resume(run, going_on(run, ["epochs=2"]))
     assert "best_model.pth is damaged" in longer.layout.log.read_text()
