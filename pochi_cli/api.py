@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 from pochi_cli.config.load import load_config as load_config
 from pochi_cli.config.root import ClassificationConfig
 from pochi_cli.errors import InstallationError, StorageError, first_line
+from pochi_cli.errors import Interrupted as Interrupted
+from pochi_cli.errors import PochiError as PochiError
 from pochi_cli.runs.continuation import continued_config
 from pochi_cli.runs.index import Run, find_run
 from pochi_cli.runs.records import EpochRecord
@@ -16,7 +18,7 @@ if TYPE_CHECKING:
     from pochi_cli.engine.fit import OnEpoch
     from pochi_cli.engine.progress import Progress
 
-__all__ = ["Run", "load_config", "load_run", "resume", "train"]
+__all__ = ["Interrupted", "PochiError", "Run", "load_config", "load_run", "resume", "train"]
 
 
 def load_run(reference: str | Path, work_dir: str | Path = "work_dirs") -> Run:
@@ -55,7 +57,7 @@ def train(
 
 
 def resume(
-    run: Run,
+    run: Run | str | Path,
     config: ClassificationConfig | None = None,
     on_epoch: OnEpoch | None = None,
     *,
@@ -64,7 +66,7 @@ def resume(
     """Go on with a run exactly as if it had never stopped.
 
     Args:
-        run: The run.
+        run: The run, or what `load_run` finds it by.
         config: Where it should differ from the run's own: with more epochs, say, as
             `load_config(run.layout.config_toml, ["epochs=100"])` gives it.
         on_epoch: Called with each epoch's record; returning `"stop"` ends the training.
@@ -74,6 +76,7 @@ def resume(
         PochiError: As for `train`; or the run cannot go on, or not with this config.
         Interrupted: A signal asked to stop; the state is saved.
     """
+    run = run if isinstance(run, Run) else load_run(run)
     config = continued_config(run, config or run.config)
     _require_torch()
     from pochi_cli.engine.training import resume as resume_run
@@ -103,10 +106,14 @@ def _go_on(_: EpochRecord) -> None:
 
 def _with_figures(run: Run, config: ClassificationConfig) -> Run:
     if config.enable_metrics_export:
+        from pochi_cli.engine.signals import noting_signals
         from pochi_cli.plots.metrics import write_metrics_figures
 
         try:
-            write_metrics_figures(run)
+            with noting_signals() as signals:
+                write_metrics_figures(run)
+            if signals.number is not None:
+                raise Interrupted(signals.number, f"{run.directory} is trained and drawn")
         except StorageError as error:
             again = f"pochi plot metrics {run.directory}"
             raise StorageError(

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
+from pathlib import Path
+from types import FrameType
 from typing import Annotated
 
 import typer
 
 from pochi_cli.commands import data, init, migrate, plot, runs, schema, train, validate_config
-from pochi_cli.errors import Interrupted, PochiError
+from pochi_cli.errors import Interrupted, MemoryExhaustedError, PochiError
 from pochi_cli.version import __version__
 
 app = typer.Typer(
@@ -44,6 +47,20 @@ def _options(
     pass
 
 
+def _stop(number: int, frame: FrameType | None) -> None:
+    """Handle SIGINT before a run begins.
+
+    Raises:
+        SystemExit: Unless a module is being imported: torch's own are C++ in part, where an exception may
+            abort the process. Nothing is half done then.
+    """
+    while frame is not None:
+        if frame.f_code.co_filename.startswith("<frozen importlib"):
+            os._exit(128 + number)
+        frame = frame.f_back
+    sys.exit(128 + number)
+
+
 def main() -> None:
     """Run the command line.
 
@@ -52,13 +69,21 @@ def main() -> None:
     """
     # Typer would make exit code 1 of an interrupt, and a traceback of one that comes while it is imported.
     if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
-        signal.signal(signal.SIGINT, lambda number, _: sys.exit(128 + number))
+        signal.signal(signal.SIGINT, _stop)
+    # A stream that was closed by the caller (`2>&-`) is as good as one that nobody reads.
+    sys.stdout = sys.stdout or Path(os.devnull).open("w")  # noqa: SIM115 - to the end of the process
+    sys.stderr = sys.stderr or Path(os.devnull).open("w")  # noqa: SIM115
     try:
         app(prog_name="pochi")
     except PochiError as error:
         from pochi_cli.console import show_error
 
         show_error(error)
+        sys.exit(1)
+    except MemoryError:
+        from pochi_cli.console import show_error
+
+        show_error(MemoryExhaustedError("out of memory", hint="free memory, or raise the limit (ulimit -v)"))
         sys.exit(1)
     except Interrupted as stop:
         from pochi_cli.console import note

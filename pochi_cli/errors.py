@@ -187,8 +187,8 @@ class MemoryExhaustedError(TrainingError):
     """The device has too little memory for this batch."""
 
 
-class Interrupted(Exception):  # noqa: N818 - not an error: the user asked for it
-    """SIGINT or SIGTERM was obeyed, after saving.
+class Interrupted(BaseException):
+    """SIGINT or SIGTERM was obeyed, after saving. Like KeyboardInterrupt it is no Exception.
 
     Args:
         signal_number: The signal; the exit code is 128 plus it.

@@ -8,6 +8,7 @@ import os
 import pickle
 import shutil
 import tarfile
+import zipfile
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -15,8 +16,11 @@ from pathlib import Path
 import pytest
 import torch
 
+from pochi_cli.engine.checkpoint import load_checkpoint
 from pochi_cli.engine.training import resume, train
 from pochi_cli.errors import ModelError, RunError
+from pochi_cli.runs.continuation import continued_config
+from pochi_cli.runs.index import find_run
 from tests.engine.tiny import tiny_config
 from tests.engine.trained import going_on
 
@@ -103,3 +107,50 @@ def test_names_are_only_names(few_digits: Path, tmp_path: Path, monkeypatch: pyt
     assert json.loads(run.layout.run_json.read_text())["class_names"] == sorted(NAMES)
     with run.layout.metrics_csv.open(newline="") as file:
         assert len(list(csv.DictReader(file))) == 1
+
+
+@pytest.mark.parametrize("name", ["latest_model.pth", "weights.pth"])
+def test_an_archive_that_grows_is_refused(few_digits: Path, tmp_path: Path, name: str) -> None:
+    bomb = tmp_path / name
+    with zipfile.ZipFile(bomb, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("archive/data.pkl", bytes(50_000_000))
+    assert bomb.stat().st_size < 100_000
+    if name == "weights.pth":
+        config = tiny_config(few_digits, work_dir=str(tmp_path), pretrained=None, weights=str(bomb))
+        with pytest.raises(ModelError, match="parts of it are compressed"):
+            train(config)
+    else:
+        with pytest.raises(RunError, match="parts of it are compressed"):
+            load_checkpoint(bomb)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+def test_what_has_no_end_is_never_read(few_digits: Path, tmp_path: Path) -> None:
+    run = train(tiny_config(few_digits, work_dir=str(tmp_path / "runs"), epochs=1))
+    config = going_on(run, ["epochs=2"])
+    layout = run.layout
+    for path, read in (
+        (layout.latest_model, lambda: resume(run, config)),
+        (layout.config_json, lambda: continued_config(run, config)),
+        (layout.config_toml, lambda: find_run(run.directory).config),
+        (layout.history_json, lambda: run.history),
+        (layout.run_json, lambda: find_run(run.directory)),
+    ):
+        kept = path.rename(tmp_path / "kept")
+        for make in (os.mkfifo, lambda link: link.symlink_to("/dev/zero")):
+            make(path)
+            with pytest.raises(RunError, match=rf"{path.name} is damaged: it is no regular file"):
+                read()
+            path.unlink()
+        kept.rename(path)
+
+
+def test_other_names_of_the_log_keep_what_they_have(few_digits: Path, tmp_path: Path) -> None:
+    run = train(tiny_config(few_digits, work_dir=str(tmp_path / "runs"), epochs=1))
+    backup = tmp_path / "backup.log"
+    os.link(run.layout.log, backup)
+    before = backup.read_bytes()
+    resume(run, going_on(run, ["epochs=2"]))
+    assert backup.read_bytes() == before
+    assert run.layout.log.read_bytes().startswith(before)
+    assert b"epoch 2, train loss" in run.layout.log.read_bytes()

@@ -56,6 +56,7 @@ def train(
     from pochi_cli.data.prepare import missing_folders
     from pochi_cli.display import create_progress
     from pochi_cli.runs.continuation import find_unfinished
+    from pochi_cli.runs.records import require_file
     from pochi_cli.runs.summary import summarize
 
     changes = list(overrides or ())
@@ -65,6 +66,7 @@ def train(
     if config is None:
         run = api.load_run(str(resume), work_dir or "work_dirs")
         config = run.layout.config_toml
+        require_file(config)
     elif work_dir is not None:
         changes.append(f"work_dir={quoted(str(work_dir))}")
     document = read_document(config, changes)
@@ -75,7 +77,9 @@ def train(
     with document.placing():
         raise_errors(missing_folders(valid))  # at once: loading torch takes seconds
         if resume == "auto":
-            run = find_unfinished(valid)
+            run, unreadable = find_unfinished(valid)
+            for text in unreadable:
+                console.note(f"passed over: {text}")
             console.note(_found(run, valid))
         elif run is None and resume is not None:
             run = api.load_run(resume, valid.work_dir)

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import os
 import re
 import signal
+import weakref
 from collections.abc import Iterator
+from functools import partial
+from multiprocessing.synchronize import Event
+from types import FrameType
 from typing import Literal, NamedTuple
 
 import torch
@@ -60,6 +66,9 @@ class BatchLoader:
         self._told = 0
         self._on_bad_image = on_bad_image
         self._minimum = minimum
+        stopping = multiprocessing.Event()
+        # Before Python's own clearing up at exit, which sends SIGTERM to the workers and waits for them.
+        weakref.finalize(self, stopping.set)
         self._loader: DataLoader[Sample | BadImage] = DataLoader(
             dataset,
             batch_sampler=sampler,
@@ -67,7 +76,7 @@ class BatchLoader:
             num_workers=workers,
             pin_memory=pin_memory,
             persistent_workers=workers > 0,
-            worker_init_fn=_start_worker,
+            worker_init_fn=partial(_start_worker, stopping),
             # Its own, or each epoch would draw from the generator that models are initialised with.
             generator=torch.Generator(),
         )
@@ -133,24 +142,30 @@ class BatchLoader:
             if self._on_bad_image == "error":
                 raise DataError(
                     f"{bad.path}: {bad.reason}",
-                    'mend or remove the file, or leave such files out with on_bad_image = "skip"',
+                    "leave such files out with `--set on_bad_image=skip`, with which the run can go on as "
+                    "well; or mend or remove the file and train anew",
                 )
             if bad not in self.skipped:
                 self.skipped.append(bad)
         return loaded
 
 
-def raise_if_worker_died(error: RuntimeError) -> None:
-    """Tell the death of a loading process from other errors; torch may raise it anywhere in the main thread.
+def raise_if_worker_died(error: BaseException) -> None:
+    """Tell the death of a loading process from other errors.
+
+    torch raises it wherever the main thread happens to be, also where that makes another error of it.
 
     Raises:
         DataError: A process that loads images was killed.
     """
-    if _DEAD_WORKER.search(str(error)):
-        raise DataError(
-            f"a process that loads images died: {error}",
-            "it may have run out of memory, or of shared memory (/dev/shm): try fewer num_workers, or 0",
-        ) from error
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, RuntimeError) and _DEAD_WORKER.search(str(cause)):
+            raise DataError(
+                f"a process that loads images died: {cause}",
+                "it may have run out of memory, or of shared memory (/dev/shm): try fewer num_workers, or 0",
+            ) from error
+        cause = cause.__cause__ or cause.__context__
 
 
 def _mixed_sizes(index: FolderIndex, mixed: MixedSizes) -> DataError:
@@ -229,9 +244,17 @@ def resolve_workers(
     return max(0, min(wanted, cores - 1))
 
 
-def _start_worker(worker: int) -> None:  # noqa: ARG001 - DataLoader gives it
-    # Ctrl+C reaches the whole group of processes: the main one decides. Its own SIGTERM handler, inherited
-    # by a fork, would keep a worker alive.
+def _start_worker(stopping: Event, worker: int) -> None:  # noqa: ARG001 - DataLoader gives its number
+    """Prepare a process that loads.
+
+    Ctrl+C and many a SIGTERM reach the whole group of processes: the main one decides, and a worker obeys
+    only when that says so.
+    """
+
+    def obey(number: int, _frame: FrameType | None) -> None:
+        if stopping.is_set():
+            os._exit(128 + number)
+
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGTERM, obey)
     torch.set_num_threads(1)

@@ -86,9 +86,6 @@ def decide_batch_size(
 
     Returns:
         The config with batch_size and accumulate_steps, and what to tell the user.
-
-    Raises:
-        MemoryExhaustedError: Not even two images fit.
     """
     if config.batch_size != "auto":
         return config, ()
@@ -103,14 +100,13 @@ def decide_batch_size(
         else:
             need = measure_footprint(config, data, runtime, state.model, averages).needed_bytes
         found = first_fitting(even_cuts(images, len(data.train)), need, _usable(available, runtime.device))
-        why = f"{gib(found.needed).removesuffix(' GiB')} of {gib(available)}" if found else ""
+        why = f"{gib(found.needed)} of {gib(available)}" if found else ""
     if found is None:
-        raise MemoryExhaustedError(
-            f"not even {_SMALLEST} images fit into memory ({_described(config, data.size, runtime)}): "
-            f"{gib(available or 0)} are available",
-            hint=_OTHER_WAYS,
-        )
-    text = f"batch_size auto: {found.batch_size} images fit ({why})"
+        # The measurement is careful: whether they do fit, training tells.
+        found = Cut(*even_cuts(images, _SMALLEST)[-1], 0)
+        text = f"batch_size auto: even {found.batch_size} images may not fit into {gib(available or 0)}"
+    else:
+        text = f"batch_size auto: {found.batch_size} images fit ({why})"
     if found.accumulate_steps == 1:
         text += ", a whole step"
     else:
@@ -243,7 +239,10 @@ def _numbers(
     cuts = sorted({*even_cuts(images, most), *halved_cuts(images, most)}, reverse=True)
     cut = first_fitting(cuts, need, usable)
     if cut is None:
-        return f"{text}; not even {_SMALLEST} images fit", _OTHER_WAYS
+        if config.images_per_batch <= _SMALLEST:
+            return text, _OTHER_WAYS
+        smallest = f"batch_size = {_SMALLEST} and accumulate_steps = {max(1, images // _SMALLEST)}"
+        return text, f"try {smallest}, though even that may not fit; or {_OTHER_WAYS}"
     made = cut.batch_size * cut.accumulate_steps
     kept = f"the same {images}" if made == images else f"{made} instead of {images}"
     return text, (

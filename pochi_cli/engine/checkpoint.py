@@ -16,6 +16,7 @@ import torch
 
 from pochi_cli.errors import RunError, first_line
 from pochi_cli.runs.atomic import atomic_writer, temporary_beside
+from pochi_cli.runs.records import require_file
 
 FORMAT_VERSION = 1
 
@@ -92,11 +93,14 @@ def check_whole(path: Path) -> None:
     Raises:
         RunError: It is missing or damaged.
     """
+    if not path.exists():
+        raise RunError(f"there is no checkpoint {path}")
+    require_file(path)
     try:
         with zipfile.ZipFile(path) as archive:
+            if any(part.compress_type != zipfile.ZIP_STORED for part in archive.infolist()):
+                raise RunError(f"{path} is refused: parts of it are compressed, as torch.save makes none")
             damaged = archive.testzip()
-    except FileNotFoundError:
-        raise RunError(f"there is no checkpoint {path}") from None
     except (OSError, zipfile.BadZipFile, EOFError, NotImplementedError, zlib.error) as error:
         raise RunError(f"{path} is damaged, or no checkpoint: {first_line(error)}") from error
     if damaged is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shlex
 import time
 from collections.abc import Callable, Iterator
@@ -74,6 +75,8 @@ def fit(job: Job) -> None:
         rate = config.learning_rate if config.layer_rates else next(iter(rates.values()))
         train_loss, train_accuracy, speed = train_epoch(job, epoch, rate)
         val_loss, val_accuracy = validate(job)
+        if val_loss is not None and not math.isfinite(val_loss):
+            job.progress.warning(f"the validation loss of epoch {epoch} is not finite: {val_loss}")
         tell_skipped(job)
         record = EpochRecord(
             epoch=epoch,

@@ -6,6 +6,7 @@ import weakref
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from pochi_cli.config.batches import batch_starts
 from pochi_cli.config.root import ClassificationConfig
 from pochi_cli.config.steps.arguments import Size
 from pochi_cli.data.loaders import resolve_workers
@@ -56,7 +58,7 @@ class Footprint:
         validation: That of validation, without; `None` without validation.
         gradients: Bytes of all gradients.
         averages: Bytes of the optimizer's averages that its first step will make.
-        image: Bytes of an image.
+        image, val_image: Bytes of an image of training and of validation.
         train_images, val_images: How many there are.
         copies: How often each image of a step is held.
         batches_ahead: Batches that are loaded beforehand.
@@ -68,6 +70,7 @@ class Footprint:
     gradients: int
     averages: int
     image: int
+    val_image: int
     train_images: int
     val_images: int
     copies: int
@@ -98,7 +101,7 @@ class Footprint:
             return 0
         images = min(batch_size, self.val_images)
         peak = self.validation.fixed + images * self.validation.per_image
-        return self._with_overhead(int(peak) + images * self.batches_ahead * self.image)
+        return self._with_overhead(int(peak) + images * self.batches_ahead * self.val_image)
 
     def needed_bytes(self, batch_size: int, accumulate_steps: int) -> int:
         """Estimate what the process takes for the whole training."""
@@ -133,17 +136,20 @@ def measure_footprint(
         gradients=_bytes(parameter for parameter in model.parameters() if parameter.requires_grad),
         averages=averages,
         image=_bytes([torch.empty(3, *data.size, device="meta")]),
+        val_image=_bytes([torch.empty(3, *(data.val_size or (0, 0)), device="meta")]),
         train_images=len(data.train),
         val_images=len(data.val) if data.val else 0,
         copies=2 if on_cpu and changes_images else 1,
         # torch's loader keeps two batches ready per process; for other devices they wait in main memory.
-        batches_ahead=2 * resolve_workers(config.num_workers, runtime.device.type) if on_cpu else 0,
+        # Without processes there are, while the next batch is stacked, its images and the batch before.
+        batches_ahead=2 * max(1, resolve_workers(config.num_workers, runtime.device.type)) if on_cpu else 0,
     )
 
 
 def largest_batch(batch_size: int, images: int) -> int:
     """Count the images of the largest batch of an epoch: a last image alone joins the batch before."""
-    return min(batch_size + 1, images)
+    starts = [*batch_starts(images, batch_size), images]
+    return max(end - start for start, end in pairwise(starts))
 
 
 def measure_pass(model: nn.Module, runtime: Runtime, size: Size, *, training: bool) -> ForwardPass:

@@ -16,7 +16,7 @@ _CGROUPS = Path("/sys/fs/cgroup")
 # What torch and the libraries below it say on the CPU, CUDA and mps where they raise no class of their own.
 _WORDS = re.compile(
     r"(can't|cannot|could not|not enough|unable to|failed to) (allocate )?memory"
-    r"|out of memory|std::bad_alloc|ALLOC_FAILED",
+    r"|out of memory|std::bad_alloc|ALLOC_FAILED|could not create a (primitive|memory object)$",
     re.IGNORECASE,
 )
 
@@ -63,8 +63,8 @@ def available_main_memory(proc: Path, cgroups: Path) -> int | None:
 
 
 def gib(size: int) -> str:
-    """Write a number of bytes."""
-    return f"{size / 2**30:.1f} GiB"
+    """Write a number of bytes, in MiB where they are few."""
+    return f"{size / 2**30:.1f} GiB" if size >= 2**30 else f"{size / 2**20:.0f} MiB"
 
 
 def _machine(proc: Path) -> Iterator[int]:

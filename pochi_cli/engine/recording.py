@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import shlex
 import signal
+import threading
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime
+from multiprocessing import active_children
 from os import getpid
 from socket import gethostname
 from typing import Any
@@ -27,7 +30,7 @@ from pochi_cli.runs.gradient_record import GradientFiles
 from pochi_cli.runs.index import Run
 from pochi_cli.runs.layout import RunLayout
 from pochi_cli.runs.metadata import describe_environment
-from pochi_cli.runs.records import History, RunFiles, RunRecord, is_better
+from pochi_cli.runs.records import History, RunFiles, RunRecord, is_better, write_history
 
 
 def open_files(
@@ -89,14 +92,14 @@ def open_files(
         )
     write_text(layout.config_toml, tomli_w.dumps(values))
     write_json(layout.config_json, {"experiment_id": record.experiment_id, **values})
+    if len(history):
+        write_history(layout, history, export_metrics=config.enable_metrics_export)
     gradients = None
     if config.enable_gradient_tracking:
         recorded = -(-config.epochs // config.gradient_tracking_config.record_frequency) + 1
         gradients = GradientFiles(layout, len(history), recorded)
-    files = RunFiles(layout, record, export_metrics=config.enable_metrics_export, gradients=gradients)
-    if len(history):
-        files.write_history(history)
-    return files
+    # Last of all: only now the run is one, or is running again, and `closing` will tell how it ended.
+    return RunFiles(layout, record, export_metrics=config.enable_metrics_export, gradients=gradients)
 
 
 def _best(history: History, metric: str) -> tuple[int | None, float | None]:
@@ -124,7 +127,12 @@ def closing(files: RunFiles, progress: LoggedProgress, signals: SignalFlag) -> I
         raise
     except BaseException as error:
         if signals.at_once or isinstance(error, KeyboardInterrupt):
-            at_once = Interrupted(signal.SIGINT, "stopped at once; what was saved before can be resumed")
+            for child in active_children():
+                child.kill()  # one that hangs would keep this process from its end
+            command = f"pochi train --resume {shlex.quote(str(files.layout.directory))}"
+            at_once = Interrupted(
+                signal.SIGINT, f"stopped at once; go on from what was saved before with: {command}"
+            )
             _close(files, progress, at_once, status="interrupted", reason="stopped at once by SIGINT")
             raise at_once from None
         reason = error.message if isinstance(error, PochiError) else repr(error)
@@ -141,11 +149,26 @@ def _close(
 ) -> None:
     progress.stop()
     try:
-        files.update(status=status, reason=reason, ended_at=_now())
-        progress.write(f"{status}: {reason}")
+        with _without_torchs_errors():
+            files.update(status=status, reason=reason, ended_at=_now())
+            progress.write(f"{status}: {reason}")
     except StorageError as second:
         # The disk that failed the run may also refuse its epitaph; the first error is the one to tell.
-        error.add_note(f"the run's record could not be closed either: {second.message}")
+        if second.message != str(error):
+            error.add_note(f"the run's record could not be closed either: {second.message}")
+
+
+@contextmanager
+def _without_torchs_errors() -> Iterator[None]:
+    """Let no death of a loading process come in between: torch raises it wherever the main thread is."""
+    if threading.current_thread() is not threading.main_thread() or not hasattr(signal, "SIGCHLD"):
+        yield
+        return
+    previous = signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGCHLD, previous)
 
 
 def _now() -> str:

@@ -12,7 +12,7 @@ from pochi_cli.config.root import ClassificationConfig
 from pochi_cli.config.schedule import learning_rate
 from pochi_cli.config.values import show
 from pochi_cli.data.prepare import Data
-from pochi_cli.engine.checkpoint import check_whole, load_checkpoint
+from pochi_cli.engine.checkpoint import check_whole, copy_checkpoint, load_checkpoint
 from pochi_cli.engine.state import Position, TrainingState
 from pochi_cli.errors import ConfigError, RunError, first_line, format_key
 from pochi_cli.runs.continuation import course_changes
@@ -20,38 +20,74 @@ from pochi_cli.runs.index import Run
 from pochi_cli.runs.records import RunRecord
 
 
-def latest_checkpoint(run: Run, config: ClassificationConfig, data: Data) -> dict[str, Any] | None:
+def check_data(run: Run, data: Data) -> None:
+    """Hold the data of a run that goes on against those that it began with.
+
+    Raises:
+        RunError: They have changed.
+    """
+    if data.fingerprint != run.record.data_fingerprint:
+        raise RunError(
+            f"the data of {run.layout.name} have changed since it began, so it cannot go on exactly: "
+            f"{', '.join(_data_changes(run.record, data))}",
+            hint="put the images back as they were, or train a new run",
+        )
+
+
+def latest_checkpoint(run: Run, config: ClassificationConfig) -> dict[str, Any] | None:
     """Read what a run goes on from; `None` if it has no checkpoint yet.
 
     Raises:
-        RunError: The run is already trained, its data have changed, or its checkpoint is lost or damaged.
+        RunError: The run is already trained, or its checkpoint is lost or damaged.
     """
     record, name = run.record, run.layout.name
-    if data.fingerprint != record.data_fingerprint:
+    if record.status == "finished" and record.epochs_done < record.epochs:
         raise RunError(
-            f"the data of {name} have changed since it began, so it cannot go on exactly: "
-            f"{', '.join(_data_changes(record, data))}",
-            hint="put the images back as they were, or train a new run",
+            f"{name} was stopped after epoch {record.epochs_done}, before its last one",
+            hint="train a new run without early stopping, or with more patience",
         )
     if record.status == "finished" and config.epochs == record.epochs:
         raise RunError(
             f"{name} is finished, after {record.epochs_done} of {config.epochs} epochs",
             hint="give it more: --set epochs=N",
         )
-    if record.status == "finished" and record.epochs_done < record.epochs:
-        raise RunError(
-            f"{name} was stopped after epoch {record.epochs_done}, before its last one",
-            hint="train a new run without early stopping, or with more patience",
-        )
     if not run.layout.latest_model.exists() and record.epochs_done == 0:
         return None
     try:
         return load_checkpoint(run.layout.latest_model)
     except RunError as error:
-        if error.hint is None and (older := _newest_whole(run)):
-            epoch, path = older
-            error.hint = f"to go on after epoch {epoch}, copy {path} to {run.layout.latest_model}"
+        error.hint = error.hint or _offer_older(run)
         raise
+
+
+def _offer_older(run: Run) -> str:
+    older = _newest_whole(run)
+    if older is None:
+        return "no other checkpoint of it is whole: train a new run"
+    epoch, path = older
+    return f"to go on after epoch {epoch}, copy {path} to {run.layout.latest_model}"
+
+
+def mend_best(run: Run) -> str | None:
+    """Put the best checkpoint back from a numbered one if it is lost or damaged.
+
+    Returns:
+        What to warn of.
+    """
+    layout, epoch = run.layout, run.record.best_epoch
+    if epoch is None:
+        return None
+    try:
+        check_whole(layout.best_model)
+    except RunError as error:
+        source = layout.checkpoint(epoch)
+        try:
+            check_whole(source)
+        except RunError:
+            return f"{error.message}, and no other checkpoint is of its epoch {epoch}"
+        copy_checkpoint(source, layout.best_model)
+        return f"{error.message}: it is put back from {source.name}"
+    return None
 
 
 def _newest_whole(run: Run) -> tuple[int, Path] | None:
@@ -98,8 +134,11 @@ def restore(state: TrainingState, checkpoint: dict[str, Any], config: Classifica
                 hint="put back the run's own checkpoint",
             )
         state.restore(checkpoint)
-    except (RuntimeError, KeyError, TypeError, ValueError, ConfigError) as error:
-        raise RunError(f"{path} does not fit the run's own config: {first_line(error)}") from error
+    except KeyError as error:
+        raise RunError(f"{path} is incomplete: it has no {error}", hint=_offer_older(run)) from error
+    except (RuntimeError, TypeError, ValueError, ConfigError) as error:
+        message = f"{path} does not fit the run's own config: {first_line(error)}"
+        raise RunError(message, hint=_offer_older(run)) from error
 
 
 def describe_continuation(record: RunRecord, config: ClassificationConfig, position: Position) -> str:
@@ -107,7 +146,7 @@ def describe_continuation(record: RunRecord, config: ClassificationConfig, posit
     text = f"goes on in epoch {position.epoch}"
     if position.batches:
         text += f", after batch {position.batches}"
-    if config.epochs == record.epochs:
+    if config.epochs <= record.epochs:
         return text
     rates = [
         learning_rate(config, config.learning_rate, epoch)

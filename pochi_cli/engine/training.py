@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -19,10 +20,10 @@ from pochi_cli.engine.memory import is_out_of_memory
 from pochi_cli.engine.progress import Progress, SilentProgress
 from pochi_cli.engine.recording import closing, open_files
 from pochi_cli.engine.resolving import resolve
-from pochi_cli.engine.resuming import describe_continuation, latest_checkpoint, restore
+from pochi_cli.engine.resuming import check_data, describe_continuation, latest_checkpoint, mend_best, restore
 from pochi_cli.engine.runtime import choose_runtime, configured
 from pochi_cli.engine.signals import noting_signals
-from pochi_cli.errors import MemoryExhaustedError, StorageError, first_line
+from pochi_cli.errors import DataError, MemoryExhaustedError, StorageError, first_line
 from pochi_cli.runs.atomic import remove_leftovers
 from pochi_cli.runs.index import Run, open_run
 from pochi_cli.runs.layout import create_run_directory, make_parts
@@ -75,8 +76,10 @@ def _train(config: ClassificationConfig, run: Run | None, progress: Progress, on
     runtime = choose_runtime(config)
     with configured(config, runtime), _known_torch_errors():
         data = prepare_data(config, config.seed)
+        if run:
+            check_data(run, data)
         config = resolve(config, data, runtime)
-        checkpoint = latest_checkpoint(run, config, data) if run else None
+        checkpoint = latest_checkpoint(run, config) if run else None
         state, messages = build_state(config, data, runtime, from_scratch=checkpoint is None)
         if run and checkpoint is not None:
             restore(state, checkpoint, config, run)
@@ -105,7 +108,8 @@ def _train(config: ClassificationConfig, run: Run | None, progress: Progress, on
             stack.enter_context(closing(files, told, signals))
             for text in messages + chosen:
                 told.message(text)
-            for text in data.warnings:
+            lost = mend_best(run) if run else None
+            for text in (*data.warnings, *([lost] if lost else ())):
                 told.warning(text)
             told.start(
                 str(layout.directory),
@@ -114,6 +118,7 @@ def _train(config: ClassificationConfig, run: Run | None, progress: Progress, on
                 len(loaders.train),
                 len(loaders.val) if loaders.val else 0,
             )
+            stack.enter_context(_known_torch_errors())  # once more: the record of the run is to name them
             stack.enter_context(explaining_memory(config, data, runtime, state))
             fit(
                 Job(
@@ -137,9 +142,13 @@ def _train(config: ClassificationConfig, run: Run | None, progress: Progress, on
 def _known_torch_errors() -> Iterator[None]:
     try:
         yield
-    except (RuntimeError, MemoryError) as error:
-        if isinstance(error, RuntimeError):
-            raise_if_worker_died(error)
+    except (RuntimeError, MemoryError, OSError) as error:
+        raise_if_worker_died(error)
+        if getattr(error, "errno", None) == errno.EMFILE or "Too many open files" in str(error):
+            raise DataError(
+                f"too many files are open: {first_line(error)}",
+                hint="allow more (`ulimit -n 4096`), or use fewer num_workers",
+            ) from error
         if not is_out_of_memory(error):
             raise
         raise MemoryExhaustedError(

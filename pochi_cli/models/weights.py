@@ -8,6 +8,7 @@ import re
 import socket
 import sys
 import warnings
+import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from http.client import HTTPException
@@ -104,7 +105,7 @@ def load_state(path: str | Path) -> dict[str, Tensor]:
     """
     path = Path(path)
     if not path.is_file():
-        trouble = "is a directory" if path.is_dir() else "does not exist"
+        trouble = "is no regular file" if path.exists() or path.is_symlink() else "does not exist"
         raise ModelError(f"the weights file {path} {trouble}", "`weights` names a .pth or .safetensors file")
     content = _read_safetensors(path) if path.suffix == ".safetensors" else _read_pickled(path)
     state = _tensors(content, path)
@@ -124,6 +125,15 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
     return content
 
 
+def _is_compressed(path: Path) -> bool:
+    """Tell whether an archive has compressed parts: a small one could hold more than fits into memory."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return any(part.compress_type != zipfile.ZIP_STORED for part in archive.infolist())
+    except (OSError, zipfile.BadZipFile, ValueError, NotImplementedError):
+        return False  # what reads it says what is wrong
+
+
 def _read_pickled(path: Path) -> object:
     try:
         with path.open("rb") as stream:
@@ -131,6 +141,10 @@ def _read_pickled(path: Path) -> object:
     except OSError as error:
         raise ModelError(f"cannot read the weights file {path}: {_reason(error)}") from error
     zipped = start == b"PK\x03\x04"
+    if zipped and _is_compressed(path):
+        raise ModelError(
+            f"the weights file {path} is refused: parts of it are compressed, as in none of torch's"
+        )
     if not zipped and not start.startswith(b"\x80"):
         trouble = "is empty" if not start else "is not a file that torch.save wrote"
         raise ModelError(f"the weights file {path} {trouble}")

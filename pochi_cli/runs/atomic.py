@@ -46,7 +46,7 @@ def atomic_writer(path: Path) -> Iterator[IO[bytes]]:
     except OSError as error:
         raise StorageError(
             f"cannot write {path}: {error.strerror or error}",
-            hint="free some space or mend the permissions; what was there before is unchanged",
+            hint=_remedy(error),
         ) from error
     finally:
         if is_ours:
@@ -75,6 +75,8 @@ def remove_leftovers(directory: Path) -> None:
 def open_appending(path: Path) -> IO[bytes]:
     """Open a file to write at its end, which can be read as well; one that is missing is made.
 
+    A file that has other names becomes one of its own first: those keep what they have.
+
     Raises:
         StorageError: That failed, or it is a symbolic link, which could lead anywhere.
     """
@@ -83,9 +85,17 @@ def open_appending(path: Path) -> IO[bytes]:
         return os.open(name, flags | getattr(os, "O_NOFOLLOW", 0), 0o666)  # Windows has no such flag
 
     try:
-        return open(path, "a+b", opener=without_links)
+        file = open(path, "a+b", opener=without_links)  # noqa: SIM115 - Path.open takes no opener
+        if os.fstat(file.fileno()).st_nlink > 1:  # such as a backup's, or one outside of the run
+            with file:
+                file.seek(0)
+                content = file.read()
+            with atomic_writer(path) as own:
+                own.write(content)
+            file = open(path, "a+b", opener=without_links)  # noqa: SIM115
     except OSError as error:
         raise _cannot_append(path, error) from error
+    return file
 
 
 @contextmanager
@@ -104,7 +114,15 @@ def appending(path: Path) -> Iterator[IO[bytes]]:
 
 def _cannot_append(path: Path, error: OSError) -> StorageError:
     reason = "it is a symbolic link" if error.errno == errno.ELOOP else error.strerror or error
-    return StorageError(f"cannot write {path}: {reason}", hint="free some space or mend the permissions")
+    return StorageError(f"cannot write {path}: {reason}", hint=_remedy(error))
+
+
+def _remedy(error: OSError) -> str | None:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return "free some space; what was there before is unchanged"
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return "mend the permissions; what was there before is unchanged"
+    return None
 
 
 def write_text(path: Path, text: str) -> None:

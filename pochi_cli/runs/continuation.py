@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +24,8 @@ _MAY_CHANGE = frozenset(
         "checkpoint_every_steps",
         "log_every_steps",
         "enable_metrics_export",
+        # So far there was no bad image, or the run would have failed; or there were, and it will fail.
+        "on_bad_image",
         # Moved data are the same data: their fingerprint holds them to it.
         "train_data_root",
         "val_data_root",
@@ -50,7 +51,9 @@ def continued_config(run: Run, config: ClassificationConfig) -> ClassificationCo
         RunError: The run's own record of its config is missing or damaged.
     """
     before = _config_of(run)
-    after = _with_choices_of(before, config)
+    after = _with_choices_of(before, config).model_copy(
+        update={"work_dir": str(run.directory.absolute().parent)}  # it stays where it is, and may have moved
+    )
     began = f"when {run.layout.name} began"
     diagnostics = [
         Diagnostic(
@@ -65,7 +68,7 @@ def continued_config(run: Run, config: ClassificationConfig) -> ClassificationCo
         diagnostics.append(
             Diagnostic(
                 "conflict",
-                f"epochs was {before.epochs} {began}, and is {after.epochs} now",
+                f"epochs is {before.epochs} in {run.layout.name}, and would be {after.epochs} now",
                 ("epochs",),
                 help="a run that goes on may only get more epochs",
             )
@@ -75,18 +78,26 @@ def continued_config(run: Run, config: ClassificationConfig) -> ClassificationCo
     return after
 
 
-def find_unfinished(config: ClassificationConfig) -> Run | None:
+def find_unfinished(config: ClassificationConfig) -> tuple[Run | None, list[str]]:
     """Find the newest run in the config's work_dir that is not finished and could go on with the config.
 
-    Runs that another process is training, and those whose records are damaged, are passed over.
+    Runs that another process is training are passed over.
+
+    Returns:
+        The run, and why newer ones cannot be read.
     """
+    unreadable: list[str] = []
     for directory in reversed(run_directories(Path(config.work_dir))):
-        with suppress(RunError, ConfigError):
+        try:
             run = open_run(directory)
             if run.status not in ("finished", "running"):
                 continued_config(run, config)
-                return run
-    return None
+                return run, unreadable
+        except ConfigError:
+            continue
+        except RunError as error:
+            unreadable.append(error.message)
+    return None, unreadable
 
 
 def course_changes(
@@ -136,7 +147,13 @@ def _config_of(run: Run) -> ClassificationConfig:
     values = read_json(run.layout.config_json)
     if not isinstance(values, dict):
         raise RunError(f"{run.layout.config_json} is damaged: it holds no object")
-    return validate({key: value for key, value in values.items() if key != "experiment_id"})
+    try:
+        return validate({key: value for key, value in values.items() if key != "experiment_id"})
+    except ConfigError as error:
+        raise RunError(
+            f"{run.layout.config_json} is damaged: {error.diagnostics[0].message}",
+            hint="put back the file that the run wrote",
+        ) from error
 
 
 def _with_choices_of(before: ClassificationConfig, config: ClassificationConfig) -> ClassificationConfig:

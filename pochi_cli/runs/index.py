@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Literal
 from pochi_cli.errors import RunError
 from pochi_cli.runs.layout import RUN_NAME, RunLayout, run_json_in
 from pochi_cli.runs.lock import is_held, process_exists
-from pochi_cli.runs.records import History, RunRecord, read_history, read_run_record
+from pochi_cli.runs.records import History, RunRecord, read_history, read_run_record, require_file
 
 if TYPE_CHECKING:
     from pochi_cli.config.root import ClassificationConfig
@@ -60,10 +60,12 @@ class Run:
         """The resolved config.
 
         Raises:
-            ConfigError: config.toml is missing or damaged.
+            ConfigError: config.toml is damaged.
+            RunError: It is missing.
         """
         from pochi_cli.config.load import load_config
 
+        require_file(self.layout.config_toml)
         return load_config(self.layout.config_toml)
 
     @property
@@ -103,11 +105,12 @@ def run_directories(work_dir: Path) -> list[Path]:
 
 def _has_record(directory: Path) -> bool:
     try:
-        return run_json_in(directory).is_file()
+        run_json_in(directory).lstat()  # whatever it is: reading it tells what is wrong
     except PermissionError:
         return True  # it may have one: reading it tells what is wrong
     except OSError:
-        return False  # no name of a file, for its length
+        return False  # there is none, or the name is too long for one
+    return True
 
 
 def find_run(reference: str | Path, work_dir: Path = Path("work_dirs")) -> Run:
@@ -120,7 +123,7 @@ def find_run(reference: str | Path, work_dir: Path = Path("work_dirs")) -> Run:
     Raises:
         RunError: None, or more than one, fits.
     """
-    text = str(reference)
+    text = str(reference).rstrip("/") or str(reference)
     if text and _has_record(Path(text)):
         return open_run(Path(text))
     directories = run_directories(work_dir)
@@ -137,9 +140,16 @@ def find_run(reference: str | Path, work_dir: Path = Path("work_dirs")) -> Run:
         return fitting[0]
     if fitting:
         names = ", ".join(run.layout.name for run in fitting)
-        raise RunError(f"{text} fits more than one run: {names}", hint="give more of the UUID")
+        raise RunError(
+            f"{text} fits more than one run: {names}", hint="give more of the UUID, or the directory"
+        )
+    if Path(text).is_dir() and text:
+        raise RunError(
+            f"the directory {text} holds no run: it has no {run_json_in(Path(text)).name}",
+            hint="name the directory of a run, such as work_dirs/20261120_001",
+        )
     raise RunError(
-        f"there is no run {text} in {work_dir}",
+        f'there is no run "{text}" in {work_dir}',
         hint="give a run's directory, its name such as 20261120_001, its UUID, or latest",
     )
 

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import math
+import stat
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
@@ -18,6 +19,9 @@ from pochi_cli.runs.typed import Moment, Seconds, Stamp, Status, read_count, rea
 
 if TYPE_CHECKING:  # numpy takes longer to import than a list of runs to make
     from pochi_cli.runs.gradient_record import GradientEpoch, GradientFiles
+
+_LARGEST = 500_000_000
+"""Bytes of a record; a history of a million epochs takes a third of it."""
 
 
 @dataclass(frozen=True)
@@ -206,9 +210,18 @@ class RunFiles:
         Raises:
             StorageError: Writing failed.
         """
-        write_json(self.layout.history_json, history.to_dict())
-        if self._export_metrics:
-            write_text(self.layout.metrics_csv, history.to_csv())
+        write_history(self.layout, history, export_metrics=self._export_metrics)
+
+
+def write_history(layout: RunLayout, history: History, *, export_metrics: bool) -> None:
+    """Write a run's train_history.json, and its metrics CSV.
+
+    Raises:
+        StorageError: Writing failed.
+    """
+    write_json(layout.history_json, history.to_dict())
+    if export_metrics:
+        write_text(layout.metrics_csv, history.to_csv())
 
 
 def read_run_record(path: Path) -> RunRecord:
@@ -252,12 +265,29 @@ def read_config(path: Path) -> dict[str, Any]:
     return content
 
 
+def require_file(path: Path) -> None:
+    """Check that a file of a run is one: a pipe or a device, which a stranger's run may hold, has no end.
+
+    Raises:
+        RunError: It is missing or no regular file, or too large for what it should hold.
+    """
+    try:
+        status = path.stat()
+    except OSError as error:
+        raise RunError(f"cannot read {path}: {error.strerror or error}") from error
+    if not stat.S_ISREG(status.st_mode):
+        raise RunError(f"{path} is damaged: it is no regular file")
+    if status.st_size > _LARGEST and path.suffix != ".pth":
+        raise RunError(f"{path} is damaged: it has more than {_LARGEST:,} bytes")
+
+
 def read_json(path: Path) -> Any:
     """Read a JSON file of a run.
 
     Raises:
         RunError: It is missing or damaged.
     """
+    require_file(path)
     try:
         return json.loads(path.read_text("utf-8"))
     except OSError as error:

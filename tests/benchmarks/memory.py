@@ -72,6 +72,7 @@ def measure(case: str) -> list[int]:
         gradients=sum(parameter.nbytes for parameter in model.parameters()),
         averages=missing_averages(optimizer),
         image=3 * edge * edge * 4,
+        val_image=0,
         train_images=images,
         val_images=0,
         copies=1,

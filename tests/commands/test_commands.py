@@ -94,10 +94,12 @@ def test_work_dir_option_decides_where_a_run_goes(few_digits: Path, tmp_path: Pa
 def test_a_signal_saves_and_tells_how_to_go_on(
     few_digits: Path, tmp_path: Path, number: int, code: int
 ) -> None:
-    config = write_toml(tmp_path / "my.toml", tiny_raw(few_digits, epochs=1000))
+    """Also where it reaches the whole group of processes, those that load images included."""
+    config = write_toml(tmp_path / "my.toml", tiny_raw(few_digits, epochs=1000, num_workers=1))
     process = subprocess.Popen(
         [sys.executable, "-m", "pochi_cli", "train", config],
         cwd=tmp_path,
+        start_new_session=True,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -107,7 +109,7 @@ def test_a_signal_saves_and_tells_how_to_go_on(
     deadline = time.monotonic() + 120
     while not list(latest.glob("*/models/latest_model.pth")) and time.monotonic() < deadline:
         time.sleep(0.1)
-    process.send_signal(number)
+    os.killpg(process.pid, number)
     _, told = process.communicate(timeout=60)
     assert process.returncode == code, told
     assert "go on with: pochi train --resume" in told
@@ -130,6 +132,12 @@ def test_an_interrupt_before_the_run_begins_leaves_nothing(few_digits: Path, tmp
     assert not (tmp_path / "work_dirs").exists()
 
 
+@pytest.mark.parametrize("closed", [">&-", "2>&-"])
+def test_closed_streams_are_as_good_as_unread_ones(tmp_path: Path, closed: str) -> None:
+    command = f"{sys.executable} -m pochi_cli runs {closed}"
+    assert subprocess.run(command, shell=True, cwd=tmp_path, check=False).returncode == 0  # noqa: S602
+
+
 def test_a_closed_terminal_does_not_end_a_training(few_digits: Path, tmp_path: Path) -> None:
     config = write_toml(tmp_path / "my.toml", tiny_raw(few_digits))
     code = f"{sys.executable} -m pochi_cli train {config} 2>&1 >/dev/null | head -1"
@@ -146,6 +154,20 @@ def test_builds_that_do_not_fit_are_named(few_digits: Path, tmp_path: Path) -> N
     result = pochi("train", config, cwd=tmp_path, PYTHONPATH=str(package.parent))
     assert result.returncode == 1
     assert "torch and torchvision do not work together: operator torchvision::nms" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_an_interrupt_while_torch_is_imported_is_130(few_digits: Path, tmp_path: Path) -> None:
+    package = tmp_path / "path" / "torchvision"
+    package.mkdir(parents=True)
+    # As the C++ in torch's packages does: an exception that comes through it ends the process.
+    code = "import os, signal\ntry:\n    os.kill(os.getpid(), signal.SIGINT)\nfinally:\n    os.abort()\n"
+    (package / "__init__.py").write_text(code)
+    config = write_toml(tmp_path / "my.toml", tiny_raw(few_digits))
+    result = pochi(
+        "train", config, cwd=tmp_path, PYTHONPATH=os.pathsep.join([str(package.parent), str(CONFIGS.parent)])
+    )
+    assert result.returncode == 130, result.stderr
     assert "Traceback" not in result.stderr
 
 

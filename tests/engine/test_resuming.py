@@ -341,6 +341,22 @@ def test_a_run_writes_only_inside_its_directory(few_digits: Path, tmp_path: Path
     assert not run.layout.latest_model.is_symlink()
 
 
+def test_a_lost_best_model_is_put_back_or_told(few_digits: Path, tmp_path: Path) -> None:
+    run = train(tiny_config(few_digits, work_dir=str(tmp_path), epochs=1))
+    best = run.layout.best_model.read_bytes()
+    run.layout.best_model.unlink()  # other names of the file keep it
+    run.layout.best_model.write_bytes(best[:1000])
+    longer = resume(run, going_on(run, ["epochs=2"]))
+    assert "best_model.pth is damaged" in longer.layout.log.read_text()
+    assert "it is put back from checkpoint_epoch_001.pth" in longer.layout.log.read_text()
+    if longer.record.best_epoch == 1:
+        assert longer.layout.best_model.read_bytes() == best
+    for path in longer.layout.models.glob("[bc]*.pth"):
+        path.unlink()
+    resume(longer, going_on(longer, ["epochs=3"]))
+    assert "and no other checkpoint is of its epoch" in longer.layout.log.read_text()
+
+
 def test_half_a_line_in_the_log_stays_one(few_digits: Path, tmp_path: Path) -> None:
     run = train(tiny_config(few_digits, work_dir=str(tmp_path), epochs=1))
     with run.layout.log.open("a") as file:

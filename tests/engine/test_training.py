@@ -464,7 +464,9 @@ def test_a_killed_loading_process_is_told_as_such(few_digits: Path, tmp_path: Pa
 
     with pytest.raises(DataError, match="a process that loads images died"):
         train(tiny_config(few_digits, work_dir=str(tmp_path), num_workers=1), progress=Killer())
-    assert find_run("latest", tmp_path).record.status == "failed"
+    record = find_run("latest", tmp_path).record
+    assert record.status == "failed"
+    assert str(record.reason).startswith("a process that loads images died")
 
 
 def test_nothing_is_left_of_a_run_whose_records_cannot_be_written(few_digits: Path, tmp_path: Path) -> None:

@@ -134,7 +134,7 @@ def test_a_file_that_is_none(tmp_path: Path, name: str) -> None:
     path = tmp_path / name
     assert "does not exist" in refuse(path).message
     path.mkdir()
-    assert "is a directory" in refuse(path).message
+    assert "is no regular file" in refuse(path).message
 
 
 @pytest.mark.parametrize(
@@ -346,5 +346,5 @@ def test_a_damaged_file_in_the_cache_is_named(cache: Path, published: Path) -> N
 
 def test_a_directory_in_the_cache_is_named(cache: Path) -> None:
     (cache / "mobilenet_v3_small-047dcff4.pth").mkdir(parents=True)
-    with pytest.raises(ModelError, match="is a directory"):
+    with pytest.raises(ModelError, match="is no regular file"):
         pretrained_state("mobilenet_v3_small")

@@ -70,7 +70,7 @@ def test_the_batch_size_that_was_found_is_kept(tmp_path: Path) -> None:
         {"epochs": 21},
         {"num_workers": 3},
         {"device": "cuda"},
-        {"work_dir": "elsewhere"},
+        {"on_bad_image": "skip"},
         {"log_every_steps": 1, "save_interval": 1, "checkpoint_every_steps": 7},
         {"enable_metrics_export": False},
         {"train_data_root": "/elsewhere"},
@@ -80,14 +80,26 @@ def test_what_may_change(tmp_path: Path, changes: dict[str, Any]) -> None:
     run = begin(tmp_path, FILE)
     going_on = continued_config(run, validate({**FILE, "work_dir": str(tmp_path), **changes}))
     for key, value in changes.items():
-        assert getattr(going_on, key) == (str(Path(value).absolute()) if key == "work_dir" else value)
+        assert getattr(going_on, key) == value
+
+
+def test_a_run_stays_where_it_is(tmp_path: Path) -> None:
+    run = begin(tmp_path / "runs", FILE)
+    moved = open_run(run.directory.rename(tmp_path / run.layout.name))
+    for work_dir in (tmp_path / "runs", tmp_path / "elsewhere"):
+        going_on = continued_config(moved, validate({**FILE, "work_dir": str(work_dir)}))
+        assert going_on.work_dir == str(tmp_path)
+
+
+def test_a_run_may_only_get_more_epochs(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="epochs is 20 in 20261120_001, and would be 3 now"):
+        continued_config(begin(tmp_path, FILE), validate({**FILE, "epochs": 3}))
 
 
 @pytest.mark.parametrize(
     ("changes", "told"),
     [
         ({"learning_rate": 0.5}, {"learning_rate": "0.1 when 20261120_001 began, and is 0.5 now"}),
-        ({"epochs": 3}, {"epochs": "20 when 20261120_001 began, and is 3 now"}),
         ({"clip_grad_norm": 1.0}, {"clip_grad_norm": "not given when 20261120_001 began, and is 1.0 now"}),
         ({"precision": "bf16"}, {"precision": '"fp32" when'}),
         ({"threads": 1}, {"threads": "2 when"}),
@@ -154,7 +166,7 @@ def test_a_damaged_record_is_named(tmp_path: Path, content: str) -> None:
 
 def test_the_newest_unfinished_run_of_the_config_is_found(tmp_path: Path) -> None:
     config = validate({**FILE, "work_dir": str(tmp_path)})
-    assert find_unfinished(config) is None
+    assert find_unfinished(config) == (None, [])
     names = {
         status: begin(tmp_path, raw, **changes).layout.name
         for status, raw, changes in (
@@ -169,8 +181,10 @@ def test_the_newest_unfinished_run_of_the_config_is_found(tmp_path: Path) -> Non
     damaged = begin(tmp_path, FILE)
     damaged.layout.run_json.write_text("{")
     for status in ("interrupted", "crashed", "failed"):
-        found = find_unfinished(config)
+        found, unreadable = find_unfinished(config)
         assert found is not None
         assert (found.layout.name, found.status) == (names[status], status)
+        (told,) = unreadable
+        assert str(damaged.layout.run_json) in told
         found.layout.run_json.unlink()
-    assert find_unfinished(config) is None
+    assert find_unfinished(config)[0] is None

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pochi_cli.errors import ConfigError, RunError
+from pochi_cli.errors import RunError
 from pochi_cli.runs.index import find_run, run_directories
 from pochi_cli.runs.layout import create_run_directory
 from pochi_cli.runs.records import RunFiles
@@ -45,8 +45,8 @@ def test_every_way_to_name_a_run(work_dir: Path) -> None:
     ("reference", "told"),
     [
         ("aaaa", "fits more than one run: 20261120_001, 20261120_002"),
-        ("20261120_004", "no run 20261120_004"),
-        ("cccc", "no run cccc"),
+        ("20261120_004", 'no run "20261120_004"'),
+        ("cccc", 'no run "cccc"'),
         ("", "no run"),
     ],
 )
@@ -69,7 +69,7 @@ def test_no_run_at_all(tmp_path: Path) -> None:
 
 def test_a_runs_config_is_its_resolved_one(work_dir: Path) -> None:
     run = find_run("latest", work_dir)
-    with pytest.raises(ConfigError):
+    with pytest.raises(RunError, match=r"config\.toml"):
         _ = find_run("latest", work_dir).config
     write_toml(run.layout.config_toml, tiny_raw())
     assert run.config == tiny_config()

@@ -19,6 +19,7 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
+from pochi_cli.runs.atomic import remove_leftovers
 from pochi_cli.runs.index import Run, open_run
 from tests.stress.faults import KINDS, FaultyDisk, Kind, Outcome, run_forked
 from tests.stress.script import parser, say, workplace, write_config
@@ -101,6 +102,10 @@ def set_up(directory: Path) -> Bench:
         save_interval=1,
         log_every_steps=1,
         scheduler_params={"T_max": 2},
+        # What makes no other files only costs time here.
+        ema_decay=None,
+        enable_layer_wise_lr=None,
+        layer_wise_lr_config=None,
     )
     operations: dict[bool, int] = {}
     work_dirs = {is_new: directory / ("new" if is_new else "crashed") for is_new in (True, False)}
@@ -162,7 +167,10 @@ def judge(case: Case, work_dir: Path, outcome: Outcome) -> str:
         standing = Examiner().examine(run.directory)
         assert case.kind.keeps or not standing.leftovers, "temporary files are left"
     if outcome.code == 0:
-        assert not case.kind.lasts, "it tells success"
+        # Only these have a second way: to copy instead of to link, and a directory that is there already.
+        action, _, place = outcome.failed.partition(" ")
+        spared = action in ("link", "mkdir") or (action == "replace" and place.endswith(".pth"))
+        assert spared and not case.kind.lasts, "it tells success"
         end = "went on all the same"
     else:
         judge_error(outcome, case.kind.reason)
@@ -182,8 +190,9 @@ def judge_error(outcome: Outcome, reason: str) -> None:
 
 def go_on(bench: Bench, work_dir: Path, run: Run | None) -> None:
     """Go on, on a sound disk, to the end of the run that met no failure."""
-    finished = run is not None and run.status == "finished"
-    if run is not None and finished:
+    if run is not None and run.status == "finished":
+        # Half a figure that a read-only disk kept: only a session that trains would remove it.
+        remove_leftovers(run.directory)
         again = run_forked(["plot", "metrics", str(run.directory)])
     else:
         again = run_forked(bench.command(work_dir))
