@@ -7,10 +7,25 @@ import shutil
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import Literal
 
 from pochi_cli.errors import StorageError
 
 RUN_NAME = re.compile(r"(?P<date>[0-9]{8})_(?P<number>[0-9]{3,})")
+
+GradientFigure = Literal[
+    "timeline_all",
+    "timeline_early",
+    "timeline_late",
+    "heatmap",
+    "statistics_initial_vs_final",
+    "statistics_stability",
+    "statistics_max",
+    "statistics_min",
+    "snapshots",
+    "snapshots_linear",
+]
+"""The pictures of a gradient trace."""
 
 
 @dataclass(frozen=True)
@@ -106,6 +121,16 @@ class RunLayout:
     def metrics_figure(self, kind: str) -> Path:
         """Graph of the metrics: `loss`, `accuracy` or `layer_wise_lr`."""
         return self.visualization / f"training_metrics_{self.stamp}_{kind}.png"
+
+    @property
+    def gradient_trace(self) -> Path:
+        """Norms of the layers' gradients, one row per recorded epoch."""
+        return self.visualization / f"gradient_trace_{self.stamp}.csv"
+
+
+def gradient_figure(directory: Path, kind: GradientFigure) -> Path:
+    """Picture of a gradient trace, which need not be a run's."""
+    return directory / f"gradient_trace_{kind}.png"
 
 
 def run_json_in(directory: Path) -> Path:
