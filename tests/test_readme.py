@@ -26,6 +26,7 @@ def test_readme_commands_exist() -> None:
         "validate-config",
         "train",
         "plot",
+        "plot",
         "migrate",
         "train",
         "train",

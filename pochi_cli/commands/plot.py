@@ -33,3 +33,30 @@ def metrics(
 
     for path in write_metrics_figures(find_run(run, work_dir), output_dir):
         show(str(path))
+
+
+@app.command("gradients")
+def gradients(
+    trace: Annotated[
+        str,
+        typer.Argument(
+            metavar="CSV|RUN", help="A CSV `epoch,<name>,...`, or run directory, name, UUID, or `latest`."
+        ),
+    ] = "latest",
+    output_dir: Annotated[
+        Path | None,
+        typer.Option("--output-dir", help="Default: the directory of the CSV.", show_default=False),
+    ] = None,
+    work_dir: WorkDir = Path("work_dirs"),
+) -> None:
+    """Draw the ten pictures of a gradient trace: each layer's norm over the epochs."""
+    from pochi_cli.console import show
+    from pochi_cli.display import counting
+    from pochi_cli.plots.gradients import write_gradient_figures
+    from pochi_cli.runs.gradient_trace import find_gradient_trace
+
+    found = find_gradient_trace(trace, work_dir)
+    with counting("drawing pictures") as progress:
+        written = write_gradient_figures(found, output_dir, progress)
+    for path in written:
+        show(str(path))

@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import re
 import signal
+import threading
 import weakref
 from collections.abc import Iterator
 from functools import partial
@@ -153,7 +154,9 @@ class BatchLoader:
 def raise_if_worker_died(error: BaseException) -> None:
     """Tell the death of a loading process from other errors.
 
-    torch raises it wherever the main thread happens to be, also where that makes another error of it.
+    torch raises it wherever the main thread happens to be, also where that makes another error of it, and
+    again whenever any other process ends. From then on it is kept from that: a death is still noticed where
+    batches are waited for.
 
     Raises:
         DataError: A process that loads images was killed.
@@ -161,6 +164,8 @@ def raise_if_worker_died(error: BaseException) -> None:
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, RuntimeError) and _DEAD_WORKER.search(str(cause)):
+            if threading.current_thread() is threading.main_thread() and hasattr(signal, "SIGCHLD"):
+                signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             raise DataError(
                 f"a process that loads images died: {cause}",
                 "it may have run out of memory, or of shared memory (/dev/shm): try fewer num_workers, or 0",

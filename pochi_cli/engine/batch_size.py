@@ -201,8 +201,9 @@ def explaining_memory(
             if not is_out_of_memory(second):
                 raise
             if available is not None:
-                message += f": {gib(available)} are available, too little for {_SMALLEST} images"
-            raise MemoryExhaustedError(message, hint=_OTHER_WAYS) from error
+                message += f": {gib(available)} are left, too little to measure what would fit"
+            hint = f"try batch_size = {_SMALLEST}; or {_OTHER_WAYS}"
+            raise MemoryExhaustedError(message, hint=hint) from error
         text, hint = _numbers(config, footprint, available, validating=validating)
         raise MemoryExhaustedError(f"{message}: {text}", hint=hint) from error
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shlex
 import signal
-import threading
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -149,26 +148,12 @@ def _close(
 ) -> None:
     progress.stop()
     try:
-        with _without_torchs_errors():
-            files.update(status=status, reason=reason, ended_at=_now())
-            progress.write(f"{status}: {reason}")
+        files.update(status=status, reason=reason, ended_at=_now())
+        progress.write(f"{status}: {reason}")
     except StorageError as second:
         # The disk that failed the run may also refuse its epitaph; the first error is the one to tell.
         if second.message != str(error):
             error.add_note(f"the run's record could not be closed either: {second.message}")
-
-
-@contextmanager
-def _without_torchs_errors() -> Iterator[None]:
-    """Let no death of a loading process come in between: torch raises it wherever the main thread is."""
-    if threading.current_thread() is not threading.main_thread() or not hasattr(signal, "SIGCHLD"):
-        yield
-        return
-    previous = signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGCHLD, previous)
 
 
 def _now() -> str:

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pochi_cli.errors import RunError, StorageError
-from pochi_cli.plots import style
-from pochi_cli.runs.atomic import atomic_writer
+from pochi_cli.errors import RunError
+from pochi_cli.plots import layers, style
+from pochi_cli.plots.files import save_figure
 from pochi_cli.runs.index import Run
 from pochi_cli.runs.layout import make_parts
 from pochi_cli.runs.records import History, is_better, read_json
@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
 
-_MAX_LEGEND = 12
-_MAX_BAR_LABELS = 36
 _LARGEST = 1e300
 """Beyond, margins and ticks would overflow."""
 
@@ -119,12 +117,11 @@ def draw_layer_rates(history: History, *, use_log_scale: bool) -> Figure:
     style.set_epoch_axis(axes, [record.epoch for record in history.epochs])
     style.set_label(axes, "Learning rate")
     style.set_header(axes, "Layer-wise learning rates", [])
-    colors = _layer_colors(len(curves))
-    lines = []
-    for index, (curve, width) in enumerate(zip(curves, _nested_widths(curves), strict=True)):
-        dashes = "--" if len(curves) <= _MAX_LEGEND and index >= len(style.PALETTE) else "-"
-        line = _plot(axes, curve, colors[index], "o", width=width, linestyle=dashes)
-        lines.append(line)
+    styles = layers.layer_styles(len(curves))
+    lines = [
+        _plot(axes, curve, color, "o", width=width, linestyle=dashes)
+        for curve, width, (color, dashes) in zip(curves, _nested_widths(curves), styles, strict=True)
+    ]
     values = [value for curve in curves for value in curve.finite]
     if not values:
         style.show_message(axes, "no finite values" if curves else "no layer-wise learning rates")
@@ -132,13 +129,7 @@ def draw_layer_rates(history: History, *, use_log_scale: bool) -> Figure:
         _use_log_scale(axes)
     else:
         _start_at_zero(axes, values)
-    if len(curves) > _MAX_LEGEND:
-        _add_layer_bar(figure, axes, curves, colors)
-    elif curves:
-        legend = figure.legend(
-            lines, [" "] * len(lines), loc="outside right upper", frameon=False, fontsize=style.TICK_SIZE
-        )
-        style.fill_legend(legend, [_layer_label(curve) for curve in curves])
+    layers.name_layers(figure, axes, lines, [_layer_label(curve) for curve in curves])
     return figure
 
 
@@ -172,18 +163,9 @@ def write_metrics_figures(run: Run, output_dir: Path | None = None) -> list[Path
     for kind, figure in figures.items():
         path = run.layout.metrics_figure(kind)
         path = output_dir / path.name if output_dir is not None else path
-        _save(figure, path)
+        save_figure(figure, path)
         written.append(path)
     return written
-
-
-def _save(figure: Figure, path: Path) -> None:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise StorageError(f"cannot make {path.parent}: {error.strerror or error}") from error
-    with atomic_writer(path) as file:
-        figure.savefig(file, format="png", dpi=style.DPI)
 
 
 def _wants_log_scale(run: Run) -> bool:
@@ -232,23 +214,10 @@ def _plot(
         linestyle=linestyle,
         marker=marker,
         markersize=max(4.5, width + 2),
-        markevery=_marked(curve),
+        markevery=style.marked([not math.isnan(value) for value in curve.values]),
     )
     line.set_label(curve.name)
     return line
-
-
-def _marked(curve: _Curve) -> list[int]:
-    """Choose the points with a marker: all of a short curve, else those without neighbours to join with."""
-    present = [not math.isnan(value) for value in curve.values]
-    if len(present) <= style.MARKED_EPOCHS:
-        return list(range(len(present)))
-    joined = [False, *present, False]
-    return [
-        index
-        for index, is_present in enumerate(present)
-        if is_present and not joined[index] and not joined[index + 2]
-    ]
 
 
 def _mark_best(axes: Axes, curve: _Curve, metric: str) -> tuple[Line2D, int, float] | None:
@@ -335,29 +304,3 @@ def _same(one: _Curve, other: _Curve) -> bool:
 
 def _layer_label(curve: _Curve) -> str:
     return style.drawable(curve.name) + curve.legend.removeprefix(curve.name)
-
-
-def _layer_colors(count: int) -> list[str]:
-    if count <= _MAX_LEGEND:
-        return [style.PALETTE[index % len(style.PALETTE)] for index in range(count)]
-    from matplotlib import colormaps
-    from matplotlib.colors import to_hex
-
-    # The brightest fifth of the map is hard to see on white.
-    ramp = colormaps["viridis"]
-    return [to_hex(ramp(0.85 * index / (count - 1))) for index in range(count)]
-
-
-def _add_layer_bar(figure: Figure, axes: Axes, curves: Sequence[_Curve], colors: Sequence[str]) -> None:
-    """Name many patterns, in their order, along a bar of their colours."""
-    from matplotlib.cm import ScalarMappable
-    from matplotlib.colors import ListedColormap, Normalize
-
-    count = len(curves)
-    scale = ScalarMappable(Normalize(-0.5, count - 0.5), ListedColormap(list(colors)))
-    bar = figure.colorbar(scale, ax=axes, fraction=0.04, aspect=40, pad=0.02)
-    bar.outline.set_visible(False)
-    bar.ax.invert_yaxis()
-    named = range(0, count, -(-count // _MAX_BAR_LABELS))
-    bar.set_ticks(list(named), labels=[_layer_label(curves[index]) for index in named])
-    bar.ax.tick_params(labelsize=style.SMALL_SIZE, colors=style.INK, length=2)

@@ -113,6 +113,13 @@ def _has_record(directory: Path) -> bool:
     return True
 
 
+def _is_directory(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except OSError:
+        return False  # no name of a file, for its length
+
+
 def find_run(reference: str | Path, work_dir: Path = Path("work_dirs")) -> Run:
     """Find a run.
 
@@ -143,7 +150,7 @@ def find_run(reference: str | Path, work_dir: Path = Path("work_dirs")) -> Run:
         raise RunError(
             f"{text} fits more than one run: {names}", hint="give more of the UUID, or the directory"
         )
-    if Path(text).is_dir() and text:
+    if text and _is_directory(Path(text)):
         raise RunError(
             f"the directory {text} holds no run: it has no {run_json_in(Path(text)).name}",
             hint="name the directory of a run, such as work_dirs/20261120_001",

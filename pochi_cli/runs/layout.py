@@ -7,10 +7,25 @@ import shutil
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import Literal
 
 from pochi_cli.errors import StorageError
 
 RUN_NAME = re.compile(r"(?P<date>[0-9]{8})_(?P<number>[0-9]{3,})")
+
+GradientFigure = Literal[
+    "timeline_all",
+    "timeline_early",
+    "timeline_late",
+    "heatmap",
+    "statistics_initial_vs_final",
+    "statistics_stability",
+    "statistics_max",
+    "statistics_min",
+    "snapshots",
+    "snapshots_linear",
+]
+"""The pictures of a gradient trace."""
 
 
 @dataclass(frozen=True)
@@ -116,6 +131,11 @@ class RunLayout:
     def gradient_steps(self) -> Path:
         """The same step by step, one row per step and layer."""
         return self.visualization / f"gradient_steps_{self.stamp}.csv"
+
+
+def gradient_figure(directory: Path, kind: GradientFigure) -> Path:
+    """Picture of a gradient trace, which need not be a run's."""
+    return directory / f"gradient_trace_{kind}.png"
 
 
 def run_json_in(directory: Path) -> Path:

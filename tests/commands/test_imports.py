@@ -36,7 +36,13 @@ def test_help_imports_hardly_anything() -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments", [("train", "--help"), ("plot", "metrics", "--help"), ("data", "check", "--help")]
+    "arguments",
+    [
+        ("train", "--help"),
+        ("plot", "metrics", "--help"),
+        ("plot", "gradients", "--help"),
+        ("data", "check", "--help"),
+    ],
 )
 def test_help_of_a_command_imports_nothing_heavy(arguments: tuple[str, ...]) -> None:
     assert not imported_by(*arguments) & HEAVY

@@ -142,7 +142,7 @@ def test_exit_codes(tmp_path: Path) -> None:
     assert pochi("runs", "compare", "latest", cwd=tmp_path).returncode == 2
     endless = pochi("runs", "show", "x" * 5000, cwd=tmp_path)
     assert endless.returncode == 1
-    assert endless.stderr.startswith("error: there is no run xxx")
+    assert endless.stderr.startswith('error: there is no run "xxx')
 
 
 @pytest.mark.usefixtures("runs")

@@ -340,6 +340,7 @@ FORMS: dict[str, str] = {
             "threads",
             "seed",
             "save_interval",
+            "checkpoint_every_steps",
             "log_every_steps",
         ],
         INT,

@@ -167,7 +167,7 @@ def test_published_weights_come_from_the_cache_and_nothing_else_is_tried(
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     cached = tmp_path / "hub" / "checkpoints" / "resnet18-f37072fd.pth"
     cached.mkdir(parents=True)
-    with pytest.raises(ModelError, match=r"resnet18-f37072fd\.pth is a directory"):
+    with pytest.raises(ModelError, match=r"resnet18-f37072fd\.pth is no regular file"):
         real(ModelConfig())
 
 

@@ -82,6 +82,19 @@ def test_everything_is_drawn(epochs: int, validation: bool, bad: float | None) -
     assert len(render(draw_accuracy(data, show_learning_rate=True))) > 5_000
 
 
+def test_labels_lie_within_the_picture() -> None:
+    for figure in (
+        draw_loss(history(40)),
+        draw_accuracy(history(5), show_learning_rate=True),
+        draw_layer_rates(history(3, layers=200), use_log_scale=True),
+    ):
+        render(figure)
+        for axes in figure.axes:
+            box = axes.yaxis.label.get_window_extent()
+            assert box.x0 >= 0
+            assert box.x1 <= figure.bbox.x1
+
+
 @pytest.mark.parametrize("layers", [0, 1, 12, 13, 200])
 def test_many_layers_are_drawn(layers: int) -> None:
     assert len(render(draw_layer_rates(history(3, layers=layers), use_log_scale=True))) > 5_000

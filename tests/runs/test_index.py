@@ -73,3 +73,8 @@ def test_a_runs_config_is_its_resolved_one(work_dir: Path) -> None:
         _ = find_run("latest", work_dir).config
     write_toml(run.layout.config_toml, tiny_raw())
     assert run.config == tiny_config()
+
+
+def test_a_text_too_long_for_a_name_is_no_run(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="there is no run"):
+        find_run("x" * 5000, tmp_path)
