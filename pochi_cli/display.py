@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from rich.console import Console
@@ -21,6 +21,7 @@ from rich.text import Text
 
 from pochi_cli.console import stderr_console
 from pochi_cli.engine.progress import StepRecord
+from pochi_cli.runs.gradient_record import GradientEpoch
 from pochi_cli.runs.records import EpochRecord
 
 _PLAIN_INTERVAL_S = 10.0
@@ -165,6 +166,9 @@ class TerminalProgress:
         if self._bars is not None and self._total is not None:
             self._bars.update(self._total, completed=record.epoch)
 
+    def gradients(self, epochs: Sequence[GradientEpoch]) -> None:
+        """Show them."""
+
     def stop(self) -> None:
         """Take the bars away."""
         if self._bars is not None:
@@ -232,6 +236,9 @@ class PlainProgress:
         self._console.print(
             _epoch_line(record, self._epochs, is_best=is_best, checkpoint=checkpoint), markup=False
         )
+
+    def gradients(self, epochs: Sequence[GradientEpoch]) -> None:
+        """Show them."""
 
     def stop(self) -> None:
         """There is nothing to take away."""

@@ -33,13 +33,14 @@ def build_state(
         check_input(model, config.model_name, data.val_size, 2)
     model.to(runtime.device)
     model.to(memory_format=runtime.memory_format)
+    scaler = runtime.create_scaler()
     state = TrainingState(
         model=model,
         average=create_average(model, config.ema_decay),
         optimizer=create_optimizer(config, model),
-        scaler=runtime.create_scaler(),
+        scaler=scaler,
         early_stopping=EarlyStopping(config.early_stopping),
-        tracer=create_tracer(config, model),
+        tracer=create_tracer(config, model, is_scaled=scaler.is_enabled()),
     )
     messages = built.messages if from_scratch else ()
     if frozen.names:

@@ -23,7 +23,7 @@ from pochi_cli.engine.runtime import Runtime
 from pochi_cli.engine.signals import SignalFlag
 from pochi_cli.engine.state import Position, TrainingState
 from pochi_cli.engine.totals import EpochTotals, FiniteGuard, check_weights
-from pochi_cli.errors import Interrupted
+from pochi_cli.errors import Interrupted, NonFiniteLossError
 from pochi_cli.models.freezing import train_mode
 from pochi_cli.runs.gradient_record import GradientEpoch
 from pochi_cli.runs.records import EpochRecord, RunFiles, is_better
@@ -73,7 +73,11 @@ def fit(job: Job) -> None:
         epoch = state.position.epoch
         rates = set_learning_rates(state.optimizer, config, epoch)
         rate = config.learning_rate if config.layer_rates else next(iter(rates.values()))
-        train_loss, train_accuracy, speed = train_epoch(job, epoch, rate)
+        try:
+            train_loss, train_accuracy, speed = train_epoch(job, epoch, rate)
+        except NonFiniteLossError:
+            record_gradients(job, state.tracer.end())  # they show how it came to that
+            raise
         val_loss, val_accuracy = validate(job)
         if val_loss is not None and not math.isfinite(val_loss):
             job.progress.warning(f"the validation loss of epoch {epoch} is not finite: {val_loss}")
@@ -207,6 +211,12 @@ def tell_skipped(job: Job) -> None:
             job.progress.warning(f"left out {bad.path}: {bad.reason}")
 
 
+def record_gradients(job: Job, traced: GradientEpoch | None) -> None:
+    """Write what was traced of an epoch, if it was recorded."""
+    if traced is not None:
+        job.progress.gradients(job.files.write_gradients(traced))
+
+
 def record_epoch(job: Job, record: EpochRecord, traced: GradientEpoch | None, *, is_last: bool) -> None:
     """Write the epoch's gradients and checkpoints, then history, metrics and run.json.
 
@@ -218,8 +228,7 @@ def record_epoch(job: Job, record: EpochRecord, traced: GradientEpoch | None, *,
     value: float | None = getattr(record, metric)
     best = value is not None and is_better(value, files.record.best_value, metric)
     numbered = record.epoch % job.config.save_interval == 0 or is_last
-    if traced is not None:
-        files.write_gradients(traced)
+    record_gradients(job, traced)
     paths = [
         *([layout.best_model] if best else []),
         *([layout.checkpoint(record.epoch)] if numbered else []),

@@ -50,12 +50,15 @@ class Traced:
     """The parameters that are traced.
 
     Attributes:
-        parameters: By name, in registration order.
-        blocks: The positions of each block's parameters.
+        parameters: By name, in registration order: all that are trained of the blocks that are recorded.
+        blocks: The positions of those of each block's parameters that are recorded.
+        layers: The positions of the parameters of each block's layers, the excluded ones too: a layer whose
+            bias gets a gradient is alive.
     """
 
     parameters: dict[str, nn.Parameter]
     blocks: dict[str, list[int]]
+    layers: dict[str, list[list[int]]]
 
 
 class GradientTracer:
@@ -68,11 +71,17 @@ class GradientTracer:
         traced: The parameters and their blocks.
         config: How often, and how a block's parameters are merged.
         epochs: The last epoch, which is always recorded.
+        is_scaled: Whether the loss is scaled (fp16): then a gradient that is not finite makes the scaler
+            pass the step over, which is no optimizer step and belongs to no mean.
     """
 
-    def __init__(self, traced: Traced, config: GradientTrackingConfig, epochs: int) -> None:
+    def __init__(
+        self, traced: Traced, config: GradientTrackingConfig, epochs: int, *, is_scaled: bool = False
+    ) -> None:
         self._parameters = list(traced.parameters.values())
         self._blocks = traced.blocks
+        self._layers = traced.layers
+        self._is_scaled = is_scaled
         self._config = config
         self._epochs = epochs
         self._epoch: int | None = None
@@ -81,9 +90,11 @@ class GradientTracer:
     def begin(self, epoch: int) -> None:
         """Begin an epoch, or go on with the one that `load_state_dict` brought back."""
         is_due = (epoch - 1) % self._config.record_frequency == 0 or epoch == self._epochs
-        if epoch != self._epoch:
-            self._norms = []
-        self._epoch = epoch if is_due else None
+        if not is_due:
+            self._epoch, self._norms = None, []
+        elif epoch != self._epoch:
+            self._epoch, self._norms = epoch, []
+            self._weights = torch.stack(norms_of(self._parameters))
 
     @torch.no_grad()
     def step(self) -> None:
@@ -106,7 +117,7 @@ class GradientTracer:
         if self._epoch is None or not self._norms:
             return None
         norms = torch.stack(self._norms).double().cpu().numpy()
-        weights = torch.stack(norms_of(self._parameters)).double().cpu().numpy()
+        weights = self._weights.double().cpu().numpy()
         counts = np.array([parameter.numel() for parameter in self._parameters])
         there = norms != _ABSENT
         bad = there & ~np.isfinite(norms)
@@ -119,27 +130,43 @@ class GradientTracer:
             return np.stack(columns, axis=1)
 
         epoch, self._epoch, self._norms = self._epoch, None, []
+        per_block = merged(norms, there)
+        passed_over = bad.any(axis=1) if self._is_scaled else np.zeros(len(norms), dtype=bool)
         return GradientEpoch(
             epoch=epoch,
             blocks=tuple(self._blocks),
-            norms=merged(norms, there),
+            means=tuple(
+                _mean(per_block[there[:, at].any(axis=1) & ~passed_over, column])
+                for column, at in enumerate(self._blocks.values())
+            ),
+            steps=tuple(range(1, len(norms) + 1)),
+            norms=per_block,
             # Against a parameter that is all zeros no ratio means anything.
             ratios=merged(norms / np.where(weights > 0, weights, 1), there & (weights > 0)),
             rms=merged(norms / np.sqrt(counts), there),
             non_finite=np.stack([bad[:, at].sum(axis=1) for at in self._blocks.values()], axis=1),
+            dead_layers=np.stack(
+                [count_dead_layers(norms, self._layers[block]) for block in self._blocks], axis=1
+            ),
         )
 
     def state_dict(self) -> dict[str, Any] | None:
-        """State within an epoch: the norms so far, float32 (steps, parameters); `None` between epochs."""
+        """State within an epoch; `None` between epochs.
+
+        The norms of the gradients so far, (steps, parameters), and of the weights as the epoch began,
+        (parameters,), both float32.
+        """
         if self._epoch is None or not self._norms:
             return None
-        return {"epoch": self._epoch, "norms": torch.stack(self._norms)}
+        return {"epoch": self._epoch, "norms": torch.stack(self._norms), "weights": self._weights}
 
     def load_state_dict(self, state: dict[str, Any] | None) -> None:
         """Take the state up again."""
         if state is not None:
             self._epoch = state["epoch"]
-            self._norms = list(state["norms"].to(self._parameters[0].device))
+            device = self._parameters[0].device
+            self._norms = list(state["norms"].to(device))
+            self._weights = state["weights"].to(device)
 
 
 def norms_of(tensors: Sequence[Tensor]) -> tuple[Tensor, ...]:
@@ -147,8 +174,16 @@ def norms_of(tensors: Sequence[Tensor]) -> tuple[Tensor, ...]:
     return torch._foreach_norm(list(tensors))  # noqa: SLF001
 
 
-def create_tracer(config: ClassificationConfig, model: nn.Module) -> GradientTracer | NoTracer:
-    """Build what the config asks for."""
+def create_tracer(
+    config: ClassificationConfig, model: nn.Module, *, is_scaled: bool
+) -> GradientTracer | NoTracer:
+    """Build what the config asks for.
+
+    Args:
+        config: The config.
+        model: Frozen already as the config says.
+        is_scaled: Whether the loss is scaled (fp16).
+    """
     if not config.enable_gradient_tracking:
         return NoTracer()
     settings = config.gradient_tracking_config
@@ -156,7 +191,7 @@ def create_tracer(config: ClassificationConfig, model: nn.Module) -> GradientTra
     if settings.exclude_patterns == GradientTrackingConfig().exclude_patterns:
         excluded.append(rf"\A{re.escape(CATALOGUE[config.model_name].head)}\.")
     traced = choose_traced(model, excluded, by_block=settings.group_by_block)
-    return GradientTracer(traced, settings, config.epochs)
+    return GradientTracer(traced, settings, config.epochs, is_scaled=is_scaled)
 
 
 def choose_traced(model: nn.Module, excluded: Iterable[str], *, by_block: bool) -> Traced:
@@ -170,15 +205,46 @@ def choose_traced(model: nn.Module, excluded: Iterable[str], *, by_block: bool) 
     excluded = tuple(excluded)
     named = dict(model.named_parameters())
     block = blocks_of(list(named)) if by_block else {name: name for name in named}
-    parameters = {
-        name: parameter
+    recorded = {
+        name
         for name, parameter in named.items()
         if parameter.requires_grad and not any(finds(pattern, name) for pattern in excluded)
     }
+    among = {block[name] for name in recorded}
+    parameters = {
+        name: parameter
+        for name, parameter in named.items()
+        if parameter.requires_grad and block[name] in among
+    }
     blocks: dict[str, list[int]] = {}
+    layers: dict[str, dict[str, list[int]]] = {}
     for at, name in enumerate(parameters):
-        blocks.setdefault(block[name], []).append(at)
-    return Traced(parameters, blocks)
+        if name in recorded:
+            blocks.setdefault(block[name], []).append(at)
+        layers.setdefault(block[name], {}).setdefault(name.rpartition(".")[0], []).append(at)
+    return Traced(parameters, blocks, {name: list(layers[name].values()) for name in blocks})
+
+
+def count_dead_layers(norms: Array, layers: Sequence[Sequence[int]]) -> NDArray[np.int64]:
+    """Count a block's layers all of whose parameters have a gradient of exactly zero, at every step.
+
+    A layer of one parameter is not counted where others of the block are alive: what comes behind a dead
+    layer has a weight without gradient, for its input is zero, but a bias with one.
+
+    Args:
+        norms: float64 (steps, parameters).
+        layers: The positions of each layer's parameters.
+
+    Returns:
+        int64 (steps,).
+    """
+    dead = np.stack([(norms[:, layer] == 0).all(axis=1) for layer in layers], axis=1)
+    tells = np.array([len(layer) > 1 for layer in layers])
+    return np.where(dead.all(axis=1), len(layers), (dead & tells).sum(axis=1)).astype(np.int64)
+
+
+def _mean(norms: Array) -> float | None:
+    return float(norms.mean()) if len(norms) else None
 
 
 def merge(values: Array, there: NDArray[np.bool_], method: AggregationMethod) -> Array:
@@ -195,14 +261,14 @@ def merge(values: Array, there: NDArray[np.bool_], method: AggregationMethod) ->
     finite = there & np.isfinite(values)
     bad = np.where(there & ~finite, values, 0.0).sum(axis=1)
     result = np.full(len(values), np.nan)
-    for step in np.flatnonzero(finite.any(axis=1)):
-        result[step] = _MERGES[method](values[step, finite[step]])
+    steps = finite.any(axis=1)
+    result[steps] = _MERGES[method](np.where(finite, values, np.nan)[steps])
     return np.where(bad == 0, result, bad)
 
 
-_MERGES: dict[AggregationMethod, Callable[[Array], Any]] = {
-    "median": np.median,
-    "mean": np.mean,
-    "max": np.max,
-    "rms": lambda values: np.sqrt(np.mean(np.square(values))),
+_MERGES: dict[AggregationMethod, Callable[[Array], Array]] = {
+    "median": lambda values: np.nanmedian(values, axis=1),
+    "mean": lambda values: np.nanmean(values, axis=1),
+    "max": lambda values: np.nanmax(values, axis=1),
+    "rms": lambda values: np.sqrt(np.nanmean(np.square(values), axis=1)),
 }

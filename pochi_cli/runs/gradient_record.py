@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +20,7 @@ Array = NDArray[np.float64]
 _MOST_ROWS = 100_000
 """Of the file of the steps, about; a longer training keeps fewer steps of each epoch."""
 _FEWEST_STEPS = 20
-_STEP_COLUMNS = ("epoch", "step", "block", "norm", "ratio", "rms", "non_finite")
+_STEP_COLUMNS = ("epoch", "step", "block", "norm", "ratio", "rms", "non_finite", "dead_layers")
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,34 +30,42 @@ class GradientEpoch:
     Attributes:
         epoch: From 1.
         blocks: Their names, in the order of the network.
+        means: Mean norm of each block over all optimizer steps that gave it a gradient; `None` where none
+            did.
+        steps: Those that the arrays hold, from 1, rising.
         norms: float64 (steps, blocks), L2 norms of the gradients merged over each block's parameters; NaN
             where no parameter of the block had one.
-        ratios: The same of each gradient's norm over that of its parameter at the end of the epoch.
+        ratios: The same of each gradient's norm over that of its parameter as the epoch began.
         rms: The same of the root mean square of each gradient's entries.
         non_finite: int64 (steps, blocks), parameters whose gradient was not finite.
+        dead_layers: int64 (steps, blocks), layers whose gradients are all exactly zero.
     """
 
     epoch: int
     blocks: tuple[str, ...]
+    means: tuple[float | None, ...]
+    steps: tuple[int, ...]
     norms: Array
     ratios: Array
     rms: Array
     non_finite: NDArray[np.int64]
+    dead_layers: NDArray[np.int64]
 
-    def means(self) -> list[float | None]:
-        """Mean norm of each block over the steps that gave it a gradient; `None` where none did."""
-        means: list[float | None] = []
-        for norms, bad in zip(self.norms.T, self.non_finite.T, strict=True):
-            counted = norms[~np.isnan(norms) | (bad > 0)]
-            means.append(float(counted.mean()) if len(counted) else None)
-        return means
-
-    def kept_steps(self, most: int) -> list[int]:
-        """Choose steps, from 0: evenly spread, with the first, the last, and some that were not finite."""
-        count = len(self.norms)
-        chosen = {round(at) for at in np.linspace(0, count - 1, min(count, most))}
-        chosen.update(np.flatnonzero(self.non_finite.any(axis=1))[:_FEWEST_STEPS].tolist())
-        return sorted(chosen)
+    def thinned(self, most: int) -> GradientEpoch:
+        """Keep evenly spread steps, with the first, the last, and some that were not finite."""
+        count = len(self.steps)
+        kept = {round(at) for at in np.linspace(0, count - 1, min(count, most))}
+        kept.update(np.flatnonzero(self.non_finite.any(axis=1))[:_FEWEST_STEPS].tolist())
+        at = sorted(kept)
+        return replace(
+            self,
+            steps=tuple(self.steps[position] for position in at),
+            norms=self.norms[at],
+            ratios=self.ratios[at],
+            rms=self.rms[at],
+            non_finite=self.non_finite[at],
+            dead_layers=self.dead_layers[at],
+        )
 
 
 class GradientFiles:
@@ -68,6 +76,9 @@ class GradientFiles:
         epochs_done: What they hold of later epochs is left out: a run that was killed traces them again.
         recorded_epochs: How many epochs will be recorded in all.
 
+    Attributes:
+        epochs: What the files hold.
+
     Raises:
         RunError: What is there is damaged.
     """
@@ -75,8 +86,9 @@ class GradientFiles:
     def __init__(self, layout: RunLayout, epochs_done: int, recorded_epochs: int) -> None:
         self._layout = layout
         self._recorded_epochs = recorded_epochs
-        self._trace = list(_kept_lines(layout.gradient_trace, epochs_done))
-        self._steps = list(_kept_lines(layout.gradient_steps, epochs_done))
+        self.epochs = [epoch for epoch in read_gradient_epochs(layout) if epoch.epoch <= epochs_done]
+        self._trace = [_trace_line(epoch) for epoch in self.epochs]
+        self._steps = [_step_lines(epoch) for epoch in self.epochs]
 
     def add(self, epoch: GradientEpoch) -> None:
         """Add what was traced of an epoch.
@@ -84,25 +96,97 @@ class GradientFiles:
         Raises:
             StorageError: Writing failed.
         """
-        if not self._trace:
-            self._trace.append(_lines([["epoch", *epoch.blocks]]))
-            self._steps.append(_lines([_STEP_COLUMNS]))
-        means = ("" if value is None else repr(value) for value in epoch.means())
-        self._trace.append(_lines([[epoch.epoch, *means]]))
         most = max(_FEWEST_STEPS, _MOST_ROWS // (len(epoch.blocks) * max(1, self._recorded_epochs)))
-        self._steps.append(_lines(_step_rows(epoch, epoch.kept_steps(most))))
-        write_text(self._layout.gradient_steps, "".join(self._steps))
-        write_text(self._layout.gradient_trace, "".join(self._trace))
+        kept = epoch.thinned(most)
+        self.epochs.append(kept)
+        self._trace.append(_trace_line(kept))
+        self._steps.append(_step_lines(kept))
+        write_text(self._layout.gradient_steps, "".join((_lines([_STEP_COLUMNS]), *self._steps)))
+        header = _lines([("epoch", *epoch.blocks)])
+        write_text(self._layout.gradient_trace, "".join((header, *self._trace)))
 
 
-def _step_rows(epoch: GradientEpoch, steps: Iterable[int]) -> Iterator[list[object]]:
-    for step in steps:
-        for at, block in enumerate(epoch.blocks):
-            norm, bad = float(epoch.norms[step, at]), int(epoch.non_finite[step, at])
+def read_gradient_epochs(layout: RunLayout) -> tuple[GradientEpoch, ...]:
+    """Read the trace of a run; empty where it has none.
+
+    Raises:
+        RunError: A file cannot be read, or is damaged.
+    """
+    path = layout.gradient_trace
+    if not path.exists():
+        return ()
+    header, *rows = _rows(path)
+    blocks = tuple(header[1:])
+    steps = _StepTable(layout.gradient_steps, blocks)
+    try:
+        return tuple(
+            steps.epoch(int(row[0]), tuple(float(cell) if cell else None for cell in row[1:])) for row in rows
+        )
+    except (ValueError, IndexError) as error:
+        raise _damaged(path, str(error)) from error
+
+
+class _StepTable:
+    """The file of the steps, by epoch, step and block."""
+
+    def __init__(self, path: Path, blocks: tuple[str, ...]) -> None:
+        self._blocks = blocks
+        self._cells: dict[int, dict[int, dict[int, tuple[float, ...]]]] = {}
+        column = {name: at for at, name in enumerate(blocks)}
+        for number, row in enumerate(_rows(path)[1:], start=2):
+            try:
+                epoch, step, block, *values = row
+                floats = tuple(map(float, values))
+                if len(floats) != len(_STEP_COLUMNS) - 3:
+                    raise ValueError(f"{len(row)} cells")
+                self._cells.setdefault(int(epoch), {}).setdefault(int(step), {})[column[block]] = floats
+            except (ValueError, KeyError) as error:
+                raise _damaged(path, f"row {number} is none of its steps ({error})") from error
+
+    def epoch(self, number: int, means: tuple[float | None, ...]) -> GradientEpoch:
+        """Put together what is known of an epoch.
+
+        Raises:
+            ValueError: There are more means than blocks, or fewer.
+        """
+        if len(means) != len(self._blocks):
+            raise ValueError(f"epoch {number} has {len(means)} values for {len(self._blocks)} blocks")
+        steps = self._cells.get(number, {})
+        values = np.full((len(steps), len(self._blocks), len(_STEP_COLUMNS) - 3), np.nan)
+        values[:, :, 3:] = 0
+        for at, step in enumerate(sorted(steps)):
+            for block, cells in steps[step].items():
+                values[at, block] = cells
+        norms, ratios, rms, non_finite, dead = np.moveaxis(values, 2, 0)
+        return GradientEpoch(
+            number,
+            self._blocks,
+            means,
+            tuple(sorted(steps)),
+            norms,
+            ratios,
+            rms,
+            non_finite.astype(np.int64),
+            dead.astype(np.int64),
+        )
+
+
+def _trace_line(epoch: GradientEpoch) -> str:
+    return _lines([[epoch.epoch, *("" if mean is None else repr(mean) for mean in epoch.means)]])
+
+
+def _step_lines(epoch: GradientEpoch) -> str:
+    return _lines(_step_rows(epoch))
+
+
+def _step_rows(epoch: GradientEpoch) -> Iterator[Sequence[object]]:
+    for at, step in enumerate(epoch.steps):
+        for column, block in enumerate(epoch.blocks):
+            norm, bad = float(epoch.norms[at, column]), int(epoch.non_finite[at, column])
             if np.isnan(norm) and not bad:
                 continue  # it had no gradient
-            values = (norm, float(epoch.ratios[step, at]), float(epoch.rms[step, at]))
-            yield [epoch.epoch, step + 1, block, *map(repr, values), bad]
+            values = (norm, float(epoch.ratios[at, column]), float(epoch.rms[at, column]))
+            yield (epoch.epoch, step, block, *map(repr, values), bad, int(epoch.dead_layers[at, column]))
 
 
 def _lines(rows: Iterable[Iterable[object]]) -> str:
@@ -111,19 +195,18 @@ def _lines(rows: Iterable[Iterable[object]]) -> str:
     return buffer.getvalue()
 
 
-def _kept_lines(path: Path, epochs_done: int) -> Iterator[str]:
-    """Read the lines of the finished epochs, and the header."""
+def _rows(path: Path) -> list[list[str]]:
     try:
-        text = path.read_text("utf-8")
-    except FileNotFoundError:
-        return
-    except (OSError, ValueError) as error:
+        rows = list(csv.reader(io.StringIO(path.read_text("utf-8")), strict=True))
+    except (OSError, ValueError, csv.Error) as error:
         raise RunError(f"cannot read {path}: {error}") from error
-    for number, row in enumerate(csv.reader(io.StringIO(text))):
-        if number and not row[0].isdecimal():
-            raise RunError(
-                f"{path} is damaged: row {number + 1} begins with no epoch",
-                hint="move it away: the trace then begins anew",
-            )
-        if not number or int(row[0]) <= epochs_done:
-            yield _lines([row])
+    if not rows:
+        raise _damaged(path, "it is empty")
+    return rows
+
+
+def _damaged(path: Path, how: str) -> RunError:
+    return RunError(
+        f"{path} is damaged: {how}",
+        hint="move it away with the other file of the trace, which then begins anew",
+    )

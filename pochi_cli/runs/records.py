@@ -7,7 +7,7 @@ import io
 import json
 import math
 import stat
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -195,14 +195,18 @@ class RunFiles:
         self.record = replace(self.record, **changes)
         write_json(self.layout.run_json, asdict(self.record))
 
-    def write_gradients(self, epoch: GradientEpoch) -> None:
+    def write_gradients(self, epoch: GradientEpoch) -> Sequence[GradientEpoch]:
         """Add an epoch to the trace of the gradients.
+
+        Returns:
+            The whole trace.
 
         Raises:
             StorageError: Writing failed.
         """
-        if self._gradients is not None:
-            self._gradients.add(epoch)
+        assert self._gradients is not None
+        self._gradients.add(epoch)
+        return self._gradients.epochs
 
     def write_history(self, history: History) -> None:
         """Write train_history.json and the metrics CSV.
