@@ -14,7 +14,7 @@ from tests.data.few import write_few_digits
 
 @pytest.fixture(scope="session", autouse=True)
 def _heeding_signals() -> None:
-    """Let the commands under test heed signals, though the shell may have started pytest in its background."""
+    """Let the commands under test heed signals, even where pytest runs in a shell's background."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
