@@ -33,9 +33,11 @@ def _excluded(config: ClassificationConfig) -> Iterator[Diagnostic]:
         else:
             sound.append(pattern)
     try:
-        trained = [name for name in names if not any(matches(pattern, name) for pattern in config.freeze)]
-    except ValueError:  # a pattern of `freeze` is no regular expression, and told as such
+        for pattern in config.freeze:
+            check_pattern(pattern, names)
+    except PatternError:  # told by the rule on `freeze`
         return
+    trained = [name for name in names if not any(matches(pattern, name) for pattern in config.freeze)]
     left = [name for name in trained if not any(finds(pattern, name) for pattern in sound)]
     if config.enable_gradient_tracking and trained and not left:
         yield Diagnostic(

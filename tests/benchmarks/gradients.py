@@ -32,7 +32,7 @@ def measure(size: int) -> str:
     settings = GradientTrackingConfig()
     tracer = GradientTracer(choose_traced(model, settings.exclude_patterns, by_block=True), settings, 1)
     tracer.begin(1)
-    tracing = []
+    tracing: list[float] = []
 
     def step(by: GradientTracer | NoTracer) -> float:
         started = time.perf_counter()
@@ -47,11 +47,13 @@ def measure(size: int) -> str:
     for _ in range(3):
         step(tracer)
     tracing.clear()
-    untraced, traced = [], []
-    for turn in range(STEPS_OF.get(size, 100)):
-        pair = [(untraced, NoTracer()), (traced, tracer)]
-        for times, by in reversed(pair) if turn % 2 else pair:
+    untraced: list[float] = []
+    traced: list[float] = []
+    pair: list[tuple[list[float], GradientTracer | NoTracer]] = [(untraced, NoTracer()), (traced, tracer)]
+    for _ in range(STEPS_OF.get(size, 100)):
+        for times, by in pair:
             times.append(step(by))
+        pair.reverse()
     started = time.perf_counter()
     tracer.end()
     ended = time.perf_counter() - started
