@@ -147,6 +147,14 @@ def fitted(text: str, width: int, *, right: bool) -> str:
     return filling + text if right else text + filling
 
 
+def shortened(text: str, width: int) -> str:
+    """Take the middle out of a long text of one line: names of parameters differ at both ends."""
+    if cell_len(text) <= width:
+        return text
+    end = set_cell_size(text[::-1], (width - 1) // 2)[::-1]
+    return set_cell_size(text, width - 1 - cell_len(end)) + "…" + end
+
+
 def _total(widths: Mapping[str, int]) -> int:
     return sum(widths.values()) + _GAP * (len(widths) - 1)
 
