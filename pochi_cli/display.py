@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
 from rich.console import Console, RenderableType
+from rich.constrain import Constrain
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -32,6 +33,10 @@ _PLAIN_INTERVAL_S = 10.0
 _LIVE_INTERVAL_S = 0.5
 _WIDTHS = (9, 10, 6, 8, 6, 9, 6)
 
+_ECHO = 3
+"""Columns left free beside the bars. There the terminal echoes ^C: on a line of its own it would shift the
+display, which then leaves a line behind."""
+
 Judge = Callable[[Sequence[GradientEpoch]], Sequence[Finding]]
 
 
@@ -49,7 +54,7 @@ def counting(what: str) -> Iterator[Callable[[int, int], None]]:
     if not console.is_terminal:
         yield _count_in_lines(console, what)
         return
-    with _bars(
+    with _Bars(
         TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
     ) as bars:
         task = bars.add_task(what, total=None)
@@ -69,20 +74,23 @@ def _count_in_lines(console: Console, what: str) -> Callable[[int, int], None]:
 
 
 class _Bars(Progress):
-    """Live bars, below something else that belongs to the display."""
+    """Live bars on stderr that vanish at their end.
 
-    above: RenderableType | None = None
+    Attributes:
+        above: Something else that belongs to the display.
+    """
+
+    def __init__(self, *columns: ProgressColumn) -> None:
+        self.above: RenderableType | None = None
+        self._stderr = stderr_console(soft_wrap=False)
+        super().__init__(*columns, console=self._stderr, refresh_per_second=4, transient=True)
 
     def get_renderables(self) -> Iterable[RenderableType]:
         """All that is live, from above."""
         if self.above is not None:
             yield self.above
-        yield from super().get_renderables()
-
-
-def _bars(*columns: ProgressColumn) -> _Bars:
-    """Live bars on stderr that vanish at their end."""
-    return _Bars(*columns, console=stderr_console(soft_wrap=False), refresh_per_second=4, transient=True)
+        for bars in super().get_renderables():
+            yield Constrain(bars, self._stderr.width - _ECHO)
 
 
 def _epoch_header() -> str:
@@ -141,7 +149,7 @@ class TerminalProgress:
         self._epochs, self._batches, self._val_batches = epochs, batches, val_batches
         self._console.print(f"run {run_name}", markup=False, style="bold")
         self._console.print(_epoch_header(), style="bold")
-        self._bars = _bars(
+        self._bars = _Bars(
             TextColumn("{task.description}"),
             BarColumn(bar_width=None),
             MofNCompleteColumn(),

@@ -33,21 +33,31 @@ class LiveGradients:
 
     def __init__(self, overview: GradientOverview) -> None:
         self._overview = overview
+        self._size = (0, 0)
+        self._text = Text()
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        """Draw the rows that there is room for, and say how many are left out."""
+        """Give the rows that there is room for; nothing where there is none."""
+        size = (options.max_width, options.size.height)
+        if size != self._size:  # else it is as it was: four times a second, on the cores that train
+            self._size, self._text = size, self._draw(*size)
+        if self._text and not options.ascii_only:  # escapes in place of the bars would run over the line
+            yield self._text
+
+    def _draw(self, width: int, height: int) -> Text:
+        """Draw the rows that fit, and say how many are left out."""
         rows = self._overview.rows
-        room = options.size.height // 2 - _HEAD
+        room = height // 2 - _HEAD
         if len(rows) > room:
             room -= 1
-        if room < 1 or options.ascii_only:
-            return  # escapes in place of the bars would run over the line, and be left behind
+        if room < 1:
+            return Text()
         chosen = choose_rows(rows, room)
-        text = _table(self._overview, chosen, options.max_width)
+        text = _table(self._overview, chosen, width)
         if len(chosen) < len(rows):
             text.append(f"\n{_left_out(rows, chosen)}", "dim")
         text.no_wrap, text.overflow = True, "ellipsis"
-        yield text
+        return text
 
 
 def gradient_table(overview: GradientOverview, width: int | None) -> Text:

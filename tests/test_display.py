@@ -90,6 +90,17 @@ def test_a_terminal_is_left_with_the_epochs_and_the_whole_table_once(
     assert not re.search("━|more|train  ", joined)
 
 
+def test_beside_the_bars_there_is_room_for_the_echo_of_ctrl_c(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in {"FORCE_COLOR": "1", "TERM": "xterm", "COLUMNS": "80", "LINES": "24"}.items():
+        monkeypatch.setenv(name, value)
+    train(TerminalProgress(judge), recorded=1)
+    text = re.sub(r"\x1b\[[?\d;]*[A-Za-z]", "", capsys.readouterr().err)
+    bars = [line for line in re.split("[\r\n]+", text) if line.startswith(("train ", "epochs "))]
+    assert {len(line) for line in bars} == {77}
+
+
 def test_a_terminal_shows_no_table_before_the_first_recorded_epoch(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
