@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+import re
 
 import pytest
 from rich.cells import cell_len
@@ -42,9 +43,13 @@ def found_in(names: list[str]) -> list[Finding]:
 
 
 def live_lines(overview: GradientOverview, width: int, height: int) -> list[str]:
+    return drawn(LiveGradients(overview), width, height)
+
+
+def drawn(table: LiveGradients, width: int, height: int) -> list[str]:
     console = Console(file=io.StringIO(), width=width, height=height, force_terminal=True, color_system=None)
     with console.capture() as capture:
-        console.print(LiveGradients(overview))
+        console.print(table)
     return capture.get().splitlines()
 
 
@@ -72,6 +77,22 @@ def test_without_a_terminal_nothing_is_cut() -> None:
     assert "non-finite, vanishing, unstable" in text
 
 
+def test_on_a_narrow_terminal_courses_and_names_keep_their_ends() -> None:
+    names = ["conv1", "a.very.long.name.of.a.parameter.weight"]
+    overview = overview_of(names, 1000)
+    rows = [line.split() for line in gradient_table(overview, 60).plain.splitlines()[3:]]
+    assert [row[3] for row in rows] == ["█▇▇▆▅▅▄▃▂▂▁"] * 2
+    (_, (name, *_)) = [line.split() for line in gradient_table(overview, 45).plain.splitlines()[3:]]
+    assert re.fullmatch(r"a\.ver.*….*ight", name)
+
+
+def test_a_live_table_follows_the_size_of_the_terminal() -> None:
+    table = LiveGradients(overview_of(PARAMETERS, 6))
+    lines = [drawn(table, width, height) for width, height in ((140, 40), (40, 40), (40, 16))]
+    assert list(map(len, lines)) == [20, 20, 8]
+    assert max(map(cell_len, lines[1])) <= 40
+
+
 def test_the_cells() -> None:
     means: dict[str, list[float | None]] = {
         "conv1": [1.0, 0.5, 0.88],
@@ -80,7 +101,7 @@ def test_the_cells() -> None:
         "layer3": [1.0, 0.0, 0.0],
         "layer4": [1.0, math.nan, math.inf],
     }
-    findings = [make_finding("layer3", "dead-block")]
+    findings = [make_finding("layer3", "dead-block")] * 2
     title, header, rule, *rows = gradient_table(
         survey_gradients(make_epochs(means), findings), 80
     ).plain.splitlines()
