@@ -140,7 +140,7 @@ def change_text(ratio: float | None) -> str:
     """
     if ratio is None:
         return "-"
-    if ratio == 0:
+    if ratio == 0 or math.isinf(1 / ratio):
         return "to 0"
     if 0.5 < ratio < 2:
         percent = f"{100 * (ratio - 1):+.0f} %"

@@ -139,6 +139,7 @@ def test_after_one_epoch_there_is_no_change() -> None:
         (123456.0, "x1.2e5"),
         (1e-12, "/1.0e12"),
         (0.0, "to 0"),
+        (1e-320, "to 0"),
     ],
 )
 def test_a_change_reads_well_over_orders_of_magnitude(ratio: float | None, text: str) -> None:
