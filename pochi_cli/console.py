@@ -16,10 +16,10 @@ from rich.table import Table
 from rich.text import Text
 
 from pochi_cli.characters import visible_lines, without_surrogates
-from pochi_cli.config.diagnostics import Role, render, summary
+from pochi_cli.config.diagnostics import render, summary
 from pochi_cli.errors import ConfigError, DataError, Diagnostic, PochiError, StorageError
 from pochi_cli.runs.atomic import without_non_finite
-from pochi_cli.tables import column_tables, fitting_widths, listing, plain
+from pochi_cli.tables import column_tables, fitting_widths, listing, plain, styled
 
 if TYPE_CHECKING:
     from pochi_cli.runs.plan import Plan
@@ -217,17 +217,6 @@ def show_error(error: PochiError) -> None:
         console.print(f"  {extra}", markup=False)
 
 
-_STYLES: dict[Role, str] = {
-    "error": "bold red",
-    "warning": "bold yellow",
-    "title": "bold",
-    "gutter": "blue",
-    "source": "",
-    "help": "cyan",
-    "note": "bold",
-}
-
-
 def show_diagnostics(diagnostics: Iterable[Diagnostic], source: str | None = None) -> None:
     """Tell what is wrong with a config, each with its place, and count."""
     console = stderr_console()
@@ -243,9 +232,5 @@ def _diagnostics(diagnostics: list[Diagnostic], source: str | None, console: Con
     width = console.width if console.is_terminal else None
     text = Text()
     for diagnostic in diagnostics:
-        for line in render(diagnostic, width):
-            for fragment, role in line:
-                text.append(fragment, _STYLES[role])
-            text.append("\n")
-        text.append("\n")
+        text.append_text(styled(render(diagnostic, width))).append("\n")
     return text.append(summary(diagnostics, source))
