@@ -18,6 +18,7 @@ from pochi_cli.tables import STYLES, fitted, fitting_widths, listing, shortened,
 _HEADER = ("block", "norm", "change", "course", "verdict")
 _MOST_BARS = 40
 """Length of the courses, where there is room."""
+_MOST_NAMES = 12
 _LEAST_DECADES = 1.0
 """What the height of a course spans at least: the noise of a steady norm shall look steady."""
 _HEAD = 3
@@ -85,7 +86,14 @@ def gradient_findings(overview: GradientOverview, width: int | None) -> Text:
 def _finding(finding: Finding, width: int | None) -> Iterator[Line]:
     yield from heading(finding.severity, finding.code, finding.message, width)
     yield from remark("note", visible(finding.evidence), " ", width)
+    if finding.also:
+        yield from remark("note", f"also {visible(_names(finding.also))}", " ", width)
     yield from remark("help", visible(finding.suggestion), " ", width)
+
+
+def _names(names: Sequence[str]) -> str:
+    shown = ", ".join(names[:_MOST_NAMES])
+    return f"{shown} and {len(names) - _MOST_NAMES:,} more" if len(names) > _MOST_NAMES else shown
 
 
 def _table(overview: GradientOverview, rows: Sequence[GradientRow], width: int | None) -> Text:

@@ -66,7 +66,8 @@ def survey_gradients(epochs: Sequence[GradientEpoch], findings: Sequence[Finding
     """
     by_block: dict[str, list[Finding]] = {}
     for finding in sorted(findings, key=_gravity):
-        by_block.setdefault(finding.where, []).append(finding)
+        for block in (finding.where, *finding.also):
+            by_block.setdefault(block, []).append(finding)
     means = [dict(zip(epoch.blocks, epoch.means, strict=True)) for epoch in epochs]
     rows = (
         GradientRow(block, tuple(epoch.get(block) for epoch in means), tuple(by_block.get(block, ())))

@@ -6,17 +6,13 @@ other blocks at the same step, and against the same block at other steps; and wh
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pochi_cli.inspection.findings import Finding
+from pochi_cli.inspection.traced_steps import Array, Mask, TracedSteps, over_rows, passes_over, variation
 from pochi_cli.runs.gradient_record import GradientEpoch
-
-Array = NDArray[np.float64]
-Mask = NDArray[np.bool_]
 
 MOST_GROWTH = 100.0
 """Norm over the block's first one; where residual branches begin near zero healthy ones reach 450."""
@@ -34,7 +30,6 @@ MOST_PASSED_OVER = 0.05
 _PERSISTENT_STEPS = 3
 _SOON = 5
 _PERSISTENT_EPOCHS = 3
-_FEWEST_FOR_VARIATION = 10
 _NEARLY_ALL = 0.9
 _DEAD_STEPS = 5
 
@@ -51,7 +46,7 @@ def judge_gradients(epochs: Sequence[GradientEpoch]) -> list[Finding]:
     epochs = [epoch for epoch in epochs if epoch.steps]
     if not epochs:
         return []
-    trace = _Trace.of(epochs)
+    trace = TracedSteps.of(epochs)
     vanishing = _vanishing(trace)
     rules: tuple[Iterable[Finding], ...] = (
         _non_finite(trace),
@@ -69,62 +64,7 @@ def _beginning(finding: Finding) -> tuple[int, int]:
     return finding.epoch or 0, finding.step or 0
 
 
-@dataclass(frozen=True, eq=False)
-class _Trace:
-    """All recorded steps, one after the other; arrays of shape (steps, blocks)."""
-
-    blocks: tuple[str, ...]
-    epochs: NDArray[np.int64]
-    steps: NDArray[np.int64]
-    norms: Array
-    ratios: Array
-    rms: Array
-    is_bad: Mask
-    is_dead: Mask
-    is_absent: Mask
-    is_failed: Mask
-    """Of shape (steps,): a gradient was not finite, and no scaler of the loss passed the step over."""
-
-    @classmethod
-    def of(cls, epochs: Sequence[GradientEpoch]) -> _Trace:
-        norms = np.concatenate([epoch.norms for epoch in epochs])
-        non_finite = np.concatenate([epoch.non_finite for epoch in epochs])
-        is_passed_over = np.concatenate([np.full(len(epoch.steps), _passes_over(epoch)) for epoch in epochs])
-        return cls(
-            blocks=epochs[0].blocks,
-            epochs=np.concatenate([np.full(len(epoch.steps), epoch.epoch) for epoch in epochs]),
-            steps=np.concatenate([np.array(epoch.steps, dtype=np.int64) for epoch in epochs]),
-            norms=_finite(norms),
-            ratios=_finite(np.concatenate([epoch.ratios for epoch in epochs])),
-            rms=_finite(np.concatenate([epoch.rms for epoch in epochs])),
-            is_bad=non_finite > 0,
-            is_dead=np.concatenate([epoch.dead_layers for epoch in epochs]) > 0,
-            is_absent=np.isnan(norms) & (non_finite == 0),
-            is_failed=(non_finite > 0).any(axis=1) & ~is_passed_over,
-        )
-
-    def place(self, row: int) -> tuple[int, int]:
-        return int(self.epochs[row]), int(self.steps[row])
-
-    def rows_of_epochs(self) -> list[NDArray[np.intp]]:
-        return [np.flatnonzero(self.epochs == epoch) for epoch in np.unique(self.epochs)]
-
-    def named(self, chosen: Mask, but: int | None = None) -> tuple[str, ...]:
-        """The names of the chosen blocks but one."""
-        return tuple(name for at, name in enumerate(self.blocks) if chosen[at] and at != but)
-
-
-def _finite(values: Array) -> Array:
-    return np.where(np.isfinite(values), values, np.nan)
-
-
-def _passes_over(epoch: GradientEpoch) -> bool:
-    """Whether steps were passed over for gradients that are not finite: they are in no mean then."""
-    means = [mean for mean, bad in zip(epoch.means, epoch.non_finite.T, strict=True) if bad.any()]
-    return bool(means) and all(mean is None or np.isfinite(mean) for mean in means)
-
-
-def _non_finite(trace: _Trace) -> Iterable[Finding]:
+def _non_finite(trace: TracedSteps) -> Iterable[Finding]:
     rows = np.flatnonzero(trace.is_failed)
     if not len(rows):
         return
@@ -156,7 +96,7 @@ def _passed_over(epochs: Sequence[GradientEpoch]) -> Iterable[Finding]:
     for epoch in epochs[1:] if len(epochs) > 1 else ():
         bad = epoch.non_finite.any(axis=1)
         share = max(bad.sum() / epoch.steps[-1], bad.mean() if bad.mean() > 0.5 else 0)
-        if _passes_over(epoch) and share > MOST_PASSED_OVER and bad.sum() >= _PERSISTENT_STEPS:
+        if passes_over(epoch) and share > MOST_PASSED_OVER and bad.sum() >= _PERSISTENT_STEPS:
             first = epoch.steps[int(np.flatnonzero(bad)[0])]
             at = int(np.flatnonzero(epoch.non_finite[bad].any(axis=0))[-1])
             yield Finding(
@@ -174,7 +114,7 @@ def _passed_over(epochs: Sequence[GradientEpoch]) -> Iterable[Finding]:
             return
 
 
-def _exploding(trace: _Trace) -> Iterable[Finding]:
+def _exploding(trace: TracedSteps) -> Iterable[Finding]:
     growth = trace.norms / _first_norms(trace)
     with np.errstate(invalid="ignore"):  # NaN compares false
         big = (growth >= MOST_GROWTH) & (trace.ratios >= MOST_RATIO) | (
@@ -212,12 +152,12 @@ def _exploding(trace: _Trace) -> Iterable[Finding]:
     )
 
 
-def _first_norms(trace: _Trace) -> Array:
+def _first_norms(trace: TracedSteps) -> Array:
     """Each block's first norm above 0, (blocks,): a head that begins at zero gives none at first."""
     return np.array([next(iter(column[column > 0]), np.nan) for column in trace.norms.T])
 
 
-def _vanishing(trace: _Trace) -> list[Finding]:
+def _vanishing(trace: TracedSteps) -> list[Finding]:
     rms = np.nan_to_num(trace.rms, nan=0)
     most_up_to = np.maximum.accumulate(rms, axis=1)[:, :-1]
     most_behind = np.maximum.accumulate(rms[:, ::-1], axis=1)[:, ::-1][:, 1:]
@@ -257,7 +197,7 @@ def _vanishing(trace: _Trace) -> list[Finding]:
     ]
 
 
-def _dead(trace: _Trace, except_for: set[str]) -> Iterable[Finding]:
+def _dead(trace: TracedSteps, except_for: set[str]) -> Iterable[Finding]:
     """Find what gets no gradient until the end: the last such block is the one that lets none through."""
     silent = {
         "dead": (trace.is_dead, "is exactly zero", "its activations are dead (as of a ReLU below zero)"),
@@ -304,25 +244,25 @@ def _silent_since(silent: Mask) -> int | None:
     return since if len(silent) - since >= min(_DEAD_STEPS, len(silent)) and since < len(silent) else None
 
 
-def _unstable(trace: _Trace) -> Iterable[Finding]:
+def _unstable(trace: TracedSteps) -> Iterable[Finding]:
     epochs = trace.rows_of_epochs()
     if len(epochs) < _PERSISTENT_EPOCHS:
         return
-    usual = _over_rows(np.nanmedian, trace.norms[epochs[0]])
-    variation = np.stack([_variation(trace.norms[rows]) for rows in epochs])
-    largest = np.stack([_over_rows(np.nanmax, trace.norms[rows]) for rows in epochs])
+    usual = over_rows(np.nanmedian, trace.norms[epochs[0]])
+    varied = np.stack([variation(trace.norms[rows]) for rows in epochs])
+    largest = np.stack([over_rows(np.nanmax, trace.norms[rows]) for rows in epochs])
     with np.errstate(invalid="ignore"):
-        wild = (variation > MOST_VARIATION) & (largest > MOST_RATIO * usual)
+        wild = (varied > MOST_VARIATION) & (largest > MOST_RATIO * usual)
     latest: Mask = np.all(wild[-_PERSISTENT_EPOCHS:], axis=0)
     if not latest.any():
         return
-    at = int(np.argmax(np.where(latest, variation[-1], -1)))
+    at = int(np.argmax(np.where(latest, varied[-1], -1)))
     quiet = np.flatnonzero(~wild[:, at])
     began = int(quiet[-1]) + 1 if len(quiet) else 0
     rows = epochs[began]
     row = int(rows[np.nanargmax(trace.norms[rows, at])])
     epoch, step = trace.place(row)
-    value = float(variation[-1, at])
+    value = float(varied[-1, at])
     yield Finding(
         "unstable",
         "warning",
@@ -338,20 +278,3 @@ def _unstable(trace: _Trace) -> Iterable[Finding]:
         "set clip_grad_norm = 1.0, lower learning_rate, or raise batch_size or accumulate_steps",
         trace.named(latest, at),
     )
-
-
-def _variation(norms: Array) -> Array:
-    """Coefficient of variation of each column; NaN for one with too few numbers, or only zeros."""
-    enough = np.isfinite(norms).sum(axis=0) >= _FEWEST_FOR_VARIATION
-    deviation, mean = _over_rows(np.nanstd, norms), _over_rows(np.nanmean, norms)
-    result = np.full(len(mean), np.nan)
-    np.divide(deviation, mean, out=result, where=enough & (mean > 0))
-    return result
-
-
-def _over_rows(reduce: Callable[..., Array], norms: Array) -> Array:
-    """Reduce the columns; NaN for one without a number, of which numpy would warn."""
-    result = np.full(norms.shape[1], np.nan)
-    known = np.isfinite(norms).any(axis=0)
-    result[known] = reduce(norms[:, known], axis=0)
-    return result
