@@ -22,6 +22,7 @@ from pochi_cli.runs.atomic import without_non_finite
 from pochi_cli.tables import column_tables, fitting_widths, listing, plain
 
 if TYPE_CHECKING:
+    from pochi_cli.inspection.findings import Finding
     from pochi_cli.runs.plan import Plan
 
 _MOST_BARS = 24
@@ -237,6 +238,19 @@ def show_diagnostics(diagnostics: Iterable[Diagnostic], source: str | None = Non
 def show_findings(diagnostics: Iterable[Diagnostic], source: str) -> None:
     """Print diagnostics where they are the result that was asked for."""
     _print_result(_diagnostics(list(diagnostics), source, Console()), soft_wrap=True)
+
+
+def show_verdicts(findings: Iterable[Finding]) -> None:
+    """Print what an inspection found, the gravest first, each with its evidence and what to do."""
+    order = ("error", "warning", "note")
+    for finding in sorted(findings, key=lambda finding: order.index(finding.severity)):
+        head = Text(f"{finding.severity}[{finding.code}]", _STYLES[finding.severity])
+        table = Table.grid(padding=(0, 1), pad_edge=False)
+        table.add_column(no_wrap=True)
+        table.add_column(overflow="fold")
+        for name, text, role in (("evidence", finding.evidence, "note"), ("try", finding.suggestion, "help")):
+            table.add_row(Text(f"  {name}:", _STYLES[role]), plain(text))
+        _print_result(Group(Text.assemble(head, ": ", plain(finding.message)), table, ""))
 
 
 def _diagnostics(diagnostics: list[Diagnostic], source: str | None, console: Console) -> Text:

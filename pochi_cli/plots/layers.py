@@ -19,6 +19,7 @@ MAX_LEGEND = 12
 """Up to here layers are told apart by colours of their own; beyond, by their place on a ramp."""
 _MAX_BAR_LABELS = 36
 _MAX_ROW_LABELS = 54  # each costs milliseconds in each of many pictures
+_MAX_COLUMN_LABELS = 42
 _MAX_HEIGHT = 12.0  # inches
 _ROW_HEIGHT = 0.16  # inches: a line of the smallest text with room
 
@@ -124,3 +125,15 @@ def set_layer_axis(axes: Axes, names: Sequence[str]) -> None:
     axes.set_yticks(list(named), labels=[labels[index] for index in named])
     step = named.step
     style.set_label(axes, "Layer" if step == 1 else f"Layer (1 in {step} is named)")
+
+
+def set_layer_columns(axes: Axes, names: Sequence[str]) -> None:
+    """Make the horizontal axis name the layers, upright; of very many every second, third, ..."""
+    count = len(names)
+    named = thinned(count, _MAX_COLUMN_LABELS)
+    labels = layer_labels(names)
+    axes.set_xlim(-0.7, count - 0.3)
+    axes.set_xticks(list(named), labels=[labels[index] for index in named], rotation=90)
+    axes.tick_params("x", labelsize=style.TICK_SIZE if count <= 24 else style.SMALL_SIZE, length=2)
+    told = "Layer" if named.step == 1 else f"Layer (1 in {named.step} is named)"
+    axes.set_xlabel(told, fontsize=style.LABEL_SIZE, color=style.INK)
