@@ -248,8 +248,8 @@ def show_verdicts(findings: Iterable[Finding]) -> None:
         table = Table.grid(padding=(0, 1), pad_edge=False)
         table.add_column(no_wrap=True)
         table.add_column(overflow="fold")
-        for name, text, role in (("evidence", finding.evidence, "note"), ("try", finding.suggestion, "help")):
-            table.add_row(Text(f"  {name}:", _STYLES[role]), plain(text))
+        table.add_row(Text("  evidence:", _STYLES["note"]), plain(finding.evidence))
+        table.add_row(Text("  try:", _STYLES["help"]), plain(finding.suggestion))
         _print_result(Group(Text.assemble(head, ": ", plain(finding.message)), table, ""))
 
 

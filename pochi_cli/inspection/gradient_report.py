@@ -86,7 +86,7 @@ class GradientReport:
             "run": self.run,
             "epochs": list(self.epochs),
             "findings": [finding.to_record() for finding in self.findings],
-            "no_fresh_pass": self.obstacle,
+            "obstacle": self.obstacle,
             **fresh,
             "figure": None if figure is None else str(figure),
         }

@@ -131,5 +131,5 @@ def describe_gradient(
 
 def _chunks(values: Tensor, scale: float = 1.0) -> Iterator[Tensor]:
     """Yield the entries in float64 on the CPU, for not every device has that."""
-    for chunk in values.reshape(-1).split(_CHUNK):
+    for chunk in torch.split(values.reshape(-1), _CHUNK):
         yield chunk.cpu().double() * scale

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -52,8 +53,10 @@ def draw_gradient_flow(flow: GradientFlow, title: str) -> Figure:
     _draw_norms(sizes, _values(flow, "norm"), is_lost)
     _draw_spreads(spreads, _values(flow, "std"), is_lost)
     _draw_ranges(ranges, _values(flow, "min"), _values(flow, "max"), is_lost)
-    for axes in (spreads, ranges):  # the panels above have the same layers
+    for axes in (spreads, ranges):
         layers.set_layer_columns(axes, [layer.name for layer in flow.layers])
+    for axes in (means, sizes):
+        axes.set_xlabel("Layer (named below)", fontsize=style.LABEL_SIZE, color=style.INK)
     return figure
 
 
@@ -64,7 +67,7 @@ def _values(flow: GradientFlow, name: str) -> Array:
 def _draw_means(axes: Axes, values: Array, is_lost: NDArray[np.bool_]) -> None:
     axes.bar(np.arange(len(values)), np.nan_to_num(values), width=0.8, color=style.BLUE)
     linear = signed.set_signed(axes, values)
-    _finish(axes, "Mean gradient per layer", f"Mean over the entries{_linear(linear)}", [], is_lost)
+    _finish(axes, "Mean gradient per layer", f"Mean over the entries{_linear(linear)}", values, is_lost)
 
 
 def _draw_norms(axes: Axes, values: Array, is_lost: NDArray[np.bool_]) -> None:
@@ -72,13 +75,13 @@ def _draw_norms(axes: Axes, values: Array, is_lost: NDArray[np.bool_]) -> None:
     norms.set_log_norms(axes, "y", values)
     is_zero = values == 0
     norms.mark_edge(axes, np.flatnonzero(is_zero), "bottom", style.BLACK)
-    _finish(axes, "Gradient norm per layer", "L2 norm", [], is_lost, zeros=int(is_zero.sum()))
+    _finish(axes, "Gradient norm per layer", "L2 norm", values, is_lost, zeros=int(is_zero.sum()))
 
 
 def _draw_spreads(axes: Axes, values: Array, is_lost: NDArray[np.bool_]) -> None:
     axes.bar(np.arange(len(values)), np.nan_to_num(values), width=0.8, color=style.ORANGE)
     axes.set_ylim(0, 1.08 * np.nanmax(values, initial=0.0) or 1)
-    _finish(axes, "Gradient std per layer", "Standard deviation over the entries", [], is_lost)
+    _finish(axes, "Gradient std per layer", "Standard deviation over the entries", values, is_lost)
 
 
 def _draw_ranges(axes: Axes, least: Array, largest: Array, is_lost: NDArray[np.bool_]) -> None:
@@ -87,7 +90,8 @@ def _draw_ranges(axes: Axes, least: Array, largest: Array, is_lost: NDArray[np.b
         (_plot_line(axes, least, style.VERMILION, "min"), "least entry"),
     ]
     linear = signed.set_signed(axes, np.concatenate([least, largest]))
-    _finish(axes, "Gradient range per layer", f"Gradient{_linear(linear)}", entries, is_lost)
+    is_drawn = (~is_lost).astype(np.float64)  # also where it is 0
+    _finish(axes, "Gradient range per layer", f"Gradient{_linear(linear)}", is_drawn, is_lost, entries)
 
 
 def _plot_line(axes: Axes, values: Array, color: str, label: str) -> Line2D:
@@ -102,13 +106,14 @@ def _finish(
     axes: Axes,
     title: str,
     label: str,
-    entries: list[style.LegendEntry],
+    values: Array,
     is_lost: NDArray[np.bool_],
+    entries: Sequence[style.LegendEntry] = (),
     zeros: int = 0,
 ) -> None:
     norms.mark_edge(axes, np.flatnonzero(is_lost), "top", style.BLACK)
-    if is_lost.all() and not axes.texts:
-        style.show_message(axes, "no finite gradient")
+    if not axes.texts and not values[~is_lost].any():
+        style.show_message(axes, "no finite gradient" if is_lost.all() else "every one is 0")
     absent = norms.Absent(zeros, int(is_lost.sum()), 0)
     style.set_label(axes, label)
     style.set_header(axes, title, [*entries, *norms.absent_entries(absent, ("bottom", "top"), "layer")])

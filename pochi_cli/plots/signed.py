@@ -37,12 +37,13 @@ def set_signed(axes: Axes, values: ArrayLike) -> int | None:
         return None
     exponents = np.clip(np.log10(np.abs(drawn)), _LEAST, _LARGEST)
     top = math.ceil(exponents.max() + 1e-9)
-    linear = max(math.floor(exponents.min()), top - _MOST_DECADES)
+    linear: int = max(math.floor(exponents.min()), top - _MOST_DECADES)
     room = 10.0 ** (top + 0.15 * (top - linear))  # for the marks at the edges
-    axes.set_yscale("symlog", linthresh=10.0**linear, linscale=0.5)
     low = -room if drawn.min() < 0 else -(10.0**linear)
     high = room if drawn.max() > 0 else 10.0**linear
-    axes.set_ylim(low, high)
+    axes.set_ylim(low, high)  # first, for matplotlib's own limits could overflow
+    # The labels of the linear part's ends and of 0 need room, the more the more decades there are.
+    axes.set_yscale("symlog", linthresh=10.0**linear, linscale=0.3 + 0.15 * (top - linear))
     _set_ticks(axes, linear, top, low, high)
     return linear
 

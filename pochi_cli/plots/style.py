@@ -55,7 +55,7 @@ def new_axes(size: tuple[float, float] = FIGURE_SIZE) -> tuple[Figure, Axes]:
 
 
 def new_panels(rows: int, columns: int, size: tuple[float, float]) -> tuple[Figure, list[Axes]]:
-    """Make an empty figure, of a size in inches, with axes row by row; a column has its names at the bottom."""
+    """Make an empty figure, of a size in inches, with axes row by row; columns are labelled at the bottom."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=size, dpi=DPI, facecolor="white", layout=_layout_engine()(w_pad=0.12, h_pad=0.1))
