@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -16,8 +17,9 @@ from pochi_cli.data.prepare import Data, prepare_data
 from pochi_cli.engine.building import build_model, build_objective
 from pochi_cli.engine.checkpoint import load_checkpoint, load_weights
 from pochi_cli.engine.memory import is_out_of_memory
+from pochi_cli.engine.objectives import ClassificationObjective
 from pochi_cli.engine.runtime import Runtime, choose_runtime, configured
-from pochi_cli.errors import DataError, DeviceError, MemoryExhaustedError, RunError, first_line
+from pochi_cli.errors import DataError, DeviceError, MemoryExhaustedError, ModelError, RunError, first_line
 from pochi_cli.inspection.gradient_flow import judge_flow
 from pochi_cli.inspection.gradient_report import FreshPass, GradientReport
 from pochi_cli.inspection.gradients import gradient_flow
@@ -29,6 +31,7 @@ _BATCHES = 4
 _EPOCH = 1
 """Whose batches they are: any would do, but always the same."""
 
+Numbered = tuple[int, Batch]
 Tell = Callable[[int, int], None]
 
 
@@ -63,12 +66,12 @@ def inspect_gradients(
     else:
         try:
             fresh = _compute(run, config, path, tell)
-        except DataError as error:
+        except (DataError, ModelError) as error:
             obstacle = f"its training data cannot be used: {first_line(error)}"
     if fresh is None and not epochs:
         raise RunError(
             f"there are no gradients of {run.layout.name} to inspect: none were traced, and {obstacle}",
-            hint="bring its data back, or train with enable_gradient_tracking = true",
+            hint="bring back what is missing, or train with enable_gradient_tracking = true",
         )
     if fresh is not None:
         found = [*found, *judge_flow(fresh.flow, found)]
@@ -82,43 +85,48 @@ def _compute(run: Run, config: ClassificationConfig | None, path: Path, tell: Te
     choose = _own_runtime if config is None else choose_runtime
     config = _for_one_pass(config or run.config)
     runtime = choose(config)
-    with configured(config, runtime):
+    with configured(config, runtime), _explaining_memory(config, runtime):
         data = prepare_data(config, config.seed)
         if data.class_names != run.record.class_names:
             raise DataError("their classes are no longer those of the run")
-        try:
-            return _pass(run, config, data, runtime, path, checkpoint, tell)
-        except (RuntimeError, MemoryError) as error:
-            if not is_out_of_memory(error):
-                raise
-            raise MemoryExhaustedError(
-                f"out of memory on {runtime.device}, with batches of {config.images_per_batch} images: "
-                f"{first_line(error)}",
-                hint="free memory, or use --device cpu",
-            ) from error
+        model, _ = build_model(config, data, runtime, from_scratch=False)
+        is_averaged = load_weights(model, checkpoint, path)
+        batches = _first_batches(config, data, runtime)
+        objective = build_objective(config, data).to(runtime.device)
+        tell(0, len(batches))
+        flow = gradient_flow(
+            model,
+            batches,
+            _loss_of_one_step(objective, batches, runtime),
+            lambda done: tell(done, len(batches)),
+        )
+    has_changed = data.fingerprint != run.record.data_fingerprint
+    return FreshPass(
+        flow=flow,
+        checkpoint=path,
+        epoch=checkpoint["epoch"],
+        is_averaged=is_averaged,
+        images=sum(len(batch) for _, batch in batches),
+        device=str(runtime.device),
+        remarks=("the data have changed since the run began",) if has_changed else (),
+    )
 
 
-def _pass(
-    run: Run,
-    config: ClassificationConfig,
-    data: Data,
-    runtime: Runtime,
-    path: Path,
-    checkpoint: dict[str, Any],
-    tell: Tell,
-) -> FreshPass:
-    model, _ = build_model(config, data, runtime, from_scratch=False)
-    is_averaged = load_weights(model, checkpoint, path)
+def _first_batches(config: ClassificationConfig, data: Data, runtime: Runtime) -> list[Numbered]:
     loaders = create_loaders(
         config, data, seed=config.seed, device_type=runtime.device.type, sampler=config.sampler
     )
-    numbered = list(islice(loaders.train.batches(_EPOCH), _BATCHES))
-    objective = build_objective(config, data).to(runtime.device)
-    labels = [batch.labels.to(runtime.device) for _, batch in numbered]
-    # As in training: one mean over all samples of the step, however they are spread over its batches.
-    share = len(numbered) / sum(float(objective.training_loss.weight_of(each)) for each in labels)
+    return list(islice(loaders.train.batches(_EPOCH), _BATCHES))
 
-    def loss(model: nn.Module, numbered: tuple[int, Batch]) -> Tensor:
+
+def _loss_of_one_step(
+    objective: ClassificationObjective, batches: Sequence[Numbered], runtime: Runtime
+) -> Callable[[nn.Module, Numbered], Tensor]:
+    """Make the loss whose mean over the batches is that of one step over all their samples."""
+    weigh = objective.training_loss.weight_of
+    share = len(batches) / sum(float(weigh(batch.labels.to(runtime.device))) for _, batch in batches)
+
+    def loss(model: nn.Module, numbered: Numbered) -> Tensor:
         number, batch = numbered
         moved = batch.to(runtime.device, channels_last=runtime.channels_last)
         step = objective.prepare(moved, _EPOCH, number)
@@ -126,18 +134,7 @@ def _pass(
             logits = model(step.images)
         return objective.training_losses(logits, step).losses.sum() * share
 
-    tell(0, len(numbered))
-    flow = gradient_flow(model, numbered, loss, lambda done: tell(done, len(numbered)))
-    has_changed = data.fingerprint != run.record.data_fingerprint
-    return FreshPass(
-        flow=flow,
-        checkpoint=path,
-        epoch=checkpoint["epoch"],
-        is_averaged=is_averaged,
-        images=sum(map(len, labels)),
-        device=str(runtime.device),
-        remarks=("the data have changed since the run began",) if has_changed else (),
-    )
+    return loss
 
 
 def _for_one_pass(config: ClassificationConfig) -> ClassificationConfig:
@@ -154,3 +151,17 @@ def _own_runtime(config: ClassificationConfig) -> Runtime:
         return choose_runtime(config)
     except DeviceError:
         return choose_runtime(config.model_copy(update={"device": None}))
+
+
+@contextmanager
+def _explaining_memory(config: ClassificationConfig, runtime: Runtime) -> Iterator[None]:
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        raise MemoryExhaustedError(
+            f"out of memory on {runtime.device}, with batches of {config.images_per_batch} images: "
+            f"{first_line(error)}",
+            hint="free memory, or use --device cpu",
+        ) from error
