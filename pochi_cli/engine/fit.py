@@ -147,11 +147,11 @@ def train_epoch(job: Job, epoch: int, learning_rate: float) -> tuple[float, floa
             state.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
             totals.add(losses, logits, part.targets)
             guard.see(loss, step)
+        state.scaler.unscale_(state.optimizer)
+        state.tracer.step()
         due = step % config.log_every_steps == 0
         if due or guard.checks_every_step:
             guard.check(state.model, epoch)
-        state.scaler.unscale_(state.optimizer)
-        state.tracer.step()
         if config.clip_grad_norm is not None:
             torch.nn.utils.clip_grad_norm_(state.model.parameters(), config.clip_grad_norm)
         state.scaler.step(state.optimizer)

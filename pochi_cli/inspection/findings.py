@@ -16,7 +16,7 @@ class Finding:
         code: Stable, lower-case with hyphens, such as `dead-block`.
         severity: `error` for what keeps the network from learning, `warning` for what may, `note` for what
             should be known.
-        where: The block or layer.
+        where: The block or layer; of several that with which it began, or that has it worst.
         epoch: When it was first seen, from 1; `None` for what belongs to no epoch.
         step: The optimizer step of that epoch, from 1, where it is known.
         message: What is wrong, in one line, with the place.
@@ -24,6 +24,7 @@ class Finding:
         threshold: What it was held against; `None` where there is none.
         evidence: How the judgement came about, with its numbers.
         suggestion: An edit of the config, or what to look at.
+        also: The others that it holds for, in the order of the network.
     """
 
     code: str
@@ -36,6 +37,7 @@ class Finding:
     threshold: float | None
     evidence: str
     suggestion: str
+    also: tuple[str, ...] = ()
 
     def to_record(self) -> dict[str, Any]:
         """Plain values for JSON."""
