@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -14,7 +14,6 @@ DEAD_BLOCK = "dead-block"
 DEAD_LAYER = "dead-layer"
 NO_GRADIENT = "no-gradient"
 
-_DEAD = (DEAD_BLOCK, DEAD_LAYER)
 _EXTREMES = 5
 _MOST_NAMES = 3
 
@@ -85,6 +84,9 @@ class GradientFlow:
         return sorted(finite, key=lambda layer: layer.norm)
 
 
+Blocks = dict[str, list[LayerGradient]]
+
+
 def judge_flow(flow: GradientFlow, known: Iterable[Finding] = ()) -> list[Finding]:
     """Judge the gradients of one backward pass.
 
@@ -96,16 +98,19 @@ def judge_flow(flow: GradientFlow, known: Iterable[Finding] = ()) -> list[Findin
         known: What was found before: what it says about a block is not said again.
 
     Returns:
-        The faults: at most one of each kind for each block, in the order of the network.
+        The faults. Blocks with the same fault are told together, but for those of which a part is dead.
     """
-    is_lost = not math.isfinite(flow.loss)  # and with it every gradient
-    found = [_lost(flow)] if is_lost else [*_non_finite(flow), *_zero(flow), *_unused(flow)]
-    said = {(_kind(finding.code), finding.where) for finding in known}
-    return [finding for finding in found if (_kind(finding.code), finding.where) not in said]
+    said = {(_kind(one.code), block) for one in known for block in (one.where, *one.also)}
+    if not math.isfinite(flow.loss):  # and with it every gradient
+        return [] if (NON_FINITE, "loss") in said else [_lost(flow)]
+    blocks = _by_block(flow.layers)
+    bad = {at: layers for at, layers in blocks.items() if (NON_FINITE, at) not in said}
+    still = {at: layers for at, layers in blocks.items() if (DEAD_BLOCK, at) not in said}
+    return [*_non_finite(flow, bad), *_dead_blocks(flow, still), *_dead_layers(flow, still), *_unused(flow)]
 
 
 def _kind(code: str) -> str:
-    return DEAD_BLOCK if code in _DEAD else code
+    return DEAD_BLOCK if code == DEAD_LAYER else code
 
 
 def _lost(flow: GradientFlow) -> Finding:
@@ -122,44 +127,71 @@ def _lost(flow: GradientFlow) -> Finding:
     )
 
 
-def _non_finite(flow: GradientFlow) -> Iterable[Finding]:
-    for block, layers in _by_block(flow.layers).items():
-        bad = [layer for layer in layers if layer.non_finite]
-        if bad:
-            count, entries = sum(layer.non_finite for layer in bad), sum(layer.entries for layer in bad)
-            yield _finding(
-                NON_FINITE,
-                "error",
-                block,
-                f"gradients of {block} are not finite in a fresh pass",
-                f"{count:,} of {entries:,} entries, in {_listed([layer.name for layer in bad])}, over "
-                f"{_batches(flow)} whose loss is {flow.loss:.4g}",
-                'lower learning_rate, add warmup_epochs or clip_grad_norm, or use precision = "fp32"',
-            )
+def _non_finite(flow: GradientFlow, blocks: Blocks) -> Iterator[Finding]:
+    bad = {at: [layer for layer in layers if layer.non_finite] for at, layers in blocks.items()}
+    where, also = _last([at for at, layers in bad.items() if layers])
+    if where is None:
+        return
+    layers = bad[where]  # the last: the backward pass meets it first
+    count, entries = sum(layer.non_finite for layer in layers), sum(layer.entries for layer in layers)
+    yield _finding(
+        NON_FINITE,
+        "error",
+        where,
+        f"gradients of {where} are not finite in a fresh pass",
+        f"{count:,} of {entries:,} entries, in {_listed([layer.name for layer in layers])}, over "
+        f"{_batches(flow)} whose loss is {flow.loss:.4g}{_so_are(also)}",
+        'lower learning_rate, add warmup_epochs or clip_grad_norm, or use precision = "fp32"',
+        also=also,
+    )
 
 
-def _zero(flow: GradientFlow) -> Iterable[Finding]:
-    for block, layers in _by_block(flow.layers).items():
-        zero = [layer for layer in layers if layer.min == layer.max == 0]
-        if not zero:
-            continue
-        is_whole = len(zero) == len(layers)
-        names = _listed([layer.name for layer in zero])
+def _dead_blocks(flow: GradientFlow, blocks: Blocks) -> Iterator[Finding]:
+    where, also = _last([at for at, layers in blocks.items() if all(map(_is_zero, layers))])
+    if where is not None:  # the last: it may be what lets no gradient through to the others
         yield _finding(
-            DEAD_BLOCK if is_whole else DEAD_LAYER,
-            "error" if is_whole else "warning",
-            block,
-            f"all gradients of {block} are exactly 0"
-            if is_whole
-            else f"{len(zero)} of {len(layers)} gradients of {block} are exactly 0",
-            f"the norm is 0 over {_batches(flow)} for {names}",
-            "look whether its units are dead (always 0) or cut off from the loss; train anew with a lower "
-            "learning_rate or warmup_epochs, or freeze what is not to be trained",
+            DEAD_BLOCK,
+            "error",
+            where,
+            f"all gradients of {where} are exactly 0 in a fresh pass",
+            f"the norm is 0 over {_batches(flow)} for {_listed([one.name for one in blocks[where]])}"
+            f"{_so_are(also)}",
+            "look whether its units are dead (always 0), or what comes after it lets no gradient through; "
+            "train anew with a lower learning_rate or with warmup_epochs",
             value=0.0,
+            also=also,
         )
 
 
-def _unused(flow: GradientFlow) -> Iterable[Finding]:
+def _dead_layers(flow: GradientFlow, blocks: Blocks) -> Iterator[Finding]:
+    for block, layers in blocks.items():
+        zero = [layer.name for layer in layers if _is_zero(layer)]
+        if 0 < len(zero) < len(layers):
+            yield _finding(
+                DEAD_LAYER,
+                "warning",
+                block,
+                f"{len(zero)} of {len(layers)} gradients of {block} are exactly 0 in a fresh pass",
+                f"the norm is 0 over {_batches(flow)} for {_listed(zero)}",
+                "look whether its units are dead (always 0) or cut off from the loss; train anew with a "
+                "lower learning_rate or with warmup_epochs, or freeze what is not to be trained",
+                value=0.0,
+            )
+
+
+def _last(blocks: Sequence[str]) -> tuple[str | None, Sequence[str]]:
+    return (blocks[-1], blocks[:-1]) if blocks else (None, ())
+
+
+def _is_zero(layer: LayerGradient) -> bool:
+    return layer.min == layer.max == 0
+
+
+def _so_are(blocks: Sequence[str]) -> str:
+    return f"; so are those of {_listed(blocks)}" if blocks else ""
+
+
+def _unused(flow: GradientFlow) -> Iterator[Finding]:
     blocks: dict[str, list[str]] = {}
     for name, block in flow.unused:
         blocks.setdefault(block, []).append(name)
@@ -182,6 +214,7 @@ def _finding(
     evidence: str,
     suggestion: str,
     value: float | None = None,
+    also: Sequence[str] = (),
 ) -> Finding:
     return Finding(
         code=code,
@@ -194,11 +227,12 @@ def _finding(
         threshold=None,
         evidence=evidence,
         suggestion=suggestion,
+        also=tuple(also),
     )
 
 
-def _by_block(layers: Iterable[LayerGradient]) -> dict[str, list[LayerGradient]]:
-    blocks: dict[str, list[LayerGradient]] = {}
+def _by_block(layers: Iterable[LayerGradient]) -> Blocks:
+    blocks: Blocks = {}
     for layer in layers:
         blocks.setdefault(layer.block, []).append(layer)
     return blocks

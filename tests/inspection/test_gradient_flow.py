@@ -42,8 +42,23 @@ def test_zeros_are_an_error_of_a_block_and_a_warning_of_a_layer() -> None:
     block, layer = judge_flow(make_flow(layers))
     assert (block.code, block.severity, block.where, block.value) == ("dead-block", "error", "a", 0)
     assert (layer.code, layer.severity, layer.where) == ("dead-layer", "warning", "b")
-    assert layer.message == "1 of 2 gradients of b are exactly 0"
+    assert layer.message == "1 of 2 gradients of b are exactly 0 in a fresh pass"
     assert "for a.weight, a.bias" in block.evidence
+
+
+def test_blocks_with_the_same_fault_are_told_together() -> None:
+    layers = [make_layer(f"{block}.weight", "zero") for block in "abc"]
+    (dead,) = judge_flow(make_flow([*layers, make_layer("d.weight")]))
+    assert (dead.where, dead.also) == ("c", ("a", "b"))
+    assert dead.evidence.endswith("for c.weight; so are those of a, b")
+    (rest,) = judge_flow(
+        make_flow([*layers, make_layer("d.weight")]), [replace(dead, where="b", also=("c",))]
+    )
+    assert (rest.where, rest.also) == ("a", ())
+    lost = [make_layer(f"{block}.weight", "lost") for block in "ab"]
+    (finding,) = judge_flow(make_flow([*lost, make_layer("c.weight")]))
+    assert (finding.where, finding.also) == ("b", ("a",))
+    assert judge_flow(make_flow(lost), [finding]) == []
 
 
 def test_of_many_layers_a_few_are_named() -> None:

@@ -197,6 +197,6 @@ def test_dead_blocks_are_found(run: Run) -> None:
     checkpoint["ema_state_dict"]["model"]["fc.weight"].zero_()  # so that nothing goes back through it
     run.layout.best_model.unlink()
     torch.save(checkpoint, run.layout.best_model)
-    found = {finding.where: finding for finding in inspect_gradients(run).findings}
-    assert set(found) == {"layer1", "layer2", "layer3", "layer4"}
-    assert {(finding.code, finding.severity) for finding in found.values()} == {("dead-block", "error")}
+    (finding,) = inspect_gradients(run).findings
+    assert (finding.code, finding.severity, finding.where) == ("dead-block", "error", "layer4")
+    assert finding.also == ("layer1", "layer2", "layer3")
