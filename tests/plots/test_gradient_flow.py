@@ -106,6 +106,8 @@ def test_a_signed_axis_has_decades_where_the_values_are() -> None:
     layers = [replace(make_layer("a"), mean=3e-4), replace(make_layer("b"), mean=-2e-6)]
     means = panels(make_flow(layers))[0]
     assert means.get_ylabel() == "Mean over the entries (axis linear within ±1e-6)"
+    places = means.transData.transform([(0, value) for value in (1e-6, 1e-5, 1e-4)])[:, 1]
+    assert places[2] - places[1] == pytest.approx(places[1] - places[0])
     low, high = means.get_ylim()
     assert low < -1e-3 < 1e-3 < high
     ticks = [means.yaxis.get_major_formatter()(tick, 0) for tick in means.get_yticks()]
