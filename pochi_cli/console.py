@@ -22,6 +22,8 @@ from pochi_cli.runs.atomic import without_non_finite
 from pochi_cli.tables import column_tables, fitting_widths, listing, plain, styled
 
 if TYPE_CHECKING:
+    from pochi_cli.inspection.findings import Finding
+    from pochi_cli.inspection.gradient_rows import GradientOverview
     from pochi_cli.runs.plan import Plan
 
 _MOST_BARS = 24
@@ -226,6 +228,22 @@ def show_diagnostics(diagnostics: Iterable[Diagnostic], source: str | None = Non
 def show_findings(diagnostics: Iterable[Diagnostic], source: str) -> None:
     """Print diagnostics where they are the result that was asked for."""
     _print_result(_diagnostics(list(diagnostics), source, Console()), soft_wrap=True)
+
+
+def show_gradients(overview: GradientOverview) -> None:
+    """Print the table of traced gradients."""
+    from pochi_cli.gradient_table import gradient_table
+
+    console = Console()
+    _print_result(gradient_table(overview, console.width if console.is_terminal else None), soft_wrap=True)
+
+
+def show_verdicts(findings: Sequence[Finding]) -> None:
+    """Print what an inspection found, the gravest first, each with its evidence and what to do."""
+    from pochi_cli.findings_text import findings_text
+
+    console = Console()
+    _print_result(findings_text(findings, console.width if console.is_terminal else None), soft_wrap=True)
 
 
 def _diagnostics(diagnostics: list[Diagnostic], source: str | None, console: Console) -> Text:

@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.text import Text
 
 from pochi_cli.characters import visible
-from pochi_cli.config.diagnostics import Line, heading, remark
-from pochi_cli.inspection.findings import Finding
+from pochi_cli.findings_text import findings_text
 from pochi_cli.inspection.gradient_rows import GradientOverview, GradientRow, choose_rows
 from pochi_cli.sparklines import sparkline
-from pochi_cli.tables import STYLES, fitted, fitting_widths, listing, shortened, styled
+from pochi_cli.tables import STYLES, fitted, fitting_widths, listing, shortened
 
 _HEADER = ("block", "norm", "change", "course", "verdict")
 _MOST_BARS = 40
 """Length of the courses, where there is room."""
-_MOST_NAMES = 12
 _LEAST_DECADES = 1.0
 """What the height of a course spans at least: the noise of a steady norm shall look steady."""
 _HEAD = 3
@@ -80,20 +78,7 @@ def gradient_findings(overview: GradientOverview, width: int | None) -> Text:
     """
     if not overview.findings:
         return Text("no faults found in the gradients\n")
-    return Text("\n").join(styled(_finding(finding, width)) for finding in overview.findings)
-
-
-def _finding(finding: Finding, width: int | None) -> Iterator[Line]:
-    yield from heading(finding.severity, finding.code, finding.message, width)
-    yield from remark("note", visible(finding.evidence), " ", width)
-    if finding.also:
-        yield from remark("note", f"also {visible(_names(finding.also))}", " ", width)
-    yield from remark("help", visible(finding.suggestion), " ", width)
-
-
-def _names(names: Sequence[str]) -> str:
-    shown = ", ".join(names[:_MOST_NAMES])
-    return f"{shown} and {len(names) - _MOST_NAMES:,} more" if len(names) > _MOST_NAMES else shown
+    return findings_text(overview.findings, width)
 
 
 def _table(overview: GradientOverview, rows: Sequence[GradientRow], width: int | None) -> Text:

@@ -27,6 +27,7 @@ def test_readme_commands_exist() -> None:
         "train",
         "plot",
         "plot",
+        "inspect",
         "migrate",
         "train",
         "train",

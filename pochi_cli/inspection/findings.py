@@ -6,6 +6,8 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 Gravity = Literal["error", "warning", "note"]
+GRAVITIES: tuple[Gravity, ...] = ("error", "warning", "note")
+"""The worst first."""
 
 
 @dataclass(frozen=True)

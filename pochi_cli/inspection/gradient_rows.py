@@ -6,11 +6,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pochi_cli.inspection.findings import Finding, Gravity
+from pochi_cli.inspection.findings import GRAVITIES, Finding
 from pochi_cli.runs.gradient_record import GradientEpoch
-
-_GRAVITIES: tuple[Gravity, ...] = ("error", "warning", "note")
-"""The worst first."""
 
 
 @dataclass(frozen=True)
@@ -95,4 +92,4 @@ def choose_rows(rows: Sequence[GradientRow], most: int) -> list[GradientRow]:
 
 
 def _gravity(finding: Finding) -> int:
-    return _GRAVITIES.index(finding.severity)
+    return GRAVITIES.index(finding.severity)

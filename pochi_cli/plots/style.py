@@ -50,15 +50,22 @@ LegendEntry = tuple["Line2D", str]
 
 def new_axes(size: tuple[float, float] = FIGURE_SIZE) -> tuple[Figure, Axes]:
     """Make an empty figure, of a size in inches, with one pair of axes."""
+    figure, (axes,) = new_panels(1, 1, size)
+    return figure, axes
+
+
+def new_panels(rows: int, columns: int, size: tuple[float, float]) -> tuple[Figure, list[Axes]]:
+    """Make an empty figure, of a size in inches, with axes row by row; columns are labelled at the bottom."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=size, dpi=DPI, facecolor="white", layout=_layout_engine()(w_pad=0.12, h_pad=0.1))
-    axes = figure.add_subplot()
-    axes.spines[["top", "right"]].set_visible(False)
-    style_axis(axes)
-    axes.grid(color=GRID_COLOR, linewidth=0.8)
-    axes.set_axisbelow(True)
-    return figure, axes
+    panels: list[Axes] = list(figure.subplots(rows, columns, sharex="col", squeeze=False).flat)
+    for axes in panels:
+        axes.spines[["top", "right"]].set_visible(False)
+        style_axis(axes)
+        axes.grid(color=GRID_COLOR, linewidth=0.8)
+        axes.set_axisbelow(True)
+    return figure, panels
 
 
 @cache

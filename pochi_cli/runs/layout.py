@@ -138,6 +138,11 @@ def gradient_figure(directory: Path, kind: GradientFigure) -> Path:
     return directory / f"gradient_trace_{kind}.png"
 
 
+def gradient_flow_figure(directory: Path) -> Path:
+    """Picture of the gradients of one backward pass."""
+    return directory / "gradient_flow.png"
+
+
 def run_json_in(directory: Path) -> Path:
     """Where a run's record lies, which makes a directory a run."""
     return directory / "run.json"
