@@ -88,8 +88,8 @@ def test_an_error_is_told_and_with_strict_makes_the_exit_code_1(run: Run, tmp_pa
     result = pochi("inspect", "gradients", cwd=tmp_path)
     assert result.returncode == 0, result.stderr
     assert "error[non-finite]: the loss of a fresh pass is nan" in result.stdout
-    assert "evidence:" in result.stdout
-    assert "try:" in result.stdout
+    assert " = note: mean loss over 4 batches: nan" in result.stdout
+    assert " = help: " in result.stdout
     assert "nothing found" not in result.stdout
     strict = pochi("inspect", "gradients", "--strict", "--json", cwd=tmp_path)
     assert strict.returncode == 1

@@ -50,7 +50,7 @@ def test_blocks_with_the_same_fault_are_told_together() -> None:
     layers = [make_layer(f"{block}.weight", "zero") for block in "abc"]
     (dead,) = judge_flow(make_flow([*layers, make_layer("d.weight")]))
     assert (dead.where, dead.also) == ("c", ("a", "b"))
-    assert dead.evidence.endswith("for c.weight; so are those of a, b")
+    assert dead.evidence.endswith("for c.weight")
     (rest,) = judge_flow(
         make_flow([*layers, make_layer("d.weight")]), [replace(dead, where="b", also=("c",))]
     )
