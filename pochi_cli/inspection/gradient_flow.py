@@ -12,6 +12,7 @@ from pochi_cli.inspection.findings import Finding, Gravity
 NON_FINITE = "non-finite"
 DEAD_BLOCK = "dead-block"
 DEAD_LAYER = "dead-layer"
+DEAD_OUTPUT = "dead-output"
 NO_GRADIENT = "no-gradient"
 
 _EXTREMES = 5
@@ -61,6 +62,7 @@ class GradientFlow:
         layers: Those that are trained and had a gradient, in registration order.
         frozen: The parameters that are not trained.
         unused: Those that are, but that the loss does not depend on, each with its block.
+        silent: Layers whose output was 0 throughout, in the order of the forward pass.
         batches: How many batches the gradients are the mean of.
         loss: Mean loss of these batches.
     """
@@ -68,6 +70,7 @@ class GradientFlow:
     layers: tuple[LayerGradient, ...]
     frozen: tuple[str, ...]
     unused: tuple[tuple[str, str], ...]
+    silent: tuple[str, ...]
     batches: int
     loss: float
 
@@ -106,7 +109,13 @@ def judge_flow(flow: GradientFlow, known: Iterable[Finding] = ()) -> list[Findin
     blocks = _by_block(flow.layers)
     bad = {at: layers for at, layers in blocks.items() if (NON_FINITE, at) not in said}
     still = {at: layers for at, layers in blocks.items() if (DEAD_BLOCK, at) not in said}
-    return [*_non_finite(flow, bad), *_dead_blocks(flow, still), *_dead_layers(flow, still), *_unused(flow)]
+    return [
+        *_non_finite(flow, bad),
+        *_dead_blocks(flow, still),
+        *_dead_layers(flow, still),
+        *_dead_output(flow),
+        *_unused(flow),
+    ]
 
 
 def _kind(code: str) -> str:
@@ -176,6 +185,23 @@ def _dead_layers(flow: GradientFlow, blocks: Blocks) -> Iterator[Finding]:
                 "lower learning_rate or with warmup_epochs, or freeze what is not to be trained",
                 value=0.0,
             )
+
+
+def _dead_output(flow: GradientFlow) -> Iterator[Finding]:
+    """Name the layer with which it began, which the gradients alone cannot tell: they are 0 on both sides."""
+    if not flow.silent or not any(map(_is_zero, flow.layers)):
+        return
+    where, *others = flow.silent
+    yield _finding(
+        DEAD_OUTPUT,
+        "error",
+        where,
+        f"the output of {where} is 0 throughout: nothing behind it depends on the input",
+        f"first of {len(flow.silent)} such layers in the forward pass of {_batches(flow)}",
+        "train anew with a lower learning_rate or with warmup_epochs, or with other weights",
+        value=0.0,
+        also=others,
+    )
 
 
 def _last(blocks: Sequence[str]) -> tuple[str | None, Sequence[str]]:

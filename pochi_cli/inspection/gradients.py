@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import TypeVar
 
 import torch
@@ -47,7 +49,7 @@ def gradient_flow(
     trained = {name: p for name, p in model.named_parameters() if p.requires_grad and p.numel()}
     sums: dict[str, Tensor] = {}
     count, losses = 0, 0.0
-    with preserved(model):
+    with preserved(model), _noting_silence(model) as silence:
         train_mode(model)
         for count, batch in enumerate(batches, start=1):
             with torch.enable_grad():
@@ -66,9 +68,39 @@ def gradient_flow(
         ),
         frozen=tuple(name for name, p in model.named_parameters() if not p.requires_grad),
         unused=tuple((name, block[name]) for name in trained if name not in sums),
+        silent=tuple(dict.fromkeys(name for (name, _), is_silent in silence.items() if is_silent)),
         batches=count,
         loss=losses / count,
     )
+
+
+@contextmanager
+def _noting_silence(model: nn.Module) -> Iterator[dict[tuple[str, int], bool]]:
+    """Note which layers' outputs are 0 throughout, by their names and the numbers of their calls in a pass.
+
+    A module that holds others is none of them: what it returns is the output of one of these, or made of it.
+    """
+    silence: dict[tuple[str, int], bool] = {}
+    calls: Counter[str] = Counter()
+
+    def note(name: str, output: object) -> None:
+        calls[name] += 1
+        if isinstance(output, Tensor):
+            call = (name, calls[name])
+            silence[call] = silence.get(call, True) and not bool(output.any())
+
+    leaves = [(name, module) for name, module in model.named_modules() if name and not any(module.children())]
+    handles = [
+        module.register_forward_hook(lambda _module, _inputs, output, name=name: note(name, output))
+        for name, module in leaves
+    ]
+    # The first call of a pass is that of the model itself.
+    handles.append(model.register_forward_pre_hook(lambda _module, _inputs: calls.clear()))
+    try:
+        yield silence
+    finally:
+        for handle in handles:
+            handle.remove()
 
 
 def _accumulate(sums: dict[str, Tensor], loss: Tensor, trained: dict[str, nn.Parameter]) -> Tensor:

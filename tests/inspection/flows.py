@@ -57,4 +57,4 @@ def make_flow(
             make_layer(f"layer{at}.conv.weight", kinds[at % len(kinds)], norm=float(magnitude))
             for at, magnitude in enumerate(magnitudes)
         ]
-    return GradientFlow(tuple(layers), (), tuple(unused), 4, loss)
+    return GradientFlow(tuple(layers), (), tuple(unused), (), 4, loss)

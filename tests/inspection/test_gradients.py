@@ -13,8 +13,9 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
-from pochi_cli.inspection.gradient_flow import GradientFlow, LayerGradient
+from pochi_cli.inspection.gradient_flow import GradientFlow, LayerGradient, judge_flow
 from pochi_cli.inspection.gradients import gradient_flow
+from tests.inspection.planted import Blocks
 
 Pair = tuple[Tensor, Tensor]
 
@@ -265,3 +266,30 @@ def test_without_anything_to_differentiate_it_is_told(model: Small, batches: lis
 def test_it_works_where_gradients_are_switched_off(model: Small, batches: list[Pair]) -> None:
     with torch.no_grad():
         assert len(gradient_flow(model, batches, loss_of).layers) == 5
+
+
+def test_the_layer_with_which_a_network_goes_silent_is_named() -> None:
+    torch.manual_seed(0)
+    network = Blocks(has_norms=True)
+    batch = (torch.randn(8, 1, 8, 8), torch.arange(8))
+    assert gradient_flow(network, [batch], loss_of).silent == ()
+    with torch.no_grad():
+        network.get_parameter("block3.4.bias").fill_(-100)
+    flow = gradient_flow(network, [batch], loss_of)
+    assert flow.silent[0] == "block3.5"
+    assert "block2.5" not in flow.silent and "fc" not in flow.silent
+    told = {finding.code: finding for finding in judge_flow(flow)}
+    assert told["dead-output"].where == "block3.5"
+    # The gradients are 0 on both sides of it: they cannot tell.
+    assert (told["dead-block"].where, told["dead-block"].also[0]) == ("block5", "block1")
+
+
+def test_a_layer_that_is_silent_in_one_batch_only_is_not() -> None:
+    network = nn.Sequential(nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 3))
+    with torch.no_grad():
+        network.get_parameter("0.weight").copy_(torch.eye(4))
+        network.get_parameter("0.bias").zero_()
+    loud, still = (torch.ones(2, 4), torch.arange(2)), (-torch.ones(2, 4), torch.arange(2))
+    assert gradient_flow(network, [still, loud], loss_of).silent == ()
+    assert gradient_flow(network, [still], loss_of).silent == ("1",)
+    assert all(not module._forward_hooks for module in network.modules())
