@@ -122,7 +122,7 @@ def train_epoch(job: Job, epoch: int, learning_rate: float) -> tuple[float, floa
 
     def stand_here() -> None:
         """Make what was just done the place from which a training goes on; waits for the device."""
-        guard.check(state.model, epoch)
+        guard.check(state.model, epoch, step)
         check_weights(state.model, epoch, step)
         sums = tuple(totals.state())
         state.position = Position(epoch, done, step, sums, time.monotonic() - started)
@@ -151,7 +151,7 @@ def train_epoch(job: Job, epoch: int, learning_rate: float) -> tuple[float, floa
         state.tracer.step()
         due = step % config.log_every_steps == 0
         if due or guard.checks_every_step:
-            guard.check(state.model, epoch)
+            guard.check(state.model, epoch, step)
         if config.clip_grad_norm is not None:
             torch.nn.utils.clip_grad_norm_(state.model.parameters(), config.clip_grad_norm)
         state.scaler.step(state.optimizer)
