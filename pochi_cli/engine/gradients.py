@@ -28,7 +28,9 @@ _ABSENT = -1.0
 class NoTracer:
     """Traces nothing."""
 
-    def begin(self, epoch: int) -> None:
+    blocks: tuple[str, ...] = ()
+
+    def begin(self, epoch: int, steps_done: int) -> None:
         """Do nothing."""
 
     def step(self) -> None:
@@ -87,10 +89,18 @@ class GradientTracer:
         self._epoch: int | None = None
         self._norms: list[Tensor] = []
 
-    def begin(self, epoch: int) -> None:
-        """Begin an epoch, or go on with the one that `load_state_dict` brought back."""
+    @property
+    def blocks(self) -> tuple[str, ...]:
+        """The columns of the trace, in the order of the network."""
+        return tuple(self._blocks)
+
+    def begin(self, epoch: int, steps_done: int) -> None:
+        """Begin an epoch, or go on with the one that `load_state_dict` brought back.
+
+        An epoch of which others did steps that were not traced is not recorded.
+        """
         is_due = (epoch - 1) % self._config.record_frequency == 0 or epoch == self._epochs
-        if not is_due:
+        if not is_due or len(self._norms) * (epoch == self._epoch) != steps_done:
             self._epoch, self._norms = None, []
         elif epoch != self._epoch:
             self._epoch, self._norms = epoch, []
@@ -134,7 +144,7 @@ class GradientTracer:
         passed_over = bad.any(axis=1) if self._is_scaled else np.zeros(len(norms), dtype=bool)
         return GradientEpoch(
             epoch=epoch,
-            blocks=tuple(self._blocks),
+            blocks=self.blocks,
             means=tuple(
                 _mean(per_block[there[:, at].any(axis=1) & ~passed_over, column])
                 for column, at in enumerate(self._blocks.values())

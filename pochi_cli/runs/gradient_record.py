@@ -73,6 +73,7 @@ class GradientFiles:
 
     Args:
         layout: Where they go.
+        blocks: Those that are traced.
         epochs_done: What they hold of later epochs is left out: a run that was killed traces them again.
         recorded_epochs: How many epochs will be recorded in all.
 
@@ -80,13 +81,21 @@ class GradientFiles:
         epochs: What the files hold.
 
     Raises:
-        RunError: What is there is damaged.
+        RunError: What is there is damaged, or of other blocks.
     """
 
-    def __init__(self, layout: RunLayout, epochs_done: int, recorded_epochs: int) -> None:
+    def __init__(
+        self, layout: RunLayout, blocks: tuple[str, ...], epochs_done: int, recorded_epochs: int
+    ) -> None:
         self._layout = layout
         self._recorded_epochs = recorded_epochs
         self.epochs = [epoch for epoch in read_gradient_epochs(layout) if epoch.epoch <= epochs_done]
+        if any(epoch.blocks != blocks for epoch in self.epochs):
+            raise RunError(
+                f"{layout.gradient_trace} holds other blocks than those that would be traced now",
+                hint="set gradient_tracking_config as it was, or move the two files of the trace away: "
+                "it then begins anew",
+            )
         self._trace = [_trace_line(epoch) for epoch in self.epochs]
         self._steps = [_step_lines(epoch) for epoch in self.epochs]
 

@@ -78,7 +78,7 @@ def traced(
     result: list[GradientEpoch] = []
     is_finite = True
     for epoch in range(1, epochs + 1):
-        tracer.begin(epoch)
+        tracer.begin(epoch, 0)
         for step in range(1, steps + 1):
             if plant is not None:
                 plant(model, epoch, step)
