@@ -23,7 +23,9 @@ from pochi_cli.engine.runtime import choose_runtime, configured
 from pochi_cli.engine.training import resume, train
 from pochi_cli.errors import Interrupted, RunError
 from pochi_cli.models.freezing import train_mode
+from pochi_cli.runs.gradient_record import GradientEpoch, GradientFiles, read_gradient_epochs
 from pochi_cli.runs.index import Run, find_run
+from pochi_cli.runs.layout import RunLayout
 from tests.engine.test_resuming import Stopper
 from tests.engine.tiny import tiny_config
 from tests.engine.trained import EVERYTHING, assert_same_run, going_on
@@ -211,6 +213,34 @@ def test_a_trace_of_other_blocks_is_not_mixed_with_them(few_digits: Path, tmp_pa
     steps.write_text("epoch,step\n1,1\n")
     with pytest.raises(RunError, match="is damaged"):
         resume(run, going_on(run, ["epochs=3"]))
+
+
+def test_the_file_of_the_steps_is_bounded(tmp_path: Path) -> None:
+    epochs, blocks, steps = 400, tuple(f"layer{at}.weight" for at in range(100)), 30
+    layout = RunLayout(tmp_path, "now")
+    layout.visualization.mkdir()
+    files = GradientFiles(layout, blocks, 0, epochs)
+    values = np.ones((steps, len(blocks)))
+    for number in range(1, 31):
+        files.add(
+            GradientEpoch(
+                number,
+                blocks,
+                (1.0,) * len(blocks),
+                tuple(range(1, steps + 1)),
+                values,
+                values,
+                values,
+                np.zeros_like(values, dtype=np.int64),
+                (frozenset(),) * steps,
+            )
+        )
+    # Of 400 epochs every 8th keeps 20 steps.
+    assert [epoch.epoch for epoch in files.epochs if epoch.steps] == [1, 9, 17, 25]
+    read = read_gradient_epochs(layout)
+    assert [len(epoch.steps) for epoch in read] == [len(epoch.steps) for epoch in files.epochs]
+    assert {len(epoch.steps) for epoch in read} == {0, 20}
+    assert [epoch.means for epoch in read] == [epoch.means for epoch in files.epochs]
 
 
 def test_merging_counts_what_is_there_and_keeps_what_is_not_finite() -> None:
