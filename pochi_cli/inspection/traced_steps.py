@@ -14,7 +14,6 @@ from pochi_cli.runs.gradient_record import GradientEpoch
 Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 
-_USUAL = 1 / 3
 _FEWEST = 10
 """Numbers that a variation needs."""
 
@@ -28,8 +27,8 @@ class TracedSteps:
         epochs, steps: Place of each step, from 1, int64 (steps,).
         norms, rms: As in `GradientEpoch`, float64 (steps, blocks); NaN where not finite.
         ratios: Of the root mean square of the gradient to that of the weights as the epoch began, of the
-            same shape; but to that of a third of the network's blocks where it is smaller: what begins at
-            zero, such as a class token, is not large against anything.
+            same shape; but to that of all weights together where it is smaller: against what begins at
+            zero, such as a class token, everything is large.
         is_bad: Of the same shape: a gradient of the block was not finite.
         dead_layers: As in `GradientEpoch`, of each step.
         is_absent: None of its parameters had a gradient.
@@ -59,7 +58,7 @@ class TracedSteps:
             epochs=np.concatenate([np.full(len(epoch.steps), epoch.epoch) for epoch in epochs]),
             steps=np.concatenate([np.array(epoch.steps, dtype=np.int64) for epoch in epochs]),
             norms=_finite(norms),
-            ratios=_relative(np.concatenate([epoch.ratios for epoch in epochs]), rms),
+            ratios=_relative(_finite(norms), np.concatenate([epoch.ratios for epoch in epochs]), rms),
             rms=rms,
             is_bad=non_finite > 0,
             dead_layers=tuple(chain.from_iterable(epoch.dead_layers for epoch in epochs)),
@@ -80,14 +79,15 @@ class TracedSteps:
         return tuple(name for at, name in enumerate(self.blocks) if chosen[at] and at != but)
 
 
-def _relative(ratios: Array, rms: Array) -> Array:
-    """Hold gradients against weights, and those that are small against what is usual in the network."""
+def _relative(norms: Array, ratios: Array, rms: Array) -> Array:
+    """Hold gradients against their weights, and those of small weights against what is usual."""
     known = np.isfinite(ratios) & (ratios > 0) & (rms > 0)
-    weights = np.divide(rms, ratios, out=np.full(rms.shape, np.nan), where=known)
-    usual = np.full(len(weights), np.nan)
-    some = known.any(axis=1)
-    usual[some] = np.nanquantile(weights[some], _USUAL, axis=1)
-    relative: Array = rms / np.fmax(weights, usual[:, None])
+    weights = np.divide(rms, ratios, out=np.zeros(rms.shape), where=known)
+    entries = np.square(np.divide(norms, rms, out=np.zeros(rms.shape), where=known))
+    total = np.maximum(entries.sum(axis=1), 1)
+    usual = np.sqrt((np.square(weights) * entries).sum(axis=1) / total)
+    scale = np.maximum(weights, usual[:, None])
+    relative: Array = np.divide(rms, scale, out=np.full(rms.shape, np.nan), where=scale > 0)
     return relative
 
 
