@@ -50,7 +50,7 @@ def train(
         PochiError: Data, model, device, storage or training failed.
         Interrupted: A signal asked to stop; the state is saved.
     """
-    _require_torch()
+    require_torch()
     from pochi_cli.engine.training import train as train_run
 
     return _with_figures(train_run(config, progress=progress, on_epoch=on_epoch or _go_on), config)
@@ -78,13 +78,13 @@ def resume(
     """
     run = run if isinstance(run, Run) else load_run(run)
     config = continued_config(run, config or run.config)
-    _require_torch()
+    require_torch()
     from pochi_cli.engine.training import resume as resume_run
 
     return _with_figures(resume_run(run, config, progress=progress, on_epoch=on_epoch or _go_on), config)
 
 
-def _require_torch() -> None:
+def require_torch() -> None:
     """Import torch and torchvision.
 
     Raises:

@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from pochi_cli.commands import data, init, migrate, plot, runs, schema, train, validate_config
+from pochi_cli.commands import data, init, inspect, migrate, plot, runs, schema, train, validate_config
 from pochi_cli.errors import Interrupted, MemoryExhaustedError, PochiError
 from pochi_cli.version import __version__
 
@@ -30,6 +30,7 @@ app.command("train")(train.train)
 app.add_typer(data.app, name="data")
 app.add_typer(plot.app, name="plot")
 app.add_typer(runs.app, name="runs")
+app.add_typer(inspect.app, name="inspect")
 
 
 def _version(wanted: bool) -> None:

@@ -16,12 +16,14 @@ from rich.table import Table
 from rich.text import Text
 
 from pochi_cli.characters import visible_lines, without_surrogates
-from pochi_cli.config.diagnostics import Role, render, summary
+from pochi_cli.config.diagnostics import render, summary
 from pochi_cli.errors import ConfigError, DataError, Diagnostic, PochiError, StorageError
 from pochi_cli.runs.atomic import without_non_finite
-from pochi_cli.tables import column_tables, fitting_widths, listing, plain
+from pochi_cli.tables import column_tables, fitting_widths, listing, plain, styled
 
 if TYPE_CHECKING:
+    from pochi_cli.inspection.findings import Finding
+    from pochi_cli.inspection.gradient_rows import GradientOverview
     from pochi_cli.runs.plan import Plan
 
 _MOST_BARS = 24
@@ -217,17 +219,6 @@ def show_error(error: PochiError) -> None:
         console.print(f"  {extra}", markup=False)
 
 
-_STYLES: dict[Role, str] = {
-    "error": "bold red",
-    "warning": "bold yellow",
-    "title": "bold",
-    "gutter": "blue",
-    "source": "",
-    "help": "cyan",
-    "note": "bold",
-}
-
-
 def show_diagnostics(diagnostics: Iterable[Diagnostic], source: str | None = None) -> None:
     """Tell what is wrong with a config, each with its place, and count."""
     console = stderr_console()
@@ -239,13 +230,25 @@ def show_findings(diagnostics: Iterable[Diagnostic], source: str) -> None:
     _print_result(_diagnostics(list(diagnostics), source, Console()), soft_wrap=True)
 
 
+def show_gradients(overview: GradientOverview) -> None:
+    """Print the table of traced gradients."""
+    from pochi_cli.gradient_table import gradient_table
+
+    console = Console()
+    _print_result(gradient_table(overview, console.width if console.is_terminal else None), soft_wrap=True)
+
+
+def show_verdicts(findings: Sequence[Finding]) -> None:
+    """Print what an inspection found, the gravest first, each with its evidence and what to do."""
+    from pochi_cli.findings_text import findings_text
+
+    console = Console()
+    _print_result(findings_text(findings, console.width if console.is_terminal else None), soft_wrap=True)
+
+
 def _diagnostics(diagnostics: list[Diagnostic], source: str | None, console: Console) -> Text:
     width = console.width if console.is_terminal else None
     text = Text()
     for diagnostic in diagnostics:
-        for line in render(diagnostic, width):
-            for fragment, role in line:
-                text.append(fragment, _STYLES[role])
-            text.append("\n")
-        text.append("\n")
+        text.append_text(styled(render(diagnostic, width))).append("\n")
     return text.append(summary(diagnostics, source))

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
-from rich.console import Console
+from rich.console import Console, RenderableType
+from rich.constrain import Constrain
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -21,11 +22,22 @@ from rich.text import Text
 
 from pochi_cli.console import stderr_console
 from pochi_cli.engine.progress import StepRecord
+from pochi_cli.gradient_table import LiveGradients, gradient_findings, gradient_table
+from pochi_cli.inspection.findings import Finding
+from pochi_cli.inspection.gradient_rows import GradientOverview, survey_gradients
+from pochi_cli.inspection.verdicts import judge_gradients
+from pochi_cli.runs.gradient_record import GradientEpoch
 from pochi_cli.runs.records import EpochRecord
 
 _PLAIN_INTERVAL_S = 10.0
 _LIVE_INTERVAL_S = 0.5
 _WIDTHS = (9, 10, 6, 8, 6, 9, 6)
+
+_ECHO = 3
+"""Columns left free beside the bars. There the terminal echoes ^C: on a line of its own it would shift the
+display, which then leaves a line behind."""
+
+Judge = Callable[[Sequence[GradientEpoch]], Sequence[Finding]]
 
 
 @contextmanager
@@ -42,7 +54,7 @@ def counting(what: str) -> Iterator[Callable[[int, int], None]]:
     if not console.is_terminal:
         yield _count_in_lines(console, what)
         return
-    with _bars(
+    with _Bars(
         TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
     ) as bars:
         task = bars.add_task(what, total=None)
@@ -61,9 +73,24 @@ def _count_in_lines(console: Console, what: str) -> Callable[[int, int], None]:
     return tell
 
 
-def _bars(*columns: ProgressColumn) -> Progress:
-    """Live bars on stderr that vanish at their end."""
-    return Progress(*columns, console=stderr_console(soft_wrap=False), refresh_per_second=4, transient=True)
+class _Bars(Progress):
+    """Live bars on stderr that vanish at their end.
+
+    Attributes:
+        above: Something else that belongs to the display.
+    """
+
+    def __init__(self, *columns: ProgressColumn) -> None:
+        self.above: RenderableType | None = None
+        self._stderr = stderr_console(soft_wrap=False)
+        super().__init__(*columns, console=self._stderr, refresh_per_second=4, transient=True)
+
+    def get_renderables(self) -> Iterable[RenderableType]:
+        """All that is live, from above."""
+        if self.above is not None:
+            yield self.above
+        for bars in super().get_renderables():
+            yield Constrain(bars, self._stderr.width - _ECHO)
 
 
 def _epoch_header() -> str:
@@ -87,9 +114,14 @@ def _epoch_line(record: EpochRecord, epochs: int, *, is_best: bool, checkpoint: 
 
 
 class TerminalProgress:
-    """Live bars below the lines of the finished epochs."""
+    """Live bars, and a table of the gradients, below the lines of the finished epochs.
 
-    def __init__(self) -> None:
+    Args:
+        judge: What finds faults in the gradients.
+    """
+
+    def __init__(self, judge: Judge = judge_gradients) -> None:
+        self._judge = judge
         self._console = stderr_console()
         self._epochs = 0
         self._batches = 0
@@ -99,7 +131,8 @@ class TerminalProgress:
         self._text = ""
         self._started = 0.0
         self._last_reading = 0.0
-        self._bars: Progress | None = None
+        self._bars: _Bars | None = None
+        self._overview: GradientOverview | None = None
         self._total: TaskID | None = None
         self._part: TaskID | None = None
 
@@ -116,7 +149,7 @@ class TerminalProgress:
         self._epochs, self._batches, self._val_batches = epochs, batches, val_batches
         self._console.print(f"run {run_name}", markup=False, style="bold")
         self._console.print(_epoch_header(), style="bold")
-        self._bars = _bars(
+        self._bars = _Bars(
             TextColumn("{task.description}"),
             BarColumn(bar_width=None),
             MofNCompleteColumn(),
@@ -165,11 +198,20 @@ class TerminalProgress:
         if self._bars is not None and self._total is not None:
             self._bars.update(self._total, completed=record.epoch)
 
+    def gradients(self, epochs: Sequence[GradientEpoch]) -> None:
+        """Show them above the bars."""
+        self._overview = survey_gradients(epochs, self._judge(epochs))
+        if self._bars is not None:
+            self._bars.above = LiveGradients(self._overview)
+
     def stop(self) -> None:
-        """Take the bars away."""
+        """Take the bars away, and leave the whole table of the gradients."""
         if self._bars is not None:
             self._bars.stop()
             self._bars = None
+        if self._overview is not None:
+            _print_gradients(self._console, self._overview, self._console.width)
+            self._overview = None
 
     def _update_part(self, name: str, total: int, done: int) -> None:
         if self._bars is None or self._part is None or self._total is None:
@@ -181,14 +223,21 @@ class TerminalProgress:
 
 
 class PlainProgress:
-    """Lines for logs and pipes: one per epoch, and one every few seconds within long ones."""
+    """Lines for logs and pipes: one per epoch, and one every few seconds within long ones.
 
-    def __init__(self) -> None:
+    Args:
+        judge: What finds faults in the gradients.
+    """
+
+    def __init__(self, judge: Judge = judge_gradients) -> None:
+        self._judge = judge
         self._console = stderr_console()
         self._epochs = 0
         self._batches = 0
         self._epoch = 0
         self._last_line = 0.0
+        self._overview: GradientOverview | None = None
+        self._told: set[tuple[str, str]] = set()
 
     def message(self, text: str) -> None:
         """Print a line."""
@@ -233,8 +282,30 @@ class PlainProgress:
             _epoch_line(record, self._epochs, is_best=is_best, checkpoint=checkpoint), markup=False
         )
 
+    def gradients(self, epochs: Sequence[GradientEpoch]) -> None:
+        """Print what is newly found in them."""
+        findings = self._judge(epochs)
+        self._overview = survey_gradients(epochs, findings)
+        for finding in findings:
+            if (finding.code, finding.where) not in self._told:
+                self._told.add((finding.code, finding.where))
+                self._console.print(f"{finding.severity}: {finding.message}", markup=False)
+
     def stop(self) -> None:
-        """There is nothing to take away."""
+        """Print the table of the gradients."""
+        if self._overview is not None:
+            _print_gradients(self._console, self._overview, None)
+            self._overview = None
+
+
+def _print_gradients(console: Console, overview: GradientOverview, width: int | None) -> None:
+    console.print(
+        gradient_table(overview, width),
+        gradient_findings(overview, width),
+        sep="\n\n",
+        end="",
+        soft_wrap=True,
+    )
 
 
 def create_progress() -> TerminalProgress | PlainProgress:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from rich.box import SIMPLE_HEAD
 from rich.cells import cell_len, set_cell_size
@@ -10,7 +10,17 @@ from rich.table import Table
 from rich.text import Text
 
 from pochi_cli.characters import visible_lines
+from pochi_cli.config.diagnostics import Line, Role
 
+STYLES: dict[Role, str] = {
+    "error": "bold red",
+    "warning": "bold yellow",
+    "title": "bold",
+    "gutter": "blue",
+    "source": "",
+    "help": "cyan",
+    "note": "bold",
+}
 _GAP = 2
 """Columns of the terminal between those of a table."""
 _LEAST_CELL = 11
@@ -22,6 +32,16 @@ _WIDEST_CELL = 22
 def plain(text: str, style: str = "") -> Text:
     """Make a text that gives the terminal no orders, and in which no markup is looked for."""
     return Text(visible_lines(text), style)
+
+
+def styled(lines: Iterable[Line]) -> Text:
+    """Colour lines by what their pieces are, and end each."""
+    text = Text()
+    for line in lines:
+        for fragment, role in line:
+            text.append(fragment, STYLES[role])
+        text.append("\n")
+    return text
 
 
 def fitting_widths(
@@ -69,7 +89,7 @@ def listing(
     shown = [(at, widths[name], name in right) for at, name in enumerate(header) if name in widths]
 
     def line(row: Sequence[str]) -> str:
-        cells = (_fitted(visible_lines(row[at]), width, right=is_right) for at, width, is_right in shown)
+        cells = (fitted(visible_lines(row[at]), width, right=is_right) for at, width, is_right in shown)
         return (" " * _GAP).join(cells).rstrip()
 
     text = Text().append(f"{line(header)}\n", "bold").append("─" * _total(widths))
@@ -119,12 +139,20 @@ def _blocks(header: Sequence[str], widths: Sequence[int], room: int | None, name
     return blocks
 
 
-def _fitted(text: str, width: int, *, right: bool) -> str:
-    """Cut or fill a text to a width."""
+def fitted(text: str, width: int, *, right: bool) -> str:
+    """Cut or fill a text of one line to a width."""
     if cell_len(text) > width:
         return set_cell_size(text, width - 1) + "…"
     filling = " " * (width - cell_len(text))
     return filling + text if right else text + filling
+
+
+def shortened(text: str, width: int) -> str:
+    """Take the middle out of a long text of one line: names of parameters differ at both ends."""
+    if cell_len(text) <= width:
+        return text
+    end = set_cell_size(text[::-1], (width - 1) // 2)[::-1]
+    return set_cell_size(text, width - 1 - cell_len(end)) + "…" + end
 
 
 def _total(widths: Mapping[str, int]) -> int:

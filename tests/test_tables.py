@@ -5,9 +5,10 @@ from __future__ import annotations
 import io
 
 import pytest
+from rich.cells import cell_len
 from rich.console import Console
 
-from pochi_cli.tables import column_tables, fitting_widths, listing
+from pochi_cli.tables import column_tables, fitting_widths, listing, shortened
 
 RUNS = [f"20261120_{number:03d}" for number in range(1, 8)]
 ROWS = [["status", *["finished"] * 7], ["a.long.key", *["a value of several words"] * 6, "x" * 60]]
@@ -54,3 +55,18 @@ def test_a_listing_is_cut_before_columns_are_left_out(room: int | None) -> None:
     assert list(widths) == expected[room]
     assert ("…" in lines[2]) == (room in (40, 60))
     assert room is None or max(map(len, lines)) <= room
+
+
+@pytest.mark.parametrize(
+    ("text", "width", "expected"),
+    [
+        ("layer4.1.conv2.weight", 21, "layer4.1.conv2.weight"),
+        ("layer4.1.conv2.weight", 20, "layer4.1.c…v2.weight"),
+        ("layer4.1.conv2.weight", 11, "layer…eight"),
+        ("layer4.1.conv2.weight", 1, "…"),
+        ("花" * 9, 11, "花花 … 花花"),
+    ],
+)
+def test_a_long_name_loses_its_middle(text: str, width: int, expected: str) -> None:
+    assert shortened(text, width) == expected
+    assert cell_len(expected) <= width

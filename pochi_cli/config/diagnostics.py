@@ -9,7 +9,7 @@ from typing import Any, Literal
 from rich.cells import cell_len, chop_cells
 
 from pochi_cli.characters import veiled, visible
-from pochi_cli.errors import Diagnostic, Note, Span
+from pochi_cli.errors import Diagnostic, Note, Severity, Span
 
 Role = Literal["error", "warning", "title", "gutter", "source", "help", "note"]
 Fragment = tuple[str, Role]
@@ -36,11 +36,7 @@ def render(diagnostic: Diagnostic, width: int | None = None) -> Iterator[Line]:
         width: Columns of the output; without, long messages stay on one line.
     """
     severity, span = diagnostic.severity, diagnostic.span
-    title = f"{severity}[{diagnostic.code}]"
-    first, *more = _wrapped(visible(diagnostic.message), width, len(title) + 2, 4)
-    yield (title, severity), (f": {first}", "title")
-    for text in more:
-        yield ((f"    {text}", "title"),)
+    yield from heading(severity, diagnostic.code, diagnostic.message, width)
     shown = span is not None and span.text.strip() != ""
     gutter = " " * (len(str(span.line)) if span and shown else 1)
     if span is not None:
@@ -58,12 +54,23 @@ def render(diagnostic: Diagnostic, width: int | None = None) -> Iterator[Line]:
         yield (f"{gutter} | ", "gutter"), (underline, severity), (f" {remedy}" if beside else "", "help")
         remedy = None if beside else remedy
     if remedy:
-        beneath.extend(_remark("help", remedy, gutter, width))
+        beneath.extend(remark("help", remedy, gutter, width))
     for note in diagnostic.notes:
-        beneath.extend(_remark("note", _note_text(note), gutter, width))
+        beneath.extend(remark("note", _note_text(note), gutter, width))
     if beneath and shown:
         yield ((f"{gutter} |", "gutter"),)
     yield from beneath
+
+
+def heading(
+    severity: Severity | Literal["note"], code: str, message: str, width: int | None
+) -> Iterator[Line]:
+    """Write what is wrong, after its code; `width` as in `render`."""
+    title = f"{severity}[{code}]"
+    first, *more = _wrapped(visible(message), width, len(title) + 2, 4)
+    yield (title, severity), (f": {first}", "title")
+    for text in more:
+        yield ((f"    {text}", "title"),)
 
 
 def _note_text(note: Note) -> str:
@@ -73,7 +80,8 @@ def _note_text(note: Note) -> str:
     return f"{message.removesuffix(' here')} at {visible(str(note.span))}"
 
 
-def _remark(kind: Literal["help", "note"], text: str, gutter: str, width: int | None) -> Iterator[Line]:
+def remark(kind: Literal["help", "note"], text: str, gutter: str, width: int | None) -> Iterator[Line]:
+    """Write what belongs to it, beneath; `text` is visible, `width` as in `render`."""
     start = f"{gutter} = "
     indent = len(start) + len(kind) + 2
     first, *more = _wrapped(text, width, indent, indent)

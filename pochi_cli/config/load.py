@@ -21,6 +21,7 @@ from pochi_cli.config.pipeline_doubts import PIPELINE_DOUBTS
 from pochi_cli.config.root import ClassificationConfig
 from pochi_cli.config.salvage import STAND_INS, invalid_parts, salvage, with_meant_names
 from pochi_cli.config.suggestions import fold_misspelt
+from pochi_cli.config.tracking_rules import TRACKING_RULES
 from pochi_cli.errors import ConfigError, Diagnostic, KeyPath
 
 _DEEPEST = 30
@@ -116,7 +117,7 @@ def check(raw: Mapping[str, Any]) -> Checked:
         invalid |= invalid_parts(meant, found)
         config = salvage(meant, invalid)
     assert config is not None  # valid, or salvaged
-    for rule in (*CONFLICTS, *LAYER_RULES, *DOUBTS, *PIPELINE_DOUBTS, *SIZE_RULES):
+    for rule in (*CONFLICTS, *LAYER_RULES, *TRACKING_RULES, *DOUBTS, *PIPELINE_DOUBTS, *SIZE_RULES):
         if rule.may_judge(invalid):
             diagnostics.extend(d for d in _first(rule.check(config)) if d.key not in invalid)
     diagnostics = fold_misspelt(diagnostics)

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, Tag
 
-from pochi_cli.config.base import PathText, PositiveInt, StrictModel, Word
+from pochi_cli.config.base import Items, PathText, PositiveInt, StrictModel, Word
 
 
 def _word_or_flag(value: Any) -> str:
@@ -44,6 +44,30 @@ class HardwareConfig(StrictModel):
     deterministic: bool = Field(False, description="Only deterministic algorithms, at some cost in speed.")
 
 
+AggregationMethod = Literal["median", "mean", "max", "rms"]
+
+
+class GradientTrackingConfig(StrictModel):
+    """Which gradients are recorded, how often, and how they are merged."""
+
+    record_frequency: PositiveInt = Field(
+        1, description="Epochs from one that is recorded to the next; the first and the last always are."
+    )
+    exclude_patterns: Items[str] = Field(
+        (r"fc\.", r"\.bias"),
+        description="Regular expressions; a parameter in whose name one is found is left out. The default "
+        "leaves out the classifier's last layer, whatever it is called, and biases.",
+    )
+    group_by_block: bool = Field(
+        True, description="Merge the parameters of a block, such as `layer1`; else each is recorded."
+    )
+    aggregation_method: AggregationMethod = Field(
+        "median",
+        description="How the norms of a block's parameters become one: `median`, `mean`, `max`, or `rms`, "
+        "the root of their mean square.",
+    )
+
+
 class RecordingConfig(StrictModel):
     """What a run leaves behind, and where."""
 
@@ -58,3 +82,9 @@ class RecordingConfig(StrictModel):
         100, description="Steps between readings of the running loss from the device."
     )
     enable_metrics_export: bool = Field(True, description="Write the metrics as CSV and draw their graphs.")
+    enable_gradient_tracking: bool = Field(
+        False, description="Record the norm of every gradient at every step, and judge them."
+    )
+    gradient_tracking_config: GradientTrackingConfig = Field(
+        GradientTrackingConfig(), description="What is recorded; used with `enable_gradient_tracking`."
+    )

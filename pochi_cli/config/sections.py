@@ -87,6 +87,19 @@ checkpoint_every_steps = 500
 """,
     ),
     Section(
+        "Gradient tracing",
+        ("enable_gradient_tracking", "gradient_tracking_config"),
+        "Every optimizer step's gradient norms, before clipping, block by block, with verdicts; "
+        "`pochi plot gradients` draws them.",
+        """\
+enable_gradient_tracking = true
+
+[gradient_tracking_config]
+record_frequency = 5
+aggregation_method = "rms"
+""",
+    ),
+    Section(
         "Hardware and reproducibility",
         (
             "device",

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from typing import Literal
 
+from torch import nn
+
 from pochi_cli.config.root import ClassificationConfig
 from pochi_cli.data.balance import balanced_weights
 from pochi_cli.data.prepare import Data
 from pochi_cli.engine.averaging import create_average
 from pochi_cli.engine.early_stopping import EarlyStopping
+from pochi_cli.engine.gradients import create_tracer
 from pochi_cli.engine.losses import CrossEntropy
 from pochi_cli.engine.mixing import create_mixing
 from pochi_cli.engine.objectives import ClassificationObjective
@@ -23,6 +26,33 @@ def build_state(
     config: ClassificationConfig, data: Data, runtime: Runtime, *, from_scratch: bool
 ) -> tuple[TrainingState, tuple[str, ...]]:
     """Build model and optimizer; weights are loaded only for a run that begins."""
+    model, messages = build_model(config, data, runtime, from_scratch=from_scratch)
+    scaler = runtime.create_scaler()
+    state = TrainingState(
+        model=model,
+        average=create_average(model, config.ema_decay),
+        optimizer=create_optimizer(config, model),
+        scaler=scaler,
+        early_stopping=EarlyStopping(config.early_stopping),
+        tracer=create_tracer(config, model, is_scaled=scaler.is_enabled()),
+    )
+    return state, messages
+
+
+def build_model(
+    config: ClassificationConfig, data: Data, runtime: Runtime, *, from_scratch: bool
+) -> tuple[nn.Module, tuple[str, ...]]:
+    """Build the model on its device, frozen as the config says, and tell what happened.
+
+    Args:
+        config: The config.
+        data: The data, which decide the sizes of input and output.
+        runtime: Device and layout.
+        from_scratch: Whether the weights that the config names are loaded; else others will be.
+
+    Raises:
+        ModelError: It cannot be built, or cannot be trained on these data.
+    """
     start = config if from_scratch else config.model_copy(update={"pretrained": False, "weights": None})
     built = create_model(start, len(data.class_names), data.size)
     model = built.model
@@ -32,17 +62,10 @@ def build_state(
         check_input(model, config.model_name, data.val_size, 2)
     model.to(runtime.device)
     model.to(memory_format=runtime.memory_format)
-    state = TrainingState(
-        model=model,
-        average=create_average(model, config.ema_decay),
-        optimizer=create_optimizer(config, model),
-        scaler=runtime.create_scaler(),
-        early_stopping=EarlyStopping(config.early_stopping),
-    )
     messages = built.messages if from_scratch else ()
     if frozen.names:
         messages += (f"frozen: {frozen.frozen_values:,} of {frozen.all_values:,} parameter values",)
-    return state, messages
+    return model, messages
 
 
 def _smallest_batch(images: int, batch_size: int | Literal["auto"]) -> int:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from pochi_cli.errors import RunError, first_line
 from pochi_cli.runs.atomic import atomic_writer, temporary_beside
@@ -85,6 +86,30 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
         )
     checkpoint: dict[str, Any] = content
     return checkpoint
+
+
+def load_weights(model: nn.Module, checkpoint: dict[str, Any], path: Path) -> bool:
+    """Load the weights that count: the averaged ones, where an average was kept.
+
+    Args:
+        model: Built as the checkpoint's config says.
+        checkpoint: As `load_checkpoint` gives it.
+        path: Where it lies, for the message.
+
+    Returns:
+        Whether they are averaged.
+
+    Raises:
+        RunError: They do not fit the model, or there are none.
+    """
+    try:
+        average = checkpoint["ema_state_dict"]
+        model.load_state_dict(checkpoint["model_state_dict"] if average is None else average["model"])
+    except KeyError as error:
+        raise RunError(f"{path} is incomplete: it has no {error}") from error
+    except (RuntimeError, TypeError, AttributeError) as error:
+        raise RunError(f"{path} does not fit the run's own config: {first_line(error)}") from error
+    return average is not None
 
 
 def check_whole(path: Path) -> None:

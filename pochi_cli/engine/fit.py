@@ -23,8 +23,9 @@ from pochi_cli.engine.runtime import Runtime
 from pochi_cli.engine.signals import SignalFlag
 from pochi_cli.engine.state import Position, TrainingState
 from pochi_cli.engine.totals import EpochTotals, FiniteGuard, check_weights
-from pochi_cli.errors import Interrupted
+from pochi_cli.errors import Interrupted, NonFiniteLossError
 from pochi_cli.models.freezing import train_mode
+from pochi_cli.runs.gradient_record import GradientEpoch
 from pochi_cli.runs.records import EpochRecord, RunFiles, is_better
 
 Decision = Literal["continue", "stop"]
@@ -72,7 +73,11 @@ def fit(job: Job) -> None:
         epoch = state.position.epoch
         rates = set_learning_rates(state.optimizer, config, epoch)
         rate = config.learning_rate if config.layer_rates else next(iter(rates.values()))
-        train_loss, train_accuracy, speed = train_epoch(job, epoch, rate)
+        try:
+            train_loss, train_accuracy, speed = train_epoch(job, epoch, rate)
+        except NonFiniteLossError:
+            record_gradients(job, state.tracer.end())  # they show how it came to that
+            raise
         val_loss, val_accuracy = validate(job)
         if val_loss is not None and not math.isfinite(val_loss):
             job.progress.warning(f"the validation loss of epoch {epoch} is not finite: {val_loss}")
@@ -91,8 +96,9 @@ def fit(job: Job) -> None:
         stopped = state.early_stopping.update(getattr(record, config.early_stopping.monitor))
         state.duration_s += record.duration_s
         state.history = state.history.add(record)
+        traced = state.tracer.end()
         state.position = Position(epoch + 1)
-        record_epoch(job, record, is_last=stopped or epoch == config.epochs)
+        record_epoch(job, record, traced, is_last=stopped or epoch == config.epochs)
         stopped = decide(job, record) or stopped
         if job.signals.number is not None and not stopped and epoch < config.epochs:
             interrupt(job)
@@ -111,11 +117,12 @@ def train_epoch(job: Job, epoch: int, learning_rate: float) -> tuple[float, floa
     step, done = state.position.steps, state.position.batches
     job.progress.epoch(epoch, done)
     train_mode(state.model)
+    state.tracer.begin(epoch, step)
     started = time.monotonic() - state.position.duration_s
 
     def stand_here() -> None:
         """Make what was just done the place from which a training goes on; waits for the device."""
-        guard.check(state.model, epoch)
+        guard.check(state.model, epoch, step)
         check_weights(state.model, epoch, step)
         sums = tuple(totals.state())
         state.position = Position(epoch, done, step, sums, time.monotonic() - started)
@@ -140,11 +147,12 @@ def train_epoch(job: Job, epoch: int, learning_rate: float) -> tuple[float, floa
             state.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
             totals.add(losses, logits, part.targets)
             guard.see(loss, step)
+        state.scaler.unscale_(state.optimizer)
+        state.tracer.step()
         due = step % config.log_every_steps == 0
         if due or guard.checks_every_step:
-            guard.check(state.model, epoch)
+            guard.check(state.model, epoch, step)
         if config.clip_grad_norm is not None:
-            state.scaler.unscale_(state.optimizer)
             torch.nn.utils.clip_grad_norm_(state.model.parameters(), config.clip_grad_norm)
         state.scaler.step(state.optimizer)
         state.scaler.update()
@@ -203,17 +211,24 @@ def tell_skipped(job: Job) -> None:
             job.progress.warning(f"left out {bad.path}: {bad.reason}")
 
 
-def record_epoch(job: Job, record: EpochRecord, *, is_last: bool) -> None:
-    """Write the epoch's checkpoints, then history, metrics and run.json.
+def record_gradients(job: Job, traced: GradientEpoch | None) -> None:
+    """Write what was traced of an epoch, if it was recorded."""
+    if traced is not None:
+        job.progress.gradients(job.files.write_gradients(traced))
 
-    The latest checkpoint comes last of the checkpoints: a run that is killed in between goes on from the
-    epoch before, and writes the others again.
+
+def record_epoch(job: Job, record: EpochRecord, traced: GradientEpoch | None, *, is_last: bool) -> None:
+    """Write the epoch's gradients and checkpoints, then history, metrics and run.json.
+
+    The latest checkpoint comes after all that it does not hold itself: a run that is killed before goes on
+    from the epoch before, and writes the others again.
     """
     state, layout, files = job.state, job.files.layout, job.files
     metric = job.config.early_stopping.monitor
     value: float | None = getattr(record, metric)
     best = value is not None and is_better(value, files.record.best_value, metric)
     numbered = record.epoch % job.config.save_interval == 0 or is_last
+    record_gradients(job, traced)
     paths = [
         *([layout.best_model] if best else []),
         *([layout.checkpoint(record.epoch)] if numbered else []),

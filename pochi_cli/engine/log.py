@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from os import SEEK_END
 from pathlib import Path
 
 from pochi_cli.engine.progress import Progress, StepRecord
 from pochi_cli.runs.atomic import appending
+from pochi_cli.runs.gradient_record import GradientEpoch
 from pochi_cli.runs.records import EpochRecord
 
 
@@ -87,6 +89,10 @@ class LoggedProgress:
         values += [f"saved {checkpoint}"] if checkpoint else []
         self.write(", ".join(values))
         self._progress.epoch_done(record, is_best=is_best, checkpoint=checkpoint)
+
+    def gradients(self, epochs: Sequence[GradientEpoch]) -> None:
+        """Pass on: they have files of their own."""
+        self._progress.gradients(epochs)
 
     def stop(self) -> None:
         """Pass on."""

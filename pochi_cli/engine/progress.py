@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from pochi_cli.runs.gradient_record import GradientEpoch
 from pochi_cli.runs.records import EpochRecord
 
 
@@ -55,6 +57,9 @@ class Progress(Protocol):
     def epoch_done(self, record: EpochRecord, *, is_best: bool, checkpoint: str | None) -> None:
         """An epoch is done; `checkpoint` names a numbered one that was saved."""
 
+    def gradients(self, epochs: Sequence[GradientEpoch]) -> None:
+        """The gradients of one more epoch are recorded: all epochs that the run's trace holds, rising."""
+
     def stop(self) -> None:
         """Training ended, however."""
 
@@ -85,6 +90,9 @@ class SilentProgress:
         """Do nothing."""
 
     def epoch_done(self, record: EpochRecord, *, is_best: bool, checkpoint: str | None) -> None:
+        """Do nothing."""
+
+    def gradients(self, epochs: Sequence[GradientEpoch]) -> None:
         """Do nothing."""
 
     def stop(self) -> None:

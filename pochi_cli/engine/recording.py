@@ -25,6 +25,7 @@ from pochi_cli.engine.runtime import Runtime
 from pochi_cli.engine.signals import SignalFlag
 from pochi_cli.errors import Interrupted, PochiError, StorageError
 from pochi_cli.runs.atomic import write_json, write_text
+from pochi_cli.runs.gradient_record import GradientFiles
 from pochi_cli.runs.index import Run
 from pochi_cli.runs.layout import RunLayout
 from pochi_cli.runs.metadata import describe_environment
@@ -38,9 +39,25 @@ def open_files(
     data: Data,
     runtime: Runtime,
     history: History,
+    blocks: tuple[str, ...],
     run: Run | None,
 ) -> RunFiles:
-    """Write the records that a run has from its beginning."""
+    """Write the records that a run has from its beginning.
+
+    Args:
+        layout: Where they go.
+        config: The resolved config.
+        values: The same as plain values.
+        data: The data.
+        runtime: What it is computed on.
+        history: The finished epochs.
+        blocks: Those whose gradients are traced, if any.
+        run: The run that goes on, if one does.
+
+    Raises:
+        StorageError: Writing failed.
+        RunError: The trace of the run is damaged, or of other blocks.
+    """
     environment = {**describe_environment(), "torch": torch.__version__}
     settings = {
         "device": str(runtime.device),
@@ -92,8 +109,12 @@ def open_files(
     write_json(layout.config_json, {"experiment_id": record.experiment_id, **values})
     if len(history):
         write_history(layout, history, export_metrics=config.enable_metrics_export)
+    gradients = None
+    if blocks:
+        recorded = -(-config.epochs // config.gradient_tracking_config.record_frequency) + 1
+        gradients = GradientFiles(layout, blocks, len(history), recorded)
     # Last of all: only now the run is one, or is running again, and `closing` will tell how it ended.
-    return RunFiles(layout, record, export_metrics=config.enable_metrics_export)
+    return RunFiles(layout, record, export_metrics=config.enable_metrics_export, gradients=gradients)
 
 
 def _best(history: History, metric: str) -> tuple[int | None, float | None]:

@@ -11,6 +11,7 @@ from torch import nn
 from pochi_cli.engine.averaging import ExponentialAverage, NoAverage
 from pochi_cli.engine.checkpoint import FORMAT_VERSION
 from pochi_cli.engine.early_stopping import EarlyStopping
+from pochi_cli.engine.gradients import GradientTracer, NoTracer
 from pochi_cli.engine.runtime import random_state, restore_random_state
 from pochi_cli.runs.records import History
 
@@ -41,6 +42,7 @@ class TrainingState:
     Attributes:
         model: The model that is trained.
         average: The model that counts: the averaged one, or `model` itself.
+        tracer: What records the gradients.
         position: Where it stands.
         history: The finished epochs.
         duration_s: Time spent on them, over all sessions.
@@ -51,6 +53,7 @@ class TrainingState:
     optimizer: torch.optim.Optimizer
     scaler: torch.amp.GradScaler
     early_stopping: EarlyStopping
+    tracer: GradientTracer | NoTracer = field(default_factory=NoTracer)
     position: Position = field(default_factory=lambda: Position(epoch=1))
     history: History = field(default_factory=History)
     duration_s: float = 0.0
@@ -72,6 +75,7 @@ class TrainingState:
             "scheduler_state_dict": {"last_epoch": len(self.history)},
             "scaler_state_dict": self.scaler.state_dict(),
             "early_stopping": self.early_stopping.state_dict(),
+            "gradient_trace": self.tracer.state_dict(),
             "rng_state": random_state(),
             # Order and augmentation are functions of seed, epoch and image: the place is enough.
             "sampler_state": {
@@ -98,6 +102,7 @@ class TrainingState:
         self.optimizer.load_state_dict(checkpoint["optimizer_state_dict"])
         self.scaler.load_state_dict(checkpoint["scaler_state_dict"])
         self.early_stopping.load_state_dict(checkpoint["early_stopping"])
+        self.tracer.load_state_dict(checkpoint["gradient_trace"])
         self.history = History.from_dict(checkpoint["train_history"])
         place = checkpoint["sampler_state"]
         self.position = Position(**{**place, "sums": tuple(place["sums"])})

@@ -96,15 +96,24 @@ class FiniteGuard:
         keep = torch.isfinite(loss) | (self._first != _NEVER)
         self._first = torch.where(keep, self._first, step)
 
-    def check(self, model: torch.nn.Module, epoch: int) -> None:
+    def check(self, model: torch.nn.Module, epoch: int, now: int) -> None:
         """Wait for the device, and stop if a loss was not finite.
 
+        Args:
+            model: With its gradients.
+            epoch: From 1.
+            now: The step that they are of.
+
         Raises:
-            NonFiniteLossError: Names the step and the first parameter whose gradient is not finite.
+            NonFiniteLossError: Names the step and, if it was this very one, the first parameter whose
+                gradient is not finite: later none is.
         """
         step = int(self._first)
         if step == _NEVER:
             return
+        place = f"the loss is not finite at epoch {epoch}, step {step}"
+        if step != now:
+            raise NonFiniteLossError(f"{place} (seen at step {now})", _REMEDY)
         culprit = next(
             (
                 name
@@ -114,7 +123,7 @@ class FiniteGuard:
             None,
         )
         where = f"; the first parameter with a gradient that is not finite is {culprit}" if culprit else ""
-        raise NonFiniteLossError(f"the loss is not finite at epoch {epoch}, step {step}{where}", _REMEDY)
+        raise NonFiniteLossError(f"{place}{where}", _REMEDY)
 
 
 @torch.no_grad()

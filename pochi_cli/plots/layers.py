@@ -19,6 +19,9 @@ MAX_LEGEND = 12
 """Up to here layers are told apart by colours of their own; beyond, by their place on a ramp."""
 _MAX_BAR_LABELS = 36
 _MAX_ROW_LABELS = 54  # each costs milliseconds in each of many pictures
+_MAX_COLUMN_LABELS = 42
+_FEW_CHARACTERS = 60
+"""Of all names together, beside each other in half a picture's width."""
 _MAX_HEIGHT = 12.0  # inches
 _ROW_HEIGHT = 0.16  # inches: a line of the smallest text with room
 
@@ -124,3 +127,24 @@ def set_layer_axis(axes: Axes, names: Sequence[str]) -> None:
     axes.set_yticks(list(named), labels=[labels[index] for index in named])
     step = named.step
     style.set_label(axes, "Layer" if step == 1 else f"Layer (1 in {step} is named)")
+
+
+def set_layer_columns(axes: Axes, names: Sequence[str]) -> None:
+    """Make the horizontal axis name the layers; of very many every second, third, ..."""
+    count = len(names)
+    named = thinned(count, _MAX_COLUMN_LABELS)
+    labels = layer_labels([_ending(name) for name in names])
+    axes.set_xlim(-0.7, count - 0.3)
+    is_short = count * max(map(len, labels)) <= _FEW_CHARACTERS
+    ticks = [labels[index] for index in named]
+    axes.set_xticks(list(named), labels=ticks, rotation=0 if is_short else 90)
+    axes.tick_params("x", labelsize=style.TICK_SIZE if count <= 24 else style.SMALL_SIZE, length=2)
+    told = "Layer" if named.step == 1 else f"Layer (1 in {named.step} is named)"
+    axes.set_xlabel(told, fontsize=style.LABEL_SIZE, color=style.INK)
+
+
+def _ending(name: str) -> str:
+    """Take as many of a name's last parts as can be drawn: those tell layers apart."""
+    while len(name) > style.MAX_NAME and "." in name.removeprefix("…"):
+        name = f"…{name.partition('.')[2]}"
+    return name

@@ -69,11 +69,11 @@ def set_log_ticks(axis: Axis, low: float, high: float) -> None:
     exponents = range(math.floor(low / step) * step, math.ceil(high) + 1, step)
     ticks = [digit * _power(exponent) for exponent in exponents for digit in digits]
     axis.set_major_locator(FixedLocator([tick for tick in ticks if low <= math.log10(tick) <= high]))
-    axis.set_major_formatter(FuncFormatter(lambda value, _: _short(value)))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: short(value)))
     axis.set_minor_locator(NullLocator())
 
 
-def _short(value: float) -> str:
+def short(value: float) -> str:
     """Write a number as `0.002` or `2e-7`."""
     if 1e-4 < value < 1e5:
         return f"{value:.4g}"

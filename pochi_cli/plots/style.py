@@ -6,6 +6,9 @@ from collections.abc import Sequence
 from functools import cache
 from itertools import accumulate
 from typing import TYPE_CHECKING
+from unicodedata import east_asian_width
+
+from pochi_cli.plots.fonts import has_glyph
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -50,15 +53,22 @@ LegendEntry = tuple["Line2D", str]
 
 def new_axes(size: tuple[float, float] = FIGURE_SIZE) -> tuple[Figure, Axes]:
     """Make an empty figure, of a size in inches, with one pair of axes."""
+    figure, (axes,) = new_panels(1, 1, size)
+    return figure, axes
+
+
+def new_panels(rows: int, columns: int, size: tuple[float, float]) -> tuple[Figure, list[Axes]]:
+    """Make an empty figure, of a size in inches, with axes row by row; columns are labelled at the bottom."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=size, dpi=DPI, facecolor="white", layout=_layout_engine()(w_pad=0.12, h_pad=0.1))
-    axes = figure.add_subplot()
-    axes.spines[["top", "right"]].set_visible(False)
-    style_axis(axes)
-    axes.grid(color=GRID_COLOR, linewidth=0.8)
-    axes.set_axisbelow(True)
-    return figure, axes
+    panels: list[Axes] = list(figure.subplots(rows, columns, sharex="col", squeeze=False).flat)
+    for axes in panels:
+        axes.spines[["top", "right"]].set_visible(False)
+        style_axis(axes)
+        axes.grid(color=GRID_COLOR, linewidth=0.8)
+        axes.set_axisbelow(True)
+    return figure, panels
 
 
 @cache
@@ -189,14 +199,14 @@ def show_message(axes: Axes, text: str) -> None:
 def drawable(text: str) -> str:
     r"""Make a name from outside safe to draw, in one line of bounded length.
 
-    Characters for which the font has no glyph are written as escapes such as `\u65e5`; a dollar sign is
+    Characters for which no font has a glyph are written as escapes such as `\u65e5`; a dollar sign is
     kept from beginning a formula; a long name, or one that the escapes make long, loses its middle.
     """
     parts = [
-        character if character.isprintable() and _has_glyph(character) else _escape(character)
+        character if character.isprintable() and has_glyph(character) else _escape(character)
         for character in text
     ]
-    if sum(map(len, parts)) > MAX_NAME:
+    if sum(map(_width, parts)) > MAX_NAME:
         half = MAX_NAME // 2
         end = _beginning(parts[::-1], half)[::-1]
         parts = [*_beginning(parts, half - 1), "…", *end]
@@ -205,16 +215,14 @@ def drawable(text: str) -> str:
 
 def _beginning(parts: Sequence[str], length: int) -> Sequence[str]:
     """Take as many whole parts as fit into a length."""
-    count = sum(1 for end in accumulate(map(len, parts)) if end <= length)
+    count = sum(1 for end in accumulate(map(_width, parts)) if end <= length)
     return parts[:count]
+
+
+def _width(text: str) -> int:
+    """Length in Latin characters: those of Chinese, Japanese and Korean are twice as wide."""
+    return sum(2 if east_asian_width(character) in "WF" else 1 for character in text)
 
 
 def _escape(character: str) -> str:
     return character.encode("unicode_escape").decode()
-
-
-@cache
-def _has_glyph(character: str) -> bool:
-    from matplotlib.font_manager import FontProperties, findfont, get_font
-
-    return get_font(findfont(FontProperties())).get_char_index(ord(character)) != 0

@@ -127,10 +127,20 @@ class RunLayout:
         """Norms of the layers' gradients, one row per recorded epoch."""
         return self.visualization / f"gradient_trace_{self.stamp}.csv"
 
+    @property
+    def gradient_steps(self) -> Path:
+        """The same step by step, one row per step and layer."""
+        return self.visualization / f"gradient_steps_{self.stamp}.csv"
+
 
 def gradient_figure(directory: Path, kind: GradientFigure) -> Path:
     """Picture of a gradient trace, which need not be a run's."""
     return directory / f"gradient_trace_{kind}.png"
+
+
+def gradient_flow_figure(directory: Path) -> Path:
+    """Picture of the gradients of one backward pass."""
+    return directory / "gradient_flow.png"
 
 
 def run_json_in(directory: Path) -> Path:

@@ -8,8 +8,7 @@ from typing import Any
 from pochi_cli.config.steps.nested import STEPS
 from pochi_cli.config.values import show
 from pochi_cli.runs.plan import Plan, RateGroup
-
-_BARS = "▁▂▃▄▅▆▇█"
+from pochi_cli.sparklines import sparkline
 
 
 def describe_plan(plan: Plan) -> list[tuple[str, str]]:
@@ -52,7 +51,7 @@ def describe_rates(plan: Plan, width: int) -> list[tuple[str, str, str, str]]:
         Name, number of parameters, sparkline, and the first and last rates of each group.
     """
     return [
-        (_group(plan, group), _count(group), _sparkline(group.rates, width), _ends(plan, group))
+        (_group(plan, group), _count(group), _course(group, width), _ends(plan, group))
         for group in plan.groups
     ]
 
@@ -161,9 +160,6 @@ def _ends(plan: Plan, group: RateGroup) -> str:
     return text
 
 
-def _sparkline(values: tuple[float, ...], width: int) -> str:
-    """Draw values as bars; where there are more than characters, one of each stretch."""
-    count = min(width, len(values))
-    chosen = [values[position * (len(values) - 1) // max(count - 1, 1)] for position in range(count)]
-    top = max(chosen)
-    return "".join(_BARS[round(value / top * (len(_BARS) - 1))] for value in chosen)
+def _course(group: RateGroup, width: int) -> str:
+    highest = max(group.rates)
+    return sparkline([rate / highest for rate in group.rates], width)

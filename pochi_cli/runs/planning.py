@@ -191,3 +191,5 @@ def _writes(config: ClassificationConfig) -> Iterable[str]:
         kinds = ["loss", "accuracy", *(["layer_wise_lr"] if config.layer_rates else [])]
         yield str(layout.metrics_csv)
         yield from (str(layout.metrics_figure(kind)) for kind in kinds)
+    if config.enable_gradient_tracking:
+        yield from map(str, (layout.gradient_trace, layout.gradient_steps))

@@ -7,15 +7,18 @@ import io
 import json
 import math
 import stat
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pochi_cli.errors import RunError
 from pochi_cli.runs.atomic import write_json, write_text
 from pochi_cli.runs.layout import RunLayout
 from pochi_cli.runs.typed import Moment, Seconds, Stamp, Status, read_count, read_fields, read_number, shown
+
+if TYPE_CHECKING:  # numpy takes longer to import than a list of runs to make
+    from pochi_cli.runs.gradient_record import GradientEpoch, GradientFiles
 
 _LARGEST = 500_000_000
 """Bytes of a record; a history of a million epochs takes a third of it."""
@@ -166,10 +169,19 @@ class RunFiles:
         layout: Where they go.
         record: The run so far.
         export_metrics: Whether the metrics CSV is written.
+        gradients: The trace of the gradients, if there will be one.
     """
 
-    def __init__(self, layout: RunLayout, record: RunRecord, *, export_metrics: bool) -> None:
+    def __init__(
+        self,
+        layout: RunLayout,
+        record: RunRecord,
+        *,
+        export_metrics: bool,
+        gradients: GradientFiles | None = None,
+    ) -> None:
         self.layout = layout
+        self._gradients = gradients
         self.record = record
         self._export_metrics = export_metrics
         write_json(layout.run_json, asdict(record))
@@ -182,6 +194,19 @@ class RunFiles:
         """
         self.record = replace(self.record, **changes)
         write_json(self.layout.run_json, asdict(self.record))
+
+    def write_gradients(self, epoch: GradientEpoch) -> Sequence[GradientEpoch]:
+        """Add an epoch to the trace of the gradients.
+
+        Returns:
+            The whole trace.
+
+        Raises:
+            StorageError: Writing failed.
+        """
+        assert self._gradients is not None
+        self._gradients.add(epoch)
+        return self._gradients.epochs
 
     def write_history(self, history: History) -> None:
         """Write train_history.json and the metrics CSV.

@@ -39,6 +39,7 @@ def describe_files(layout: RunLayout) -> list[tuple[str, str]]:
         ("models", (layout.best_model, layout.latest_model)),
         ("metrics", (layout.metrics_csv,)),
         ("graphs", tuple(layout.metrics_figure(kind) for kind in ("loss", "accuracy", "layer_wise_lr"))),
+        ("gradients", (layout.gradient_trace, layout.gradient_steps)),
         ("records", (layout.config_toml, layout.run_json, layout.history_json, layout.log)),
     ]
     rows = []

@@ -41,6 +41,7 @@ def test_help_imports_hardly_anything() -> None:
         ("train", "--help"),
         ("plot", "metrics", "--help"),
         ("plot", "gradients", "--help"),
+        ("inspect", "gradients", "--help"),
         ("data", "check", "--help"),
     ],
 )

@@ -312,6 +312,13 @@ DEFAULTS: dict[str, Any] = {
     "checkpoint_every_steps": None,
     "log_every_steps": 100,
     "enable_metrics_export": True,
+    "enable_gradient_tracking": False,
+    "gradient_tracking_config": {
+        "record_frequency": 1,
+        "exclude_patterns": (r"fc\.", r"\.bias"),
+        "group_by_block": True,
+        "aggregation_method": "median",
+    },
 }
 
 
@@ -365,6 +372,7 @@ FORMS: dict[str, str] = {
             "cudnn_benchmark",
             "deterministic",
             "enable_metrics_export",
+            "enable_gradient_tracking",
         ],
         BOOL,
     ),
@@ -387,7 +395,9 @@ FORMS: dict[str, str] = {
         ],
         TEXT,
     ),
-    **dict.fromkeys(["optimizer_params", "layer_wise_lr_config", "early_stopping"], TABLE),
+    **dict.fromkeys(
+        ["optimizer_params", "layer_wise_lr_config", "early_stopping", "gradient_tracking_config"], TABLE
+    ),
     **dict.fromkeys(["mean", "std", "train_transform", "val_transform", "freeze"], ARRAY),
 }
 EXAMPLES: dict[str, list[Any]] = {

@@ -26,6 +26,10 @@ def rates(**layer_rates: float) -> dict[str, Any]:
     return {"enable_layer_wise_lr": True, "layer_wise_lr_config": {"layer_rates": layer_rates}}
 
 
+def tracking(**settings: Any) -> dict[str, Any]:
+    return folder(enable_gradient_tracking=True, gradient_tracking_config=settings)
+
+
 # A config that breaks one rule; the code and key of the mistake; the key that the note points at.
 BROKEN: dict[str, tuple[dict[str, Any], str, str, str | None]] = {
     "no-train-root": (without(folder(), "train_data_root"), "missing-key", "train_data_root", None),
@@ -154,6 +158,24 @@ BROKEN: dict[str, tuple[dict[str, Any], str, str, str | None]] = {
         "dataset",
     ),
     "endless-warmup": (folder(warmup_epochs=20), "conflict", "warmup_epochs", "epochs"),
+    "exclude-no-pattern": (
+        tracking(exclude_patterns=[r"fc\.", "(layer"]),
+        "wrong-type",
+        "gradient_tracking_config.exclude_patterns[1]",
+        None,
+    ),
+    "nothing-to-trace": (
+        tracking(exclude_patterns=["weight", "bias"]),
+        "conflict",
+        "gradient_tracking_config.exclude_patterns",
+        "model_name",
+    ),
+    "nothing-trained-to-trace": (
+        tracking(exclude_patterns=["^fc"]) | {"freeze": ["conv1", "bn1", r"layer\d"]},
+        "conflict",
+        "gradient_tracking_config.exclude_patterns",
+        "model_name",
+    ),
     "two-weights": (folder(weights="a.pth", pretrained=True), "conflict", "weights", "pretrained"),
     "deterministic-benchmark": (
         folder(deterministic=True, cudnn_benchmark=True),

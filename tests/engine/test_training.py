@@ -441,12 +441,15 @@ def test_the_cpu_never_learns_from_a_bad_loss() -> None:
     guard = FiniteGuard(runtime)
     model = torch.nn.Linear(2, 2)
     guard.see(torch.tensor(1.0), 1)
-    guard.check(model, 1)
+    guard.check(model, 1, 1)
     guard.see(torch.tensor(float("nan")), 2)
+    model.weight.grad = torch.full((2, 2), float("nan"))
+    with pytest.raises(NonFiniteLossError, match=r"epoch 7, step 2; .* is weight$"):
+        guard.check(model, 7, 2)
     guard.see(torch.tensor(1.0), 3)
     guard.see(torch.tensor(float("inf")), 4)
-    with pytest.raises(NonFiniteLossError, match="epoch 7, step 2"):
-        guard.check(model, 7)
+    with pytest.raises(NonFiniteLossError, match=r"epoch 7, step 2 \(seen at step 4\)$"):
+        guard.check(model, 7, 4)  # by now every gradient is spoilt
 
 
 def test_memory_that_is_not_there_is_told_as_such() -> None:

@@ -52,7 +52,13 @@ def test_the_groups_are_those_of_the_optimizer() -> None:
 
 def test_the_epoch_and_the_files_are_those_of_the_run(few_digits: Path, tmp_path: Path) -> None:
     config = tiny_config(
-        few_digits, work_dir=str(tmp_path), epochs=3, save_interval=2, accumulate_steps=2, **RATES
+        few_digits,
+        work_dir=str(tmp_path),
+        epochs=3,
+        save_interval=2,
+        accumulate_steps=2,
+        enable_gradient_tracking=True,
+        **RATES,
     )
     data = prepare_data(config, config.seed)
     plan = make_plan(

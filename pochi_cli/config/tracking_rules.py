@@ -1,0 +1,63 @@
+"""The rules on what gradient tracing leaves out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from pochi_cli.config.catalogue import parameter_shapes
+from pochi_cli.config.patterns import PatternError, check_pattern, finds, matches
+from pochi_cli.config.recording import GradientTrackingConfig
+from pochi_cli.config.root import ClassificationConfig
+from pochi_cli.config.rules import Rules
+from pochi_cli.errors import Diagnostic, Note
+
+TRACKING_RULES = Rules()
+
+_KEY = ("gradient_tracking_config", "exclude_patterns")
+
+
+@TRACKING_RULES.rule("model_name", "freeze", "gradient_tracking_config.exclude_patterns")
+def _excluded(config: ClassificationConfig) -> Iterator[Diagnostic]:
+    names = list(parameter_shapes(config.model_name))
+    sound = []
+    for position, pattern in enumerate(config.gradient_tracking_config.exclude_patterns):
+        try:
+            check_pattern(pattern, names, finds)
+        except PatternError as error:
+            yield Diagnostic(
+                "wrong-type",
+                f"the pattern `{pattern}` of exclude_patterns {error}",
+                (*_KEY, position),
+                help=r"a part of a name such as `\\.bias` is a pattern, too",
+            )
+        else:
+            sound.append(pattern)
+    try:
+        for pattern in config.freeze:
+            check_pattern(pattern, names)
+    except PatternError:  # told by the rule on `freeze`
+        return
+    trained = [name for name in names if not any(matches(pattern, name) for pattern in config.freeze)]
+    left = [name for name in trained if not any(finds(pattern, name) for pattern in sound)]
+    if config.enable_gradient_tracking and trained and not left:
+        yield Diagnostic(
+            "conflict",
+            f"exclude_patterns leave out every trained parameter of {config.model_name}: nothing is recorded",
+            _KEY,
+            help="leave out fewer",
+            notes=(Note("model_name is set here", ("model_name",)),),
+        )
+
+
+@TRACKING_RULES.rule("enable_gradient_tracking", "gradient_tracking_config")
+def _unused(config: ClassificationConfig) -> Iterator[Diagnostic]:
+    given = config.gradient_tracking_config != GradientTrackingConfig()  # a resolved config has all defaults
+    if given and not config.enable_gradient_tracking:
+        yield Diagnostic(
+            "unused-key",
+            "gradient_tracking_config is given, but enable_gradient_tracking is false: nothing is recorded",
+            ("gradient_tracking_config",),
+            severity="warning",
+            at="key",
+            help="set enable_gradient_tracking = true at the top level, or leave the table out",
+        )
