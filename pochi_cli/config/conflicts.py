@@ -224,6 +224,18 @@ def _one_source_of_weights(config: ClassificationConfig) -> Iterator[Diagnostic]
         )
 
 
+@CONFLICTS.rule("model_name", "pretrained")
+def _published_weights(config: ClassificationConfig) -> Iterator[Diagnostic]:
+    if config.pretrained and not CATALOGUE[config.model_name].has_published_weights:
+        yield Diagnostic(
+            "conflict",
+            f"`pretrained = true`, but there are no published weights of {config.model_name}",
+            ("pretrained",),
+            help="set pretrained = false, or leave it out",
+            notes=(Note("model_name is set here", ("model_name",)),),
+        )
+
+
 @CONFLICTS.rule("deterministic", "precision", "cudnn_benchmark")
 def _deterministic(config: ClassificationConfig) -> Iterator[Diagnostic]:
     if config.deterministic and config.cudnn_benchmark:

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 from torchvision.models import get_model_weights
 
-from pochi_cli.config.catalogue import ModelName
+from pochi_cli.config.catalogue import CATALOGUE, ModelName
 from pochi_cli.errors import ModelError
 
 NETWORK_TIMEOUT_S = 30.0
@@ -39,8 +39,10 @@ def pretrained_state(model_name: ModelName) -> dict[str, Tensor]:
     """Load torchvision's ImageNet weights, from torch's cache or the network.
 
     Raises:
-        ModelError: They are not cached and cannot be fetched, or the cached file is damaged.
+        ModelError: There are none, they are not cached and cannot be fetched, or the cached file is damaged.
     """
+    if not CATALOGUE[model_name].has_published_weights:
+        raise ModelError(f"there are no published weights of {model_name}", "set `pretrained = false`")
     url: str = get_model_weights(model_name).DEFAULT.url
     file = Path(torch.hub.get_dir()) / "checkpoints" / Path(urlparse(url).path).name
     # torchvision names its files after the start of their SHA-256.

@@ -34,7 +34,8 @@ def make_plan(config: ClassificationConfig, facts: DataFacts | None = None) -> P
     val_steps = config.val_transform
     stem = _stem(config, size)
     is_counted = num_classes is not None and stem != "auto"
-    counts = parameter_counts(config.model_name, num_classes or 1, small_stem=stem == "small")
+    edge = size[0] if size else None
+    counts = parameter_counts(config.model_name, num_classes or 1, small_stem=stem == "small", edge=edge)
     frozen = {name for name in counts if any(matches(pattern, name) for pattern in config.freeze)}
     epochs = _sampled(config.epochs)
     return Plan(

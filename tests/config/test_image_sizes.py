@@ -101,6 +101,14 @@ def test_a_model_on_patches_takes_one_size() -> None:
     assert broken(patches([32, 33], [64, 64], model_name="swin_t")) == []
 
 
+def test_the_tiny_transformer_takes_small_images_in_patches_of_4_px() -> None:
+    for size in ([32, 32], [28, 28], [64, 64]):
+        assert broken(patches(size, size, model_name="vit_tiny")) == []
+    (diagnostic,) = broken(patches([30, 30], [30, 30], model_name="vit_tiny"))
+    assert (diagnostic.code, diagnostic.key) == ("conflict", ("train_transform",))
+    assert diagnostic.help == "resize or crop them to 28x28 or 32x32"
+
+
 @pytest.mark.parametrize("size", [[32, 48], [8, 8], [40, 40]])
 def test_a_model_on_patches_needs_squares_of_them(size: list[int]) -> None:
     (diagnostic,) = broken(patches(size, size))

@@ -176,6 +176,12 @@ BROKEN: dict[str, tuple[dict[str, Any], str, str, str | None]] = {
         "gradient_tracking_config.exclude_patterns",
         "model_name",
     ),
+    "no-published-weights": (
+        folder(model_name="vit_tiny", pretrained=True),
+        "conflict",
+        "pretrained",
+        "model_name",
+    ),
     "two-weights": (folder(weights="a.pth", pretrained=True), "conflict", "weights", "pretrained"),
     "deterministic-benchmark": (
         folder(deterministic=True, cudnn_benchmark=True),
@@ -462,3 +468,11 @@ def test_patches_need_one_size() -> None:
     raw = folder(model_name="vit_b_16", val_data_root="b", train_transform=resized, val_transform=larger)
     assert found(raw) == {("conflict", "val_transform")}
     valid(**{**raw, "model_name": "resnet18"})
+
+
+def test_pretrained_is_the_default_where_there_are_weights() -> None:
+    assert validate(folder()).pretrained
+    for model_name in ("vgg_compact", "vit_tiny"):
+        config = validate(folder(model_name=model_name))
+        assert not config.pretrained
+        assert validate(config.model_dump(mode="json", exclude_none=True)) == config
