@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from pochi_cli.config.catalogue import CATALOGUE
 from pochi_cli.config.classes import check_classes
-from pochi_cli.config.data import NAMED_DATASETS
+from pochi_cli.config.named_datasets import NAMED_DATASETS
 from pochi_cli.config.root import ClassificationConfig
 from pochi_cli.config.rules import Rules
 from pochi_cli.config.steps.nested import AnyStep, flatten
@@ -18,12 +18,15 @@ CONFLICTS = Rules()
 
 @CONFLICTS.rule("dataset", "train_data_root")
 def _train_data_root(config: ClassificationConfig) -> Iterator[Diagnostic]:
-    if config.dataset == "folder" and config.train_data_root is None:
+    if config.dataset != "digits" and config.train_data_root is None:
+        remedy = 'name the folder of the training images, or set dataset = "digits"'
+        if config.dataset != "folder":
+            remedy = f'name the directory that holds {config.dataset}, or is to: train_data_root = "data"'
         yield Diagnostic(
             "missing-key",
             "`train_data_root` is missing",
             ("train_data_root",),
-            help='name the folder of the training images, or set dataset = "digits"',
+            help=remedy,
             called_by=("dataset",),
         )
     if config.dataset == "digits" and config.train_data_root is not None:

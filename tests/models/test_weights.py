@@ -276,7 +276,7 @@ def test_offline_without_a_cached_file(cache: Path, monkeypatch: pytest.MonkeyPa
 
 
 def test_a_silent_server_is_given_up(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pochi_cli.models.weights.NETWORK_TIMEOUT_S", 0.05)
+    monkeypatch.setattr("pochi_cli.network.NETWORK_TIMEOUT_S", 0.05)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         move_to(monkeypatch, f"http://127.0.0.1:{silent.getsockname()[1]}/w-047dcff4.pth")
         with pytest.raises(ModelError, match="timed out"):
