@@ -37,8 +37,8 @@ class DataConfig(StrictModel):
 
     dataset: DatasetName = Field(
         "folder",
-        description="`folder`: one directory per class; `digits`: the embedded handwritten digits; the others: "
-        "published data sets, which are downloaded when they are missing.",
+        description="`folder`: one directory per class; `digits`: the embedded handwritten digits; "
+        "the others: published data sets, downloaded when they are missing.",
     )
     train_data_root: PathText | None = Field(
         None,

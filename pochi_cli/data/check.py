@@ -99,7 +99,8 @@ def check_config_data(
         tell: As for `prepare_data`.
 
     Raises:
-        DataError: If a folder is not named, missing, or cannot be read, or a published data set cannot be had.
+        DataError: If a folder is not named, missing, or cannot be read, or a published data set is
+            not to be had.
         StorageError: If the digits cannot be written to the cache.
     """
     found = find_folders(config, seed, cache_root, tell)

@@ -25,19 +25,24 @@ class Pixels:
 
     def __init__(self, values: NDArray[np.uint8]) -> None:
         self.values = np.ascontiguousarray(values)
+        self._shared: Any = None
 
     def __len__(self) -> int:
         """Count the images."""
         return len(self.values)
 
     def __getstate__(self) -> Any:
-        """Hand the array over as a tensor, which torch's processes put into shared memory."""
-        import torch
+        """Hand the array over as a tensor in shared memory, of which torch's processes get no copies."""
+        if self._shared is None:
+            import torch
 
-        return torch.from_numpy(self.values)
+            self._shared = torch.from_numpy(self.values).share_memory_()
+            self.values = self._shared.numpy()
+        return self._shared
 
     def __setstate__(self, tensor: Any) -> None:
         """Take the array over."""
+        self._shared = tensor
         self.values = tensor.numpy()
 
     @property

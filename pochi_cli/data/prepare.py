@@ -53,7 +53,8 @@ def prepare_data(
         tell: Told in words when something is downloaded or unpacked.
 
     Raises:
-        DataError: If the folders or the sizes of the images do not fit, or a published data set cannot be had.
+        DataError: If the folders or the sizes of the images do not fit, or a published data set is
+            not to be had.
         StorageError: If the digits cannot be written to the cache.
     """
     raise_errors(missing_folders(config))
@@ -131,7 +132,8 @@ def find_folders(
         tell: As for `prepare_data`.
 
     Raises:
-        DataError: If a folder is not named, missing, or cannot be read, or a published data set cannot be had.
+        DataError: If a folder is not named, missing, or cannot be read, or a published data set is
+            not to be had.
         StorageError: If the digits cannot be written to the cache.
     """
     is_folder = config.dataset == "folder"

@@ -6,9 +6,7 @@ import pickle
 import tarfile
 import warnings
 import zlib
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from http.client import HTTPException
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -36,9 +34,10 @@ _CLASSES: dict[PublishedName, str] = {
 
 # What torchvision's readers raise on files that are missing or damaged, beyond what they mean to.
 _READ_FAILURES = (
-    RuntimeError, OSError, AssertionError, ValueError, TypeError, LookupError, EOFError, pickle.UnpicklingError,
+    RuntimeError, OSError, AssertionError, ValueError, TypeError, LookupError, EOFError,
+    pickle.UnpicklingError,
 )  # fmt: skip
-_DOWNLOAD_FAILURES = (OSError, HTTPException, RuntimeError, EOFError, zlib.error, tarfile.TarError)
+_FETCH_FAILURES = (OSError, HTTPException, RuntimeError, EOFError, zlib.error, tarfile.TarError)
 
 
 class PublishedParts(NamedTuple):
@@ -54,32 +53,23 @@ class _File(NamedTuple):
     path: Path
     md5: str | None
 
+    @property
+    def is_there(self) -> bool:
+        """Whether there is such a file, in whatever state."""
+        return self.path.is_file()
 
-@dataclass(frozen=True)
-class _Files:
-    """Where torchvision wants the files of a data set.
 
-    Attributes:
-        folder: Directory of the unpacked files.
-        unpacked: What is read.
-        archives: What is published: one with all the files, or one for each.
-        url: Where they come from, for messages.
-    """
+class _Archive(NamedTuple):
+    """A file as it is published, and those that it holds."""
 
-    folder: Path
+    file: _File
     unpacked: tuple[_File, ...]
-    archives: tuple[_File, ...]
-    url: str
+    urls: tuple[str, ...]
 
     @property
-    def missing(self) -> tuple[_File, ...]:
-        """The archives that are not there, though some file of theirs is not either."""
-        if len(self.archives) == 1:
-            is_there = [all(file.path.is_file() for file in self.unpacked)]
-        else:
-            is_there = [file.path.is_file() for file in self.unpacked]
-        pairs = zip(self.archives, is_there, strict=True)
-        return tuple(archive for archive, there in pairs if not there and not archive.path.is_file())
+    def is_unpacked(self) -> bool:
+        """Whether all that it holds is there."""
+        return all(file.is_there for file in self.unpacked)
 
 
 def read_published(name: PublishedName, root: Path, tell: Tell, *, with_test: bool) -> PublishedParts:
@@ -106,7 +96,7 @@ def read_published(name: PublishedName, root: Path, tell: Tell, *, with_test: bo
         try:
             return _read(name, root, with_test=with_test)
         except _READ_FAILURES as error:
-            folder = printable(_locate(name, root).folder)
+            folder = printable(_folder(name, root))
             raise DataError(f"{name}: the files in {folder} cannot be read: {_reason(error)}") from error
 
 
@@ -117,7 +107,7 @@ def _torchvision_class(name: PublishedName) -> Any:
 
 
 def _read(name: PublishedName, root: Path, *, with_test: bool) -> PublishedParts:
-    folder = _locate(name, root).folder
+    folder = _folder(name, root)
     train = _index(_torchvision_class(name)(root, train=True), folder, "train")
     test = _index(_torchvision_class(name)(root, train=False), folder, "test") if with_test else None
     return PublishedParts(train, test)
@@ -141,19 +131,26 @@ def _index(dataset: Any, folder: Path, part: str) -> FolderIndex:
     )
 
 
-def _locate(name: PublishedName, root: Path) -> _Files:
+def _folder(name: PublishedName, root: Path) -> Path:
+    """Directory of the unpacked files."""
     dataset = _torchvision_class(name)
-    if name in ("cifar10", "cifar100"):
-        folder = root / dataset.base_folder
+    return root / dataset.base_folder if name.startswith("cifar") else root / dataset.__name__ / "raw"
+
+
+def _archives(name: PublishedName, root: Path) -> tuple[_Archive, ...]:
+    """Where torchvision wants the files: CIFAR's in one archive, MNIST's in one each."""
+    dataset, folder = _torchvision_class(name), _folder(name, root)
+    if name.startswith("cifar"):
         files = [*dataset.train_list, *dataset.test_list, (dataset.meta["filename"], dataset.meta["md5"])]
-        archives = (_File(root / dataset.filename, dataset.tgz_md5),)
-        return _Files(folder, tuple(_File(folder / file, md5) for file, md5 in files), archives, dataset.url)
-    folder = root / dataset.__name__ / "raw"
-    return _Files(
-        folder,
-        tuple(_File((folder / file).with_suffix(""), None) for file, _ in dataset.resources),
-        tuple(_File(folder / file, md5) for file, md5 in dataset.resources),
-        dataset.mirrors[0],
+        unpacked = tuple(_File(folder / file, md5) for file, md5 in files)
+        return (_Archive(_File(root / dataset.filename, dataset.tgz_md5), unpacked, (dataset.url,)),)
+    return tuple(
+        _Archive(
+            _File(folder / file, md5),
+            (_File((folder / file).with_suffix(""), None),),
+            tuple(f"{mirror}{file}" for mirror in dataset.mirrors),
+        )
+        for file, md5 in dataset.resources
     )
 
 
@@ -168,23 +165,53 @@ def _complete(name: PublishedName, root: Path, tell: Tell) -> None:
     Raises:
         DataError: A file that is there is damaged, or one that is missing cannot be downloaded.
     """
-    files = _locate(name, root)
-    for file in (*files.archives, *files.unpacked):
-        if file.path.is_file() and (trouble := _damage(file)):
+    archives = _archives(name, root)
+    for file in (file for archive in archives for file in (archive.file, *archive.unpacked)):
+        if file.is_there and (trouble := _damage(file)):
             raise DataError(
                 f"{name}: {printable(file.path)} is damaged: {trouble}",
                 "delete it, so that it is unpacked or downloaded again",
             )
-    missing = files.missing
+    wanted = [archive for archive in archives if not archive.is_unpacked]
+    missing = [archive for archive in wanted if not archive.file.is_there]
     if missing:
-        tell(f"downloading {name} to {printable(root)}: {listed([file.path.name for file in missing])}")
-    else:
+        tell(f"downloading {name} to {printable(root)}: {listed(_names(missing))}")
+    elif wanted:
         tell(f"unpacking {name} in {printable(root)}")
     try:
-        with network_timeout(), _leaving_nothing_half_made(files):
-            _torchvision_class(name)(root, train=True, download=True)
-    except _DOWNLOAD_FAILURES as error:
-        raise _unobtainable(name, missing, files, error) from error
+        with network_timeout():
+            for archive in wanted:
+                _fetch(archive)
+    except _FETCH_FAILURES as error:
+        raise _unobtainable(name, missing, wanted, error) from error
+
+
+def _names(archives: Sequence[_Archive]) -> list[str]:
+    return [archive.file.path.name for archive in archives]
+
+
+def _fetch(archive: _Archive) -> None:
+    """Unpack an archive, downloaded from the first place that has it unless it is there.
+
+    Nothing is left half made, also when the user stops it: it would pass for damaged.
+    """
+    from torchvision.datasets.utils import download_and_extract_archive
+
+    path, md5 = archive.file
+    absent = [file for file in (archive.file, *archive.unpacked) if not file.is_there]
+    try:
+        for i, url in enumerate(archive.urls):
+            try:
+                download_and_extract_archive(url, str(path.parent), filename=path.name, md5=md5)
+                return
+            except (OSError, HTTPException, RuntimeError):
+                if i == len(archive.urls) - 1:
+                    raise
+    except BaseException:
+        for file in absent:
+            if file.is_there and _damage(file):
+                file.path.unlink()
+        raise
 
 
 def _damage(file: _File) -> str | None:
@@ -203,36 +230,24 @@ def _damage(file: _File) -> str | None:
     return None
 
 
-@contextmanager
-def _leaving_nothing_half_made(files: _Files) -> Iterator[None]:
-    """Remove what was begun and not finished, also when the user stops it: it would pass for damaged."""
-    absent = [file for file in (*files.archives, *files.unpacked) if not file.path.exists()]
-    try:
-        yield
-    except BaseException:
-        for file in absent:
-            if file.path.is_file() and _damage(file):
-                file.path.unlink()
-        raise
-
-
 def _unobtainable(
-    name: PublishedName, missing: tuple[_File, ...], files: _Files, error: BaseException
+    name: PublishedName, missing: Sequence[_Archive], wanted: Sequence[_Archive], error: BaseException
 ) -> DataError:
-    folder = printable(files.archives[0].path.parent)
+    folder = printable(wanted[0].file.path.parent)
     if not missing:
-        return DataError(f"{name}: its archive in {folder} cannot be unpacked: {_reason(error)}")
-    wanted = ", ".join(f"{file.path.name} (MD5 {file.md5})" for file in missing)
+        return DataError(f"{name}: {listed(_names(wanted))} in {folder} cannot be unpacked: {_reason(error)}")
+    files = ", ".join(f"{archive.file.path.name} (MD5 {archive.file.md5})" for archive in missing)
     be = "is" if len(missing) == 1 else "are"
+    source = missing[0].urls[0].rpartition("/")[0]
     return DataError(
-        f"{name}: {listed([file.path.name for file in missing])} {be} not in {folder} and could not be "
-        f"downloaded from {files.url}: {_reason(error)}",
-        f"put {wanted} into {folder}",
+        f"{name}: {listed(_names(missing))} {be} not in {folder} and could not be downloaded from {source}: "
+        f"{_reason(error)}",
+        f"put {files} into {folder}",
     )
 
 
 def _reason(error: BaseException) -> str:
-    """The last line of what a library says: before it come the attempts."""
+    """The last line of what a library says, without its ornament."""
     lines = str(getattr(error, "reason", None) or error).strip().splitlines()
     return (
         lines[-1].removeprefix("<urlopen error ").removesuffix(">")[:200] if lines else type(error).__name__

@@ -20,10 +20,8 @@ from pochi_cli.config.named_datasets import NAMED_DATASETS, PublishedName
 
 Bytes = NDArray[np.uint8]
 
-CIFAR_BATCH = 10
-"""Images of a file of CIFAR-10; its training part has five."""
 PER_CLASS = {"train": 5, "t10k": 2}
-"""Images of a class of the others."""
+"""Images of a class of the MNIST kind. Of CIFAR every file for training has two, that for testing one."""
 
 
 def draw(name: str, labels: list[int], shape: tuple[int, ...]) -> Bytes:
@@ -45,7 +43,8 @@ def write_published(name: PublishedName, root: Path, patch: pytest.MonkeyPatch) 
         patch: Puts the true check sums back.
 
     Returns:
-        Images, uint8 (N, height, width[, 3]), and labels under `train`, `train_labels`, `test`, `test_labels`.
+        Images, uint8 (N, height, width[, 3]), under `train` and `test`, and labels under `train_labels` and
+        `test_labels`.
     """
     write = _write_cifar if name.startswith("cifar") else _write_mnist
     return write(name, root, patch)
@@ -59,7 +58,7 @@ def _write_cifar(name: PublishedName, root: Path, patch: pytest.MonkeyPatch) -> 
     contents: dict[str, bytes] = {}
     for part, table in (("train", dataset.train_list), ("test", dataset.test_list)):
         for file, _ in table:
-            labels = list(range(classes))[::-1]
+            labels = list(range(classes))[::-1] * (2 if part == "train" else 1)
             images = draw(f"{name}/{file}", labels, (3, 32, 32))
             contents[file] = pickle.dumps({"data": images.reshape(len(labels), -1), key: labels})
             truth[part].append(images.transpose(0, 2, 3, 1))

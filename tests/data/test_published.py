@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 from torchvision import datasets
-from torchvision.datasets import mnist, utils
+from torchvision.datasets import utils
 
 from pochi_cli.config.data import DataConfig
 from pochi_cli.config.named_datasets import NAMED_DATASETS, PublishedName
@@ -95,8 +95,6 @@ def test_the_test_part_is_left_alone_where_a_share_is_split_off(
     truth = write_published(name, tmp_path, monkeypatch)
     whole = prepare_data(config(name, tmp_path), 0)
     first, again, other = (prepare_data(config(name, tmp_path, val_split=0.2), seed) for seed in (0, 0, 1))
-    if name == "cifar100":  # one image a class in the small file: none can be split off
-        return
     assert first.val is not None
     assert len(first.train) + len(first.val) == len(truth["train"])
     assert first.fingerprint == again.fingerprint
@@ -151,13 +149,10 @@ def test_the_array_is_shared_with_processes_that_are_not_forked() -> None:
     context = multiprocessing.get_context("spawn")
     queue = context.Queue()
     process = context.Process(target=write_there, args=(pixels, queue))
-    tensor = torch.from_numpy(pixels.values)
     process.start()
     queue.get(timeout=60)
     process.join()
-    # What the other process wrote arrived: both have one array.
-    assert tensor.sum() == 0 or pixels.values[1, 2, 3, 0] == 7
-    assert pixels.values[1, 2, 3, 0] == 7
+    assert pixels.values[1, 2, 3, 0] == 7  # what the other process wrote: both have one array
     copy = pickle.loads(pickle.dumps(pixels))
     assert np.array_equal(copy.values, pixels.values)
 
@@ -274,11 +269,12 @@ def test_labels_that_do_not_belong_to_the_images(tmp_path: Path, monkeypatch: py
 def test_a_download_that_is_stopped_leaves_nothing_half_made(
     error: type[BaseException], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def stop(url: str, download_root: str, filename: str, md5: str) -> None:
-        (Path(download_root) / filename).write_bytes(b"the beginning")
+    def stop(_: str, file: str) -> None:
+        Path(file).write_bytes(b"the beginning")
         raise error
 
-    monkeypatch.setattr(mnist, "download_and_extract_archive", stop)
+    monkeypatch.setattr(utils, "_get_redirect_url", lambda url, **_: url)
+    monkeypatch.setattr(utils, "_urlretrieve", stop)
     with pytest.raises(error if error is KeyboardInterrupt else DataError):
         prepare_data(config("mnist", tmp_path), 0)
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
@@ -286,5 +282,5 @@ def test_a_download_that_is_stopped_leaves_nothing_half_made(
 
 def test_a_root_that_is_a_file(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(DataError, match="train_data_root: .*file is not a directory"):
+    with pytest.raises(DataError, match=r"train_data_root: .*file is not a directory"):
         prepare_data(config("cifar10", tmp_path / "file"), 0)
