@@ -19,7 +19,7 @@ from pochi_cli.config.base import (
 from pochi_cli.config.named_datasets import PublishedName
 from pochi_cli.config.steps.nested import Pipeline
 
-DatasetName = Literal["folder", "digits"] | PublishedName
+DatasetName = Literal["folder", "digits", PublishedName]
 
 Workers = Annotated[Annotated[Literal["auto"], Word] | Annotated[int, Field(ge=0, le=256), Number], ByShape]
 

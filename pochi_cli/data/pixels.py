@@ -36,7 +36,7 @@ class Pixels:
         if self._shared is None:
             import torch
 
-            self._shared = torch.from_numpy(self.values).share_memory_()
+            self._shared = torch.from_numpy(self.values).share_memory_()  # type: ignore[no-untyped-call]
             self.values = self._shared.numpy()
         return self._shared
 

@@ -134,7 +134,7 @@ def _index(dataset: Any, folder: Path, part: str) -> FolderIndex:
 def _folder(name: PublishedName, root: Path) -> Path:
     """Directory of the unpacked files."""
     dataset = _torchvision_class(name)
-    return root / dataset.base_folder if name.startswith("cifar") else root / dataset.__name__ / "raw"
+    return root / (dataset.base_folder if name.startswith("cifar") else f"{dataset.__name__}/raw")
 
 
 def _archives(name: PublishedName, root: Path) -> tuple[_Archive, ...]:

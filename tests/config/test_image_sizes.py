@@ -76,6 +76,18 @@ def test_the_size_of_named_data_is_known() -> None:
     assert diagnostic.message.endswith("but gets 8 x 8 px")
 
 
+def test_the_size_of_published_data_is_known() -> None:
+    large = {"name": "RandomCrop", "size": 33}
+    raw = folder(dataset="cifar10", train_transform=[large, TO_TENSOR], val_transform=[TO_TENSOR])
+    (diagnostic,) = broken(raw)
+    assert (diagnostic.code, format_key(diagnostic.key)) == ("image-too-small", "train_transform[0]")
+    assert broken({**raw, "train_transform": [TO_TENSOR], "model_name": "vit_tiny"}) == []
+    (diagnostic,) = broken(
+        {**raw, "train_transform": [TO_TENSOR], "model_name": "vit_b_32", "dataset": "mnist"}
+    )
+    assert "vit_b_32 cannot take images of 28x28" in diagnostic.message
+
+
 def test_a_given_size() -> None:
     steps = validate(config(CROP)).train_transform
     assert list(check_sizes(steps, "train_transform", (32, 32))) == []

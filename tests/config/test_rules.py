@@ -35,6 +35,24 @@ BROKEN: dict[str, tuple[dict[str, Any], str, str, str | None]] = {
     "no-train-root": (without(folder(), "train_data_root"), "missing-key", "train_data_root", None),
     "digits-train-root": (digits(train_data_root="a"), "conflict", "train_data_root", "dataset"),
     "digits-val-root": (digits(val_data_root="a"), "conflict", "val_data_root", "dataset"),
+    "published-without-a-root": (
+        without(digits(dataset="cifar10"), "train_data_root"),
+        "missing-key",
+        "train_data_root",
+        None,
+    ),
+    "published-val-root": (
+        digits(dataset="mnist", train_data_root="data", val_data_root="a"),
+        "conflict",
+        "val_data_root",
+        "dataset",
+    ),
+    "classes-of-a-published-data-set": (
+        digits(dataset="cifar100", train_data_root="data", num_classes=10),
+        "class-mismatch",
+        "num_classes",
+        "dataset",
+    ),
     "two-validations": (
         folder(val_data_root="a", val_split=0.2, val_transform=[TO_TENSOR]),
         "conflict",

@@ -29,7 +29,8 @@ def draw(name: str, labels: list[int], shape: tuple[int, ...]) -> Bytes:
     seed = int.from_bytes(hashlib.sha256(name.encode()).digest()[:4], "big")
     noise = np.random.default_rng(seed).integers(0, 64, (len(labels), *shape))
     tint = np.asarray(labels).reshape(-1, *(1 for _ in shape)) * (190 // max(1, max(labels)))
-    return (noise + tint).astype(np.uint8)
+    images: Bytes = (noise + tint).astype(np.uint8)
+    return images
 
 
 def write_published(name: PublishedName, root: Path, patch: pytest.MonkeyPatch) -> dict[str, Any]:

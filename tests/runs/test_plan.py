@@ -135,6 +135,24 @@ def test_named_data_are_known_without_their_files() -> None:
     assert make_plan(validate({**raw, "val_split": 0.5})).steps is None
 
 
+def test_published_data_are_known_without_their_files() -> None:
+    raw = folder(
+        dataset="mnist",
+        train_data_root="data",
+        model_name="vit_tiny",
+        val_transform=[{"name": "ToTensor"}],
+    )
+    plan = make_plan(validate(raw))
+    assert plan.steps is not None
+    assert (plan.steps.train_images, plan.steps.val_images, plan.num_classes) == (60_000, 10_000, 10)
+    assert (plan.input_size, plan.weights) == ((28, 28), "random")
+    assert (plan.train_data, plan.val_data) == ("mnist in data", "mnist, its official test part")
+    built = create_model(validate(raw), 10, (28, 28)).model
+    assert plan.parameters == sum(parameter.numel() for parameter in built.parameters())
+    split = make_plan(validate({**raw, "val_split": 0.5}))
+    assert (split.steps, split.input_size, split.parameters) == (None, (28, 28), plan.parameters)
+
+
 def test_rates_of_a_long_training_are_sampled() -> None:
     plan = planned(epochs=1_000_000, scheduler="LinearLR", scheduler_params={"total_iters": 1_000_000})
     epochs, rates = plan.rate_epochs, plan.groups[0].rates
