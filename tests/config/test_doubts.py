@@ -9,8 +9,8 @@ from torchvision.models import get_model_weights
 
 from pochi_cli.config.catalogue import CATALOGUE, MODEL_NAMES
 from pochi_cli.config.data import IMAGENET_MEAN, IMAGENET_STD
-from pochi_cli.config.named_datasets import NAMED_DATASETS
 from pochi_cli.config.load import check
+from pochi_cli.config.named_datasets import NAMED_DATASETS
 from pochi_cli.errors import format_key
 from tests.config.raw import TO_TENSOR, doubts, folder
 from tests.config.test_messages import jargon
