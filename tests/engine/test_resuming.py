@@ -47,7 +47,7 @@ def test_resuming_on_a_published_data_set(
 ) -> None:
     write_published("cifar10", tmp_path / "data", monkeypatch)
     steps = [{"name": "RandomCrop", "size": 32, "padding": 4}, {"name": "ToTensor"}, {"name": "Normalize"}]
-    settings = {
+    settings: dict[str, Any] = {
         "dataset": "cifar10",
         "train_data_root": str(tmp_path / "data"),
         "model_name": "vgg_compact",
