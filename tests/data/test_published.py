@@ -106,6 +106,20 @@ def test_the_test_part_is_left_alone_where_a_share_is_split_off(
             assert part.read_rgb(i).tobytes() == whole.train.read_rgb(images[path]).tobytes()
 
 
+@pytest.mark.parametrize("change", ["image", "label"])
+def test_the_fingerprint_covers_values_and_labels(
+    change: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_published("mnist", tmp_path, monkeypatch)
+    before = prepare_data(config("mnist", tmp_path), 0).fingerprint
+    kind = "images-idx3" if change == "image" else "labels-idx1"
+    file = tmp_path / "MNIST" / "raw" / f"train-{kind}-ubyte"
+    content = bytearray(file.read_bytes())
+    content[-1] ^= 1
+    file.write_bytes(content)
+    assert prepare_data(config("mnist", tmp_path), 0).fingerprint != before
+
+
 @pytest.fixture
 def cifar10(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Data]:
     write_published("cifar10", tmp_path, monkeypatch)
