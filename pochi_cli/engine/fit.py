@@ -117,7 +117,7 @@ def train_epoch(job: Job, epoch: int, learning_rate: float) -> tuple[float, floa
     step, done = state.position.steps, state.position.batches
     job.progress.epoch(epoch, done)
     train_mode(state.model)
-    state.tracer.begin(epoch)
+    state.tracer.begin(epoch, step)
     started = time.monotonic() - state.position.duration_s
 
     def stand_here() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import chain, compress
 from typing import Any
 
 import numpy as np
@@ -28,7 +29,9 @@ _ABSENT = -1.0
 class NoTracer:
     """Traces nothing."""
 
-    def begin(self, epoch: int) -> None:
+    blocks: tuple[str, ...] = ()
+
+    def begin(self, epoch: int, steps_done: int) -> None:
         """Do nothing."""
 
     def step(self) -> None:
@@ -46,19 +49,35 @@ class NoTracer:
 
 
 @dataclass(frozen=True)
+class Layer:
+    """A module that has trained parameters of its own.
+
+    Attributes:
+        name: Dotted.
+        positions: Those of its parameters, the excluded ones too: with a gradient for its bias it is alive.
+        blocks: The recorded blocks that it is part of.
+    """
+
+    name: str
+    positions: tuple[int, ...]
+    blocks: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Traced:
     """The parameters that are traced.
 
     Attributes:
-        parameters: By name, in registration order: all that are trained of the blocks that are recorded.
+        parameters: All that are trained, by name, in registration order.
         blocks: The positions of those of each block's parameters that are recorded.
-        layers: The positions of the parameters of each block's layers, the excluded ones too: a layer whose
-            bias gets a gradient is alive.
+        members: The positions of all trained parameters of each such block.
+        layers: In registration order.
     """
 
     parameters: dict[str, nn.Parameter]
     blocks: dict[str, list[int]]
-    layers: dict[str, list[list[int]]]
+    members: dict[str, list[int]]
+    layers: tuple[Layer, ...]
 
 
 class GradientTracer:
@@ -80,6 +99,7 @@ class GradientTracer:
     ) -> None:
         self._parameters = list(traced.parameters.values())
         self._blocks = traced.blocks
+        self._members = traced.members
         self._layers = traced.layers
         self._is_scaled = is_scaled
         self._config = config
@@ -87,10 +107,18 @@ class GradientTracer:
         self._epoch: int | None = None
         self._norms: list[Tensor] = []
 
-    def begin(self, epoch: int) -> None:
-        """Begin an epoch, or go on with the one that `load_state_dict` brought back."""
+    @property
+    def blocks(self) -> tuple[str, ...]:
+        """The columns of the trace, in the order of the network."""
+        return tuple(self._blocks)
+
+    def begin(self, epoch: int, steps_done: int) -> None:
+        """Begin an epoch, or go on with the one that `load_state_dict` brought back.
+
+        An epoch of which others did steps that were not traced is not recorded.
+        """
         is_due = (epoch - 1) % self._config.record_frequency == 0 or epoch == self._epochs
-        if not is_due:
+        if not is_due or len(self._norms) * (epoch == self._epoch) != steps_done:
             self._epoch, self._norms = None, []
         elif epoch != self._epoch:
             self._epoch, self._norms = epoch, []
@@ -134,7 +162,7 @@ class GradientTracer:
         passed_over = bad.any(axis=1) if self._is_scaled else np.zeros(len(norms), dtype=bool)
         return GradientEpoch(
             epoch=epoch,
-            blocks=tuple(self._blocks),
+            blocks=self.blocks,
             means=tuple(
                 _mean(per_block[there[:, at].any(axis=1) & ~passed_over, column])
                 for column, at in enumerate(self._blocks.values())
@@ -144,10 +172,9 @@ class GradientTracer:
             # Against a parameter that is all zeros no ratio means anything.
             ratios=merged(norms / np.where(weights > 0, weights, 1), there & (weights > 0)),
             rms=merged(norms / np.sqrt(counts), there),
-            non_finite=np.stack([bad[:, at].sum(axis=1) for at in self._blocks.values()], axis=1),
-            dead_layers=np.stack(
-                [count_dead_layers(norms, self._layers[block]) for block in self._blocks], axis=1
-            ),
+            # Those that are excluded, too: what they are now all weights will soon be.
+            non_finite=np.stack([bad[:, at].sum(axis=1) for at in self._members.values()], axis=1),
+            dead_layers=find_dead_layers(norms, self._layers),
         )
 
     def state_dict(self) -> dict[str, Any] | None:
@@ -210,37 +237,48 @@ def choose_traced(model: nn.Module, excluded: Iterable[str], *, by_block: bool) 
         for name, parameter in named.items()
         if parameter.requires_grad and not any(finds(pattern, name) for pattern in excluded)
     }
-    among = {block[name] for name in recorded}
-    parameters = {
-        name: parameter
-        for name, parameter in named.items()
-        if parameter.requires_grad and block[name] in among
-    }
+    parameters = {name: parameter for name, parameter in named.items() if parameter.requires_grad}
     blocks: dict[str, list[int]] = {}
-    layers: dict[str, dict[str, list[int]]] = {}
+    members: dict[str, list[int]] = {}
+    layers: dict[str, list[int]] = {}
     for at, name in enumerate(parameters):
         if name in recorded:
             blocks.setdefault(block[name], []).append(at)
-        layers.setdefault(block[name], {}).setdefault(name.rpartition(".")[0], []).append(at)
-    return Traced(parameters, blocks, {name: list(layers[name].values()) for name in blocks})
+        members.setdefault(block[name], []).append(at)
+        layers.setdefault(name.rpartition(".")[0], []).append(at)
+    return Traced(
+        parameters,
+        blocks,
+        {name: members[name] for name in blocks},
+        tuple(
+            Layer(name, tuple(at), tuple(block for block in blocks if set(members[block]) & set(at)))
+            for name, at in layers.items()
+        ),
+    )
 
 
-def count_dead_layers(norms: Array, layers: Sequence[Sequence[int]]) -> NDArray[np.int64]:
-    """Count a block's layers all of whose parameters have a gradient of exactly zero, at every step.
+def find_dead_layers(norms: Array, layers: Sequence[Layer]) -> tuple[frozenset[tuple[str, str]], ...]:
+    """Find the layers all of whose gradients are exactly zero, at every step.
 
-    A layer of one parameter is not counted where others of the block are alive: what comes behind a dead
-    layer has a weight without gradient, for its input is zero, but a bias with one.
+    What comes behind a dead layer has a weight without gradient as well, for its input is zero; but a bias
+    with one. A layer of one parameter is therefore dead only if the next one with more is.
 
     Args:
         norms: float64 (steps, parameters).
-        layers: The positions of each layer's parameters.
+        layers: In registration order.
 
     Returns:
-        int64 (steps,).
+        Block and layer of each.
     """
-    dead = np.stack([(norms[:, layer] == 0).all(axis=1) for layer in layers], axis=1)
-    tells = np.array([len(layer) > 1 for layer in layers])
-    return np.where(dead.all(axis=1), len(layers), (dead & tells).sum(axis=1)).astype(np.int64)
+    dead = np.stack([(norms[:, layer.positions] == 0).all(axis=1) for layer in layers], axis=1)
+    following = np.ones(len(norms), dtype=bool)
+    for at in reversed(range(len(layers))):
+        if len(layers[at].positions) > 1:
+            following = dead[:, at]
+        else:
+            dead[:, at] &= following
+    pairs = [[(block, layer.name) for block in layer.blocks] for layer in layers]
+    return tuple(frozenset(chain.from_iterable(compress(pairs, row))) for row in dead)
 
 
 def _mean(norms: Array) -> float | None:

@@ -39,9 +39,25 @@ def open_files(
     data: Data,
     runtime: Runtime,
     history: History,
+    blocks: tuple[str, ...],
     run: Run | None,
 ) -> RunFiles:
-    """Write the records that a run has from its beginning."""
+    """Write the records that a run has from its beginning.
+
+    Args:
+        layout: Where they go.
+        config: The resolved config.
+        values: The same as plain values.
+        data: The data.
+        runtime: What it is computed on.
+        history: The finished epochs.
+        blocks: Those whose gradients are traced, if any.
+        run: The run that goes on, if one does.
+
+    Raises:
+        StorageError: Writing failed.
+        RunError: The trace of the run is damaged, or of other blocks.
+    """
     environment = {**describe_environment(), "torch": torch.__version__}
     settings = {
         "device": str(runtime.device),
@@ -94,9 +110,9 @@ def open_files(
     if len(history):
         write_history(layout, history, export_metrics=config.enable_metrics_export)
     gradients = None
-    if config.enable_gradient_tracking:
+    if blocks:
         recorded = -(-config.epochs // config.gradient_tracking_config.record_frequency) + 1
-        gradients = GradientFiles(layout, len(history), recorded)
+        gradients = GradientFiles(layout, blocks, len(history), recorded)
     # Last of all: only now the run is one, or is running again, and `closing` will tell how it ended.
     return RunFiles(layout, record, export_metrics=config.enable_metrics_export, gradients=gradients)
 

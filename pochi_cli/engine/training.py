@@ -99,7 +99,9 @@ def _train(config: ClassificationConfig, run: Run | None, progress: Progress, on
             try:
                 if run is None:
                     stack.enter_context(locked(layout.lock))
-                files = open_files(layout, config, values, data, runtime, state.history, run)
+                files = open_files(
+                    layout, config, values, data, runtime, state.history, state.tracer.blocks, run
+                )
             except StorageError:
                 if run is None:
                     shutil.rmtree(layout.directory, ignore_errors=True)  # nothing is left half-made

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,9 +25,12 @@ class TracedSteps:
     Attributes:
         blocks: Their names, in the order of the network.
         epochs, steps: Place of each step, from 1, int64 (steps,).
-        norms, ratios, rms: As in `GradientEpoch`, float64 (steps, blocks); NaN where not finite.
+        norms, rms: As in `GradientEpoch`, float64 (steps, blocks); NaN where not finite.
+        ratios: Of the root mean square of the gradient to that of the weights as the epoch began, of the
+            same shape; but to that of all weights together where it is smaller: against what begins at
+            zero, such as a class token, everything is large.
         is_bad: Of the same shape: a gradient of the block was not finite.
-        is_dead: A layer of it had gradients of exactly zero.
+        dead_layers: As in `GradientEpoch`, of each step.
         is_absent: None of its parameters had a gradient.
         is_failed: Of shape (steps,): a gradient was not finite, and no scaler passed the step over.
     """
@@ -38,7 +42,7 @@ class TracedSteps:
     ratios: Array
     rms: Array
     is_bad: Mask
-    is_dead: Mask
+    dead_layers: tuple[frozenset[tuple[str, str]], ...]
     is_absent: Mask
     is_failed: Mask
 
@@ -47,16 +51,17 @@ class TracedSteps:
         """Put the steps of some epochs together; at least one."""
         norms = np.concatenate([epoch.norms for epoch in epochs])
         non_finite = np.concatenate([epoch.non_finite for epoch in epochs])
+        rms = _finite(np.concatenate([epoch.rms for epoch in epochs]))
         is_passed_over = np.concatenate([np.full(len(epoch.steps), passes_over(epoch)) for epoch in epochs])
         return cls(
             blocks=epochs[0].blocks,
             epochs=np.concatenate([np.full(len(epoch.steps), epoch.epoch) for epoch in epochs]),
             steps=np.concatenate([np.array(epoch.steps, dtype=np.int64) for epoch in epochs]),
             norms=_finite(norms),
-            ratios=_finite(np.concatenate([epoch.ratios for epoch in epochs])),
-            rms=_finite(np.concatenate([epoch.rms for epoch in epochs])),
+            ratios=_relative(_finite(norms), np.concatenate([epoch.ratios for epoch in epochs]), rms),
+            rms=rms,
             is_bad=non_finite > 0,
-            is_dead=np.concatenate([epoch.dead_layers for epoch in epochs]) > 0,
+            dead_layers=tuple(chain.from_iterable(epoch.dead_layers for epoch in epochs)),
             is_absent=np.isnan(norms) & (non_finite == 0),
             is_failed=(non_finite > 0).any(axis=1) & ~is_passed_over,
         )
@@ -72,6 +77,18 @@ class TracedSteps:
     def named(self, chosen: Mask, but: int | None = None) -> tuple[str, ...]:
         """The names of the chosen blocks but one."""
         return tuple(name for at, name in enumerate(self.blocks) if chosen[at] and at != but)
+
+
+def _relative(norms: Array, ratios: Array, rms: Array) -> Array:
+    """Hold gradients against their weights, and those of small weights against what is usual."""
+    known = np.isfinite(ratios) & (ratios > 0) & (rms > 0)
+    weights = np.divide(rms, ratios, out=np.zeros(rms.shape), where=known)
+    entries = np.square(np.divide(norms, rms, out=np.zeros(rms.shape), where=known))
+    total = np.maximum(entries.sum(axis=1), 1)
+    usual = np.sqrt((np.square(weights) * entries).sum(axis=1) / total)
+    scale = np.maximum(weights, usual[:, None])
+    relative: Array = np.divide(rms, scale, out=np.full(rms.shape, np.nan), where=scale > 0)
+    return relative
 
 
 def _finite(values: Array) -> Array:

@@ -74,7 +74,7 @@ def _non_finite(trace: TracedSteps) -> Iterable[Finding]:
     origin = (
         f"that of {trace.blocks[at + 1]} behind it is finite: it began between the two"
         if at + 1 < len(bad)
-        else "no block behind it is finite: it began in the forward pass or in the loss"
+        else "no block behind it is finite: it began in the forward pass, the loss, or what is not recorded"
     )
     yield Finding(
         "non-finite",
@@ -85,7 +85,7 @@ def _non_finite(trace: TracedSteps) -> Iterable[Finding]:
         f"the gradient of {trace.blocks[at]} is not finite at epoch {epoch}, step {step}",
         None,
         None,
-        f"first of {len(rows):,} such steps recorded; {origin}",
+        f"recorded steps that are not finite: {len(rows):,}; {origin}",
         'lower learning_rate, add warmup_epochs or clip_grad_norm, or use precision = "fp32"',
         trace.named(bad, at),
     )
@@ -121,7 +121,8 @@ def _exploding(trace: TracedSteps) -> Iterable[Finding]:
             trace.ratios >= MOST_GROWTH * MOST_RATIO
         )
     # It persists, or it soon leaves what is no number any more, or no gradient at all.
-    is_over = trace.is_failed | trace.is_dead.all(axis=1)
+    all_dead = [{block for block, _ in dead} == set(trace.blocks) for dead in trace.dead_layers]
+    is_over = trace.is_failed | np.array(all_dead)
     big &= np.stack(
         [
             (big[row : row + _SOON].sum(axis=0) >= _PERSISTENT_STEPS) | is_over[row + 1 : row + _SOON].any()
@@ -146,7 +147,7 @@ def _exploding(trace: TracedSteps) -> Iterable[Finding]:
         ratio,
         MOST_RATIO if has_grown else MOST_GROWTH * MOST_RATIO,
         f"norm {trace.norms[row, at]:.3g}, {growth[row, at]:.3g} times the first one; "
-        f"{int(big[:, at].sum()):,} such steps recorded",
+        f"recorded steps as large: {int(big[:, at].sum()):,}",
         "lower learning_rate, add warmup_epochs, or set clip_grad_norm = 1.0",
         trace.named(blocks, at),
     )
@@ -199,49 +200,88 @@ def _vanishing(trace: TracedSteps) -> list[Finding]:
 
 def _dead(trace: TracedSteps, except_for: set[str]) -> Iterable[Finding]:
     """Find what gets no gradient until the end: the last such block is the one that lets none through."""
-    silent = {
-        "dead": (trace.is_dead, "is exactly zero", "its activations are dead (as of a ReLU below zero)"),
-        "absent": (trace.is_absent, "is missing", "its output was detached, or it is not used"),
+    layers: dict[str, dict[str, int]] = {}
+    for (block, layer), row in _dead_since(trace).items():
+        layers.setdefault(block, {})[layer] = row
+    rows = {
+        at: min(layers[block].values())
+        for at, block in enumerate(trace.blocks)
+        if block in layers and block not in except_for
     }
-    for mask, what, why in silent.values():
-        since = {at: _silent_since(mask[:, at]) for at in range(len(trace.blocks))}
-        rows = {
-            at: row for at, row in since.items() if row is not None and trace.blocks[at] not in except_for
-        }
-        if not rows:
-            continue
+    if rows:
         at = max(rows)
-        row = min(rows.values()) if len(rows) == len(trace.blocks) else rows[at]
-        epoch, step = trace.place(row)
-        count = len(mask) - row
-        yield Finding(
-            "dead-block",
-            "error",
-            trace.blocks[at],
-            epoch,
-            step,
-            f"the gradient of {trace.blocks[at]} {what} since epoch {epoch}, step {step}",
-            0.0,
-            None,
-            f"at all {count:,} recorded steps since; {why}" + _passing_on(len(rows), len(trace.blocks)),
-            "a dead block does not recover: begin again with a lower learning_rate or with warmup_epochs"
-            if what == "is exactly zero"
-            else "look for detach() or no_grad() in the model, or name it in freeze if that is meant",
-            tuple(trace.blocks[other] for other in sorted(rows) if other != at),
+        block = trace.blocks[at]
+        names = [name for name, row in layers[block].items() if row == rows[at]]
+        is_whole = not trace.norms[-1, at]
+        yield _silent(
+            trace,
+            rows,
+            f"the gradient of {block if is_whole else f'{names[0]} in {block}'} is exactly zero",
+            "its activations are dead (as of a ReLU below zero)",
+            "a dead block does not recover: begin again with a lower learning_rate or with warmup_epochs",
+        )
+    absent = {at: _since(trace.is_absent[:, at]) for at in range(len(trace.blocks))}
+    rows = {at: row for at, row in absent.items() if row is not None}
+    if rows:
+        yield _silent(
+            trace,
+            rows,
+            f"the gradient of {trace.blocks[max(rows)]} is missing",
+            "its output was detached, or it is not used",
+            "look for detach() or no_grad() in the model, or name it in freeze if that is meant",
         )
 
 
-def _passing_on(silent: int, blocks: int) -> str:
-    if silent == blocks:
-        return "; so is every other block"
-    return f"; so are {silent - 1} blocks before it" if silent > 1 else ""
+def _silent(trace: TracedSteps, rows: dict[int, int], message: str, why: str, remedy: str) -> Finding:
+    at = max(rows)
+    row = min(rows.values()) if len(rows) == len(trace.blocks) else rows[at]
+    epoch, step = trace.place(row)
+    others = len(rows) - 1
+    if len(rows) == len(trace.blocks):
+        passing_on = "; so is every other block"
+    else:
+        passing_on = f"; so {_counted(others, 'block')} before it" if others else ""
+    return Finding(
+        "dead-block",
+        "error",
+        trace.blocks[at],
+        epoch,
+        step,
+        f"{message} since epoch {epoch}, step {step}",
+        0.0,
+        None,
+        f"at all {len(trace.steps) - row:,} recorded steps since; {why}{passing_on}",
+        remedy,
+        tuple(trace.blocks[other] for other in sorted(rows) if other != at),
+    )
 
 
-def _silent_since(silent: Mask) -> int | None:
-    """The row from which on all are silent, if they are long enough."""
+def _dead_since(trace: TracedSteps) -> dict[tuple[str, str], int]:
+    """The layers that are dead until the end, long enough, and the rows since when."""
+    since: dict[tuple[str, str], int] = {}
+    dead = trace.dead_layers[-1]
+    for row in reversed(range(len(trace.dead_layers))):
+        dead = dead & trace.dead_layers[row]  # one that is dead now and then, as by chance, is another one
+        if not dead:
+            break
+        since |= dict.fromkeys(dead, row)
+    return {layer: row for layer, row in since.items() if _is_long(row, len(trace.dead_layers))}
+
+
+def _since(silent: Mask) -> int | None:
+    """The row from which on all are silent, if that is long enough."""
     loud = np.flatnonzero(~silent)
     since = int(loud[-1]) + 1 if len(loud) else 0
-    return since if len(silent) - since >= min(_DEAD_STEPS, len(silent)) and since < len(silent) else None
+    return since if _is_long(since, len(silent)) else None
+
+
+def _is_long(row: int, rows: int) -> bool:
+    # A head that begins at zero gives no gradient at the first step.
+    return rows - row >= (_PERSISTENT_STEPS if row == 0 else _DEAD_STEPS)
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"is {count:,} {noun}" if count == 1 else f"are {count:,} {noun}s"
 
 
 def _unstable(trace: TracedSteps) -> Iterable[Finding]:

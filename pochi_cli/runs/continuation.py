@@ -24,6 +24,7 @@ _MAY_CHANGE = frozenset(
         "checkpoint_every_steps",
         "log_every_steps",
         "enable_metrics_export",
+        "enable_gradient_tracking",
         # So far there was no bad image, or the run would have failed; or there were, and it will fail.
         "on_bad_image",
         # Moved data are the same data: their fingerprint holds them to it.
@@ -110,6 +111,8 @@ def course_changes(
     """
     old, new = before.model_dump(mode="json"), after.model_dump(mode="json")
     changed = {key for key in new if not _is_same(old[key], new[key])} - _MAY_CHANGE
+    if not (before.enable_gradient_tracking and after.enable_gradient_tracking):
+        changed.discard("gradient_tracking_config")  # else one trace would be of two kinds
     for key in new:
         # The arguments of another optimizer are others as well.
         if key in changed and key.removesuffix("_params") not in changed - {key}:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,6 +21,8 @@ Array = NDArray[np.float64]
 _MOST_ROWS = 100_000
 """Of the file of the steps, about; a longer training keeps fewer steps of each epoch."""
 _FEWEST_STEPS = 20
+_BETWEEN = ";"
+"""Stands between the names of layers in a cell."""
 _STEP_COLUMNS = ("epoch", "step", "block", "norm", "ratio", "rms", "non_finite", "dead_layers")
 
 
@@ -38,7 +41,7 @@ class GradientEpoch:
         ratios: The same of each gradient's norm over that of its parameter as the epoch began.
         rms: The same of the root mean square of each gradient's entries.
         non_finite: int64 (steps, blocks), parameters whose gradient was not finite.
-        dead_layers: int64 (steps, blocks), layers whose gradients are all exactly zero.
+        dead_layers: At each step the layers whose gradients are all exactly zero, with their blocks.
     """
 
     epoch: int
@@ -49,13 +52,14 @@ class GradientEpoch:
     ratios: Array
     rms: Array
     non_finite: NDArray[np.int64]
-    dead_layers: NDArray[np.int64]
+    dead_layers: tuple[frozenset[tuple[str, str]], ...]
 
     def thinned(self, most: int) -> GradientEpoch:
-        """Keep evenly spread steps, with the first, the last, and some that were not finite."""
+        """Keep evenly spread steps, with the first, the last, and some that were not finite; or none."""
         count = len(self.steps)
         kept = {round(at) for at in np.linspace(0, count - 1, min(count, most))}
-        kept.update(np.flatnonzero(self.non_finite.any(axis=1))[:_FEWEST_STEPS].tolist())
+        if most:
+            kept.update(np.flatnonzero(self.non_finite.any(axis=1))[:_FEWEST_STEPS].tolist())
         at = sorted(kept)
         return replace(
             self,
@@ -64,7 +68,7 @@ class GradientEpoch:
             ratios=self.ratios[at],
             rms=self.rms[at],
             non_finite=self.non_finite[at],
-            dead_layers=self.dead_layers[at],
+            dead_layers=tuple(self.dead_layers[position] for position in at),
         )
 
 
@@ -73,6 +77,7 @@ class GradientFiles:
 
     Args:
         layout: Where they go.
+        blocks: Those that are traced.
         epochs_done: What they hold of later epochs is left out: a run that was killed traces them again.
         recorded_epochs: How many epochs will be recorded in all.
 
@@ -80,13 +85,21 @@ class GradientFiles:
         epochs: What the files hold.
 
     Raises:
-        RunError: What is there is damaged.
+        RunError: What is there is damaged, or of other blocks.
     """
 
-    def __init__(self, layout: RunLayout, epochs_done: int, recorded_epochs: int) -> None:
+    def __init__(
+        self, layout: RunLayout, blocks: tuple[str, ...], epochs_done: int, recorded_epochs: int
+    ) -> None:
         self._layout = layout
         self._recorded_epochs = recorded_epochs
         self.epochs = [epoch for epoch in read_gradient_epochs(layout) if epoch.epoch <= epochs_done]
+        if any(epoch.blocks != blocks for epoch in self.epochs):
+            raise RunError(
+                f"{layout.gradient_trace} holds other blocks than those that would be traced now",
+                hint="set gradient_tracking_config as it was, or move the two files of the trace away: "
+                "it then begins anew",
+            )
         self._trace = [_trace_line(epoch) for epoch in self.epochs]
         self._steps = [_step_lines(epoch) for epoch in self.epochs]
 
@@ -97,7 +110,10 @@ class GradientFiles:
             StorageError: Writing failed.
         """
         most = max(_FEWEST_STEPS, _MOST_ROWS // (len(epoch.blocks) * max(1, self._recorded_epochs)))
-        kept = epoch.thinned(most)
+        # Where there is no room for a few steps of every epoch, only every so many keep any.
+        stride = -(-_FEWEST_STEPS * len(epoch.blocks) * self._recorded_epochs // _MOST_ROWS)
+        is_kept = len(self.epochs) % stride == 0 or not all(map(_is_finite, epoch.means))
+        kept = epoch.thinned(most if is_kept else 0)
         self.epochs.append(kept)
         self._trace.append(_trace_line(kept))
         self._steps.append(_step_lines(kept))
@@ -113,7 +129,7 @@ def read_gradient_epochs(layout: RunLayout) -> tuple[GradientEpoch, ...]:
         RunError: A file cannot be read, or is damaged.
     """
     path = layout.gradient_trace
-    if not path.exists():
+    if not path.exists() and not layout.gradient_steps.exists():
         return ()
     header, *rows = _rows(path)
     blocks = tuple(header[1:])
@@ -132,14 +148,17 @@ class _StepTable:
     def __init__(self, path: Path, blocks: tuple[str, ...]) -> None:
         self._blocks = blocks
         self._cells: dict[int, dict[int, dict[int, tuple[float, ...]]]] = {}
+        self._dead: dict[tuple[int, int], set[tuple[str, str]]] = {}
         column = {name: at for at, name in enumerate(blocks)}
         for number, row in enumerate(_rows(path)[1:], start=2):
             try:
-                epoch, step, block, *values = row
+                epoch, step, block, *values, dead = row
                 floats = tuple(map(float, values))
-                if len(floats) != len(_STEP_COLUMNS) - 3:
+                if len(row) != len(_STEP_COLUMNS):
                     raise ValueError(f"{len(row)} cells")
                 self._cells.setdefault(int(epoch), {}).setdefault(int(step), {})[column[block]] = floats
+                names = {(block, layer) for layer in dead.split(_BETWEEN) if dead}
+                self._dead.setdefault((int(epoch), int(step)), set()).update(names)
             except (ValueError, KeyError) as error:
                 raise _damaged(path, f"row {number} is none of its steps ({error})") from error
 
@@ -152,12 +171,12 @@ class _StepTable:
         if len(means) != len(self._blocks):
             raise ValueError(f"epoch {number} has {len(means)} values for {len(self._blocks)} blocks")
         steps = self._cells.get(number, {})
-        values = np.full((len(steps), len(self._blocks), len(_STEP_COLUMNS) - 3), np.nan)
+        values = np.full((len(steps), len(self._blocks), 4), np.nan)
         values[:, :, 3:] = 0
         for at, step in enumerate(sorted(steps)):
             for block, cells in steps[step].items():
                 values[at, block] = cells
-        norms, ratios, rms, non_finite, dead = np.moveaxis(values, 2, 0)
+        norms, ratios, rms, non_finite = np.moveaxis(values, 2, 0)
         return GradientEpoch(
             number,
             self._blocks,
@@ -167,8 +186,12 @@ class _StepTable:
             ratios,
             rms,
             non_finite.astype(np.int64),
-            dead.astype(np.int64),
+            tuple(frozenset(self._dead[number, step]) for step in sorted(steps)),
         )
+
+
+def _is_finite(mean: float | None) -> bool:
+    return mean is None or math.isfinite(mean)
 
 
 def _trace_line(epoch: GradientEpoch) -> str:
@@ -186,7 +209,8 @@ def _step_rows(epoch: GradientEpoch) -> Iterator[Sequence[object]]:
             if np.isnan(norm) and not bad:
                 continue  # it had no gradient
             values = (norm, float(epoch.ratios[at, column]), float(epoch.rms[at, column]))
-            yield (epoch.epoch, step, block, *map(repr, values), bad, int(epoch.dead_layers[at, column]))
+            dead = sorted(layer for of, layer in epoch.dead_layers[at] if of == block)
+            yield (epoch.epoch, step, block, *map(repr, values), bad, _BETWEEN.join(dead))
 
 
 def _lines(rows: Iterable[Iterable[object]]) -> str:
@@ -198,8 +222,10 @@ def _lines(rows: Iterable[Iterable[object]]) -> str:
 def _rows(path: Path) -> list[list[str]]:
     try:
         rows = list(csv.reader(io.StringIO(path.read_text("utf-8")), strict=True))
-    except (OSError, ValueError, csv.Error) as error:
-        raise RunError(f"cannot read {path}: {error}") from error
+    except OSError as error:
+        raise _damaged(path, error.strerror or str(error)) from error
+    except (ValueError, csv.Error) as error:
+        raise _damaged(path, str(error)) from error
     if not rows:
         raise _damaged(path, "it is empty")
     return rows

@@ -31,7 +31,7 @@ def measure(size: int) -> str:
     images, labels = torch.randn(BATCH, 3, size, size), torch.arange(BATCH) % 10
     settings = GradientTrackingConfig()
     tracer = GradientTracer(choose_traced(model, settings.exclude_patterns, by_block=True), settings, 1)
-    tracer.begin(1)
+    tracer.begin(1, 0)
     tracing: list[float] = []
 
     def step(by: GradientTracer | NoTracer) -> float:

@@ -103,6 +103,7 @@ def test_an_error_is_told_and_with_strict_makes_the_exit_code_1(run: Run, tmp_pa
 
 def test_what_is_missing_is_said(run: Run, tmp_path: Path) -> None:
     run.layout.gradient_trace.unlink()
+    run.layout.gradient_steps.unlink()
     result = pochi("inspect", "gradients", cwd=tmp_path)
     assert result.returncode == 0, result.stderr
     assert "trace       none was recorded (enable_gradient_tracking is off)" in result.stdout

@@ -21,9 +21,11 @@ from pochi_cli.engine.gradients import merge
 from pochi_cli.engine.optim import set_learning_rates
 from pochi_cli.engine.runtime import choose_runtime, configured
 from pochi_cli.engine.training import resume, train
-from pochi_cli.errors import Interrupted
+from pochi_cli.errors import Interrupted, RunError
 from pochi_cli.models.freezing import train_mode
+from pochi_cli.runs.gradient_record import GradientEpoch, GradientFiles, read_gradient_epochs
 from pochi_cli.runs.index import Run, find_run
+from pochi_cli.runs.layout import RunLayout
 from tests.engine.test_resuming import Stopper
 from tests.engine.tiny import tiny_config
 from tests.engine.trained import EVERYTHING, assert_same_run, going_on
@@ -167,15 +169,13 @@ def test_epochs_that_are_recorded(
 def test_the_trace_of_a_resumed_run_is_the_same_to_the_byte(
     few_digits: Path, tmp_path: Path, batches: int | None
 ) -> None:
-    settings = {**EVERYTHING, "work_dir": str(tmp_path), "epochs": 2, "enable_gradient_tracking": True}
+    settings = {**EVERYTHING, "work_dir": str(tmp_path), "epochs": 2}
     straight = train(tiny_config(few_digits, **settings))
     with pytest.raises(Interrupted):
         train(tiny_config(few_digits, **settings), progress=Stopper(15, epoch=2, batches=batches))
     run = find_run("latest", tmp_path)
-    resumed = resume(run, going_on(run))
-    assert_same_run(straight, resumed)
-    for name in ("gradient_trace", "gradient_steps"):
-        assert getattr(resumed.layout, name).read_bytes() == getattr(straight.layout, name).read_bytes()
+    assert_same_run(straight, resume(run, going_on(run)))
+    assert list(trace(straight)) == [1, 2]
 
 
 def test_an_epoch_that_was_traced_and_not_saved_is_traced_again(few_digits: Path, tmp_path: Path) -> None:
@@ -188,6 +188,59 @@ def test_an_epoch_that_was_traced_and_not_saved_is_traced_again(few_digits: Path
     resumed = resume(run, going_on(run))
     assert resumed.layout.gradient_steps.read_bytes() == straight.layout.gradient_steps.read_bytes()
     assert list(trace(resumed)) == [1, 2, 3]
+
+
+@pytest.mark.parametrize(("epoch", "batches", "traced"), [(2, 2, [3]), (1, None, [2, 3])])
+def test_an_epoch_that_began_without_a_trace_gets_none(
+    few_digits: Path, tmp_path: Path, epoch: int, batches: int | None, traced: list[int]
+) -> None:
+    settings: dict[str, Any] = {"work_dir": str(tmp_path), "epochs": 3, "threads": 1}
+    with pytest.raises(Interrupted):
+        train(tiny_config(few_digits, **settings), progress=Stopper(15, epoch=epoch, batches=batches))
+    run = find_run("latest", tmp_path)
+    resumed = resume(run, going_on(run, ["enable_gradient_tracking=true"]))
+    assert list(trace(resumed)) == traced
+
+
+def test_a_trace_of_other_blocks_is_not_mixed_with_them(few_digits: Path, tmp_path: Path) -> None:
+    settings: dict[str, Any] = {"work_dir": str(tmp_path), "epochs": 2, "threads": 1}
+    run = train(tiny_config(few_digits, **settings, enable_gradient_tracking=True))
+    run.layout.gradient_trace.write_text(run.layout.gradient_trace.read_text().replace("layer4", "other"))
+    steps = run.layout.gradient_steps
+    steps.write_text(steps.read_text().replace("layer4", "other"))
+    with pytest.raises(RunError, match="other blocks"):
+        resume(run, going_on(run, ["epochs=3"]))
+    steps.write_text("epoch,step\n1,1\n")
+    with pytest.raises(RunError, match="is damaged"):
+        resume(run, going_on(run, ["epochs=3"]))
+
+
+def test_the_file_of_the_steps_is_bounded(tmp_path: Path) -> None:
+    epochs, blocks, steps = 400, tuple(f"layer{at}.weight" for at in range(100)), 30
+    layout = RunLayout(tmp_path, "now")
+    layout.visualization.mkdir()
+    files = GradientFiles(layout, blocks, 0, epochs)
+    values = np.ones((steps, len(blocks)))
+    for number in range(1, 31):
+        files.add(
+            GradientEpoch(
+                number,
+                blocks,
+                (1.0,) * len(blocks),
+                tuple(range(1, steps + 1)),
+                values,
+                values,
+                values,
+                np.zeros_like(values, dtype=np.int64),
+                (frozenset(),) * steps,
+            )
+        )
+    # Of 400 epochs every 8th keeps 20 steps.
+    assert [epoch.epoch for epoch in files.epochs if epoch.steps] == [1, 9, 17, 25]
+    read = read_gradient_epochs(layout)
+    assert [len(epoch.steps) for epoch in read] == [len(epoch.steps) for epoch in files.epochs]
+    assert {len(epoch.steps) for epoch in read} == {0, 20}
+    assert [epoch.means for epoch in read] == [epoch.means for epoch in files.epochs]
 
 
 def test_merging_counts_what_is_there_and_keeps_what_is_not_finite() -> None:

@@ -32,6 +32,7 @@ EVERYTHING: dict[str, Any] = {
     "enable_layer_wise_lr": True,
     "layer_wise_lr_config": {"layer_rates": {"classifier": 0.01}},
     "early_stopping": {"enabled": True, "patience": 30},
+    "enable_gradient_tracking": True,
 }
 """Keys that switch on all that has a state."""
 
@@ -63,6 +64,10 @@ def assert_same_run(one: Run, other: Run) -> None:
             del first["config"], second["config"]
             assert_equal(first, second, path.name)
     assert rows(one) == rows(other)
+    for name in ("gradient_trace", "gradient_steps"):
+        files = [getattr(run.layout, name) for run in (one, other)]
+        traces = [path.read_bytes() if path.exists() else None for path in files]
+        assert traces[0] == traces[1], f"{files[0]} and {files[1]} differ"
     before, after = (json.loads(run.layout.history_json.read_text()) for run in (one, other))
     assert_equal(before, after, "history")
 

@@ -64,6 +64,7 @@ def traced(
     steps: int = 20,
     plant: Plant | None = None,
     excluded: Sequence[str] = (r"\.bias", r"^fc\."),
+    by_block: bool = True,
     is_scaled: bool = False,
 ) -> list[GradientEpoch]:
     """Train until the last step, or the first whose loss is not finite; `plant` is called before each."""
@@ -72,18 +73,17 @@ def traced(
     targets = torch.tensor(list(labels))
     generator = torch.Generator().manual_seed(0)
     optimizer = torch.optim.SGD(model.parameters(), lr=rate, momentum=momentum)
-    tracer = GradientTracer(
-        choose_traced(model, excluded, by_block=True), GradientTrackingConfig(), epochs, is_scaled=is_scaled
-    )
+    chosen = choose_traced(model, excluded, by_block=by_block)
+    tracer = GradientTracer(chosen, GradientTrackingConfig(), epochs, is_scaled=is_scaled)
     result: list[GradientEpoch] = []
     is_finite = True
     for epoch in range(1, epochs + 1):
-        tracer.begin(epoch)
+        tracer.begin(epoch, 0)
         for step in range(1, steps + 1):
             if plant is not None:
                 plant(model, epoch, step)
-            chosen = torch.randint(len(images), (BATCH,), generator=generator)
-            loss = nn.functional.cross_entropy(model(images[chosen]), targets[chosen])
+            drawn = torch.randint(len(images), (BATCH,), generator=generator)
+            loss = nn.functional.cross_entropy(model(images[drawn]), targets[drawn])
             loss.backward()  # type: ignore[no-untyped-call]
             tracer.step()
             is_finite = bool(torch.isfinite(loss))

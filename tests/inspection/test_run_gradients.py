@@ -109,12 +109,14 @@ def test_without_a_checkpoint_the_trace_alone_is_judged(run: Run) -> None:
     assert report.epochs == (1, 2)
     assert report.obstacle == "it has no checkpoint"
     run.layout.gradient_trace.unlink()
+    run.layout.gradient_steps.unlink()
     with pytest.raises(RunError, match="none were traced, and it has no checkpoint"):
         inspect_gradients(run)
 
 
 def test_without_a_trace_there_is_a_fresh_pass(run: Run) -> None:
     run.layout.gradient_trace.unlink()
+    run.layout.gradient_steps.unlink()
     report = inspect_gradients(run)
     assert report.epochs == ()
     assert report.fresh is not None

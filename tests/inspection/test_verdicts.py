@@ -58,8 +58,7 @@ def test_a_learning_rate_of_100_explodes_at_once(has_norms: bool, step: int) -> 
     first, *_ = judge_gradients(epochs)
     assert (first.code, first.epoch, first.step) == ("exploding", 1, step)
     assert {first.where, *first.also} >= {"block1", "block5"}
-    at = epochs[0].blocks.index(first.where)
-    assert first.value == epochs[0].ratios[step - 1, at] == epochs[0].ratios[step - 1].max()
+    assert first.value == pytest.approx(epochs[0].ratios[step - 1].max(), rel=0.1)
     assert (epochs[0].ratios[: step - 1] < 10).all()
 
 
@@ -99,7 +98,7 @@ def test_a_block_that_is_dead_for_a_while_is_not_accused() -> None:
                 model.get_parameter("block4.2.bias").add_(-100 if step == 3 else 100)
 
     epochs = traced(Blocks(has_norms=False), plant=rest, rate=1e-3)
-    assert epochs[1].dead_layers.any()
+    assert any(epochs[1].dead_layers)
     assert "dead-block" not in {found.code for found in judge_gradients(epochs)}
 
 
@@ -141,7 +140,7 @@ def test_what_is_not_finite_in_the_forward_pass_is_told_as_such() -> None:
 
     first, *_ = judge_gradients(traced(Blocks(has_norms=True), plant=spoil))
     assert (first.code, first.epoch, first.step) == ("non-finite", 1, 4)
-    assert "forward pass or in the loss" in first.evidence
+    assert "forward pass, the loss" in first.evidence
 
 
 class Spikes:
@@ -191,10 +190,7 @@ def test_nothing_recorded_is_no_fault() -> None:
     (epoch,) = traced(Blocks(has_norms=True), epochs=1, steps=1)
     assert judge_gradients([epoch]) == []
     bare = replace(epoch, steps=(), **{name: getattr(epoch, name)[:0] for name in ("norms", "ratios", "rms")})
-    assert (
-        judge_gradients([replace(bare, non_finite=epoch.non_finite[:0], dead_layers=bare.dead_layers[:0])])
-        == []
-    )
+    assert judge_gradients([replace(bare, non_finite=epoch.non_finite[:0], dead_layers=())]) == []
 
 
 def test_a_training_that_fails_leaves_a_trace_that_names_the_step(few_digits: Path, tmp_path: Path) -> None:
@@ -215,6 +211,65 @@ def test_a_training_that_fails_leaves_a_trace_that_names_the_step(few_digits: Pa
     assert {"exploding", "non-finite"} <= {finding.code for finding in found}
     (last,) = (finding for finding in found if finding.code == "non-finite")
     assert f"epoch {last.epoch}, step {last.step}" in str(caught.value)
+
+
+def test_layers_that_are_dead_in_turn_are_not_accused() -> None:
+    """As with stochastic depth, whose rows are dropped by chance: at every step another layer of a block."""
+
+    def turn(model: nn.Module, epoch: int, step: int) -> None:
+        if (epoch, step) == (1, 1):
+            for at, part in enumerate(("block4.0", "block4.2")):
+                for name in ("weight", "bias"):
+                    gradient = model.get_parameter(f"{part}.{name}")
+                    gradient.register_hook(lambda g, at=at: g * (at != taking[0] % 2))  # type: ignore[no-untyped-call]
+        taking[0] = step
+
+    taking = [0]
+    epochs = traced(Blocks(has_norms=False), plant=turn, rate=1e-3)
+    assert all({block for block, _ in dead} == {"block4"} for dead in epochs[0].dead_layers)
+    assert judge_gradients(epochs) == []
+
+
+def test_a_head_that_begins_at_zero_is_no_fault() -> None:
+    model = Blocks(has_norms=True)
+    nn.init.zeros_(model.fc.weight)
+    for steps in (1, 2, 20):
+        assert judge_gradients(traced(model, epochs=1, steps=steps, rate=1e-3)) == []
+
+
+def test_what_begins_at_zero_does_not_explode() -> None:
+    model = Blocks(has_norms=False)
+    nn.init.zeros_(model.get_parameter("block5.2.bias"))
+    found = judge_gradients(traced(model, epochs=3, rate=1e-5, excluded=[r"^fc\."], by_block=False))
+    assert found == []
+
+
+@pytest.mark.parametrize("has_norms", [True, False])
+def test_without_blocks_the_dead_layer_itself_is_named(has_norms: bool) -> None:
+    model = Blocks(has_norms=has_norms)
+    with torch.no_grad():  # the next convolution gets no gradient either, for its input is zero
+        model.get_parameter(f"block3.{1 if has_norms else 0}.bias").fill_(-100)
+        if has_norms:
+            for part in ("block3.4", "block4.1", "block4.4", "block5.1", "block5.4"):
+                model.get_parameter(f"{part}.bias").fill_(0.1)
+    (found,) = judge_gradients(traced(model, epochs=1, rate=1e-4, by_block=False))
+    assert found.where == ("block3.1.weight" if has_norms else "block3.0.weight")
+
+
+def test_what_is_not_finite_in_an_excluded_bias_is_found_in_its_block() -> None:
+    def spoil(model: nn.Module, epoch: int, step: int) -> None:
+        if (epoch, step) == (2, 7):
+            bias = model.get_parameter("block2.0.bias")
+            bias.register_hook(lambda gradient: gradient * float("nan"))  # type: ignore[no-untyped-call]
+
+    first, *_ = judge_gradients(traced(Blocks(has_norms=False), plant=spoil))
+    assert told([first]) == [("non-finite", "block2", 2, 7)]
+
+
+def test_late_spikes_that_are_small_are_no_fault() -> None:
+    epochs = traced(Blocks(has_norms=True), plant=Spikes(2), epochs=5, rate=1e-4)
+    loud = replace(epochs[0], norms=epochs[0].norms * 1e6)  # against these they are nothing
+    assert "unstable" not in {found.code for found in judge_gradients([loud, *epochs[1:]])}
 
 
 def test_what_is_read_is_judged_as_what_was_traced(few_digits: Path, tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ def make_epochs(means: Mapping[str, Sequence[float | None]], first: int = 1) -> 
             ratios=np.full((1, len(means)), 0.01),
             rms=np.full((1, len(means)), 0.01),
             non_finite=np.zeros((1, len(means)), np.int64),
-            dead_layers=np.zeros((1, len(means)), np.int64),
+            dead_layers=(frozenset(),),
         )
         for at, column in enumerate(zip(*means.values(), strict=True))
     ]

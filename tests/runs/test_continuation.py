@@ -73,6 +73,7 @@ def test_the_batch_size_that_was_found_is_kept(tmp_path: Path) -> None:
         {"on_bad_image": "skip"},
         {"log_every_steps": 1, "save_interval": 1, "checkpoint_every_steps": 7},
         {"enable_metrics_export": False},
+        {"enable_gradient_tracking": True},
         {"train_data_root": "/elsewhere"},
     ],
 )
@@ -81,6 +82,16 @@ def test_what_may_change(tmp_path: Path, changes: dict[str, Any]) -> None:
     going_on = continued_config(run, validate({**FILE, "work_dir": str(tmp_path), **changes}))
     for key, value in changes.items():
         assert getattr(going_on, key) == value
+
+
+def test_what_is_traced_may_change_where_nothing_was(tmp_path: Path) -> None:
+    traced = {"enable_gradient_tracking": True, "gradient_tracking_config": {"record_frequency": 2}}
+    going_on = continued_config(begin(tmp_path / "off", FILE), validate({**FILE, **traced}))
+    assert going_on.gradient_tracking_config.record_frequency == 2
+    run = begin(tmp_path / "on", {**FILE, **traced})
+    assert not continued_config(run, validate(FILE)).enable_gradient_tracking
+    with pytest.raises(ConfigError, match=r"gradient_tracking_config\.record_frequency was 2"):
+        continued_config(run, validate({**FILE, "enable_gradient_tracking": True}))
 
 
 def test_a_run_stays_where_it_is(tmp_path: Path) -> None:

@@ -66,7 +66,7 @@ def transformer(root: Path, epochs: int) -> Sequence[GradientEpoch]:
     tracer = GradientTracer(traced, GradientTrackingConfig(), epochs)
     result = []
     for epoch in range(1, epochs + 1):
-        tracer.begin(epoch)
+        tracer.begin(epoch, 0)
         for chosen in torch.randperm(len(images)).split(BATCH):  # type: ignore[no-untyped-call]
             nn.functional.cross_entropy(model(images[chosen]), labels[chosen]).backward()  # type: ignore[no-untyped-call]
             tracer.step()

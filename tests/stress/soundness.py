@@ -88,6 +88,11 @@ def _open(path: Path) -> None:
             json.loads(path.read_text("utf-8"))
         case ".toml":
             tomllib.loads(path.read_text("utf-8"))
+        case ".csv" if path.name.startswith("gradient_steps"):
+            text = path.read_text("utf-8")
+            header, *lines = csv.reader(io.StringIO(text))
+            is_whole = text.endswith("\n") and all(len(line) == len(header) for line in lines)
+            assert is_whole, f"a row of {path} is not whole"
         case ".csv":
             read_rows(path)
         case ".png":
