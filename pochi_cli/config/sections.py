@@ -102,9 +102,9 @@ aggregation_method = "rms"
     Section(
         "Training monitor",
         ("monitor",),
-        "Every optimizer step's loss and total gradient norm, before clipping, and every few steps the update "
-        "ratio of each block: the norm of the weights' change over that of the weights. `pochi inspect "
-        "monitor` draws and judges them.",
+        "Every optimizer step's loss and total gradient norm, before clipping, and every few steps the "
+        "update ratio of each block: the norm of the weights' change over that of the weights. `pochi "
+        "inspect monitor` draws and judges them.",
         """\
 [monitor]
 enabled = true

@@ -44,17 +44,17 @@ class NoMonitor:
 class TrainingMonitor:
     """Records loss, gradient norm and speed of every step, and at some of them how far the weights move.
 
-    `add` is called for each batch of a step; `before_step` between the backward pass and the optimizer, after
-    unscaling and before clipping; `after_step` behind the optimizer. Nothing is copied to the host before the
-    epoch ends. The update ratio is the real one, ||w_after - w_before|| / ||w_before||, from a copy of the
-    weights that lives for those steps only: the rate times the gradient, which is often taken for it, is wrong
-    for momentum, for Adam, and with clipping or weight decay.
+    `add` is called for each batch of a step; `before_step` between the backward pass and the optimizer,
+    after unscaling and before clipping; `after_step` behind the optimizer. Nothing is copied to the host
+    before the epoch ends. The update ratio is the real one, ||w_after - w_before|| / ||w_before||, from a copy
+    of the weights that lives for those steps only: the rate times the gradient, which is often taken for it,
+    is wrong for momentum, for Adam, and with clipping or weight decay.
 
     Args:
         model: Frozen already as the config says.
         config: How often the updates are measured.
-        is_scaled: Whether the loss is scaled (fp16): then a gradient that is not finite makes the scaler pass
-            the step over, which changes no weight.
+        is_scaled: Whether the loss is scaled (fp16): then a gradient that is not finite makes the scaler
+            pass the step over, which changes no weight.
     """
 
     def __init__(self, model: nn.Module, config: MonitorConfig, *, is_scaled: bool = False) -> None:
@@ -132,7 +132,8 @@ class TrainingMonitor:
         """Measure how far the weights moved, if it is a step for it; never waits for the device."""
         if self._before:
             weights = torch.stack(norms_of(self._before))
-            torch._foreach_sub_(self._before, self._measured)  # noqa: SLF001 - in the copy, not in one more
+            for before, after in zip(self._before, self._measured, strict=True):
+                before -= after  # in the copy: there is no room for one more
             change = torch.stack(norms_of(self._before))
             self._ratios.append(torch.where(weights > 0, change / weights, torch.nan))
             self._before = []
@@ -177,8 +178,8 @@ class TrainingMonitor:
     def state_dict(self) -> dict[str, Any] | None:
         """State within an epoch; `None` between epochs.
 
-        Losses and gradient norms so far, (steps, 2), and update ratios, (update steps, tensors), both float32,
-        with their steps.
+        Losses and gradient norms so far, (steps, 2), and update ratios, (update steps, tensors), both
+        float32, with their steps.
         """
         if self._epoch is None or not self._values:
             return None

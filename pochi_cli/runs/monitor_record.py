@@ -82,7 +82,8 @@ class MonitorFiles:
 
     Args:
         layout: Where they go.
-        epochs_done: What they hold of later epochs is left out: a run that was killed goes through them again.
+        epochs_done: What they hold of later epochs is left out: a run that was killed goes through them
+            again.
         epochs: How many the run will have in all.
 
     Raises:

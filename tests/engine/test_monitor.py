@@ -42,7 +42,7 @@ def naive(config: ClassificationConfig) -> list[tuple[float, float, dict[str, fl
     """Train as the config says, in the plainest way.
 
     Returns:
-        Of every step the mean loss, the norm of the gradient, and by how much of its norm each parameter moved.
+        Of every step the mean loss, the gradient's norm, and by how much of its norm each parameter moved.
     """
     runtime = choose_runtime(config)
     steps = []
@@ -183,17 +183,16 @@ def test_the_monitor_may_be_switched_on_within_a_run(few_digits: Path, tmp_path:
 
 
 def test_an_epoch_that_fails_is_kept(few_digits: Path, tmp_path: Path) -> None:
-    config = tiny_config(few_digits, work_dir=str(tmp_path), learning_rate=1e30, **ON)
+    keys = {"model_name": "vgg11", "stem": None, "learning_rate": 1.0, "epochs": 3}
+    config = tiny_config(few_digits, work_dir=str(tmp_path), **keys, **ON)
     with pytest.raises(NonFiniteLossError):
         train(config)
-    (epoch,) = read_monitor_epochs(find_run("latest", tmp_path).layout)
-    assert epoch.epoch == 1
-    assert math.isfinite(epoch.losses[0])
+    run = find_run("latest", tmp_path)
+    *_, epoch = read_monitor_epochs(run.layout)
+    assert epoch.epoch == len(run.history) + 1
     assert not math.isfinite(epoch.losses[-1])
     assert not epoch.is_passed_over.any()
     assert math.isnan(epoch.images_per_second[-1])  # it came to no end
-    assert epoch.update_steps[0] == 1
-    assert (epoch.update_ratios[0] > 1e3).all()
 
 
 def test_a_step_that_the_scaler_passed_over_has_no_update() -> None:
@@ -219,9 +218,9 @@ def test_a_step_that_the_scaler_passed_over_has_no_update() -> None:
 
 
 def test_weights_that_are_zero_have_no_ratio() -> None:
-    model = nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 2))
-    with torch.no_grad():
-        model[1].weight.zero_()
+    head = nn.Linear(3, 2)
+    nn.init.zeros_(head.weight)
+    model = nn.Sequential(nn.Linear(3, 3), head)
     monitor = TrainingMonitor(model, MonitorConfig(enabled=True))
     monitor.begin(1, 0.1)
     for parameter in model.parameters():
@@ -230,7 +229,7 @@ def test_weights_that_are_zero_have_no_ratio() -> None:
     monitor.before_step(1)
     with torch.no_grad():
         for parameter in model.parameters():
-            parameter += 1
+            parameter.add_(1)
     monitor.after_step()
     seen = monitor.end()
     assert seen is not None
