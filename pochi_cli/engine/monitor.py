@@ -46,9 +46,9 @@ class TrainingMonitor:
 
     `add` is called for each batch of a step; `before_step` between the backward pass and the optimizer,
     after unscaling and before clipping; `after_step` behind the optimizer. Nothing is copied to the host
-    before the epoch ends. The update ratio is the real one, ||w_after - w_before|| / ||w_before||, from a copy
-    of the weights that lives for those steps only: the rate times the gradient, which is often taken for it,
-    is wrong for momentum, for Adam, and with clipping or weight decay.
+    before the epoch ends. The update ratio is the real one, ||w_after - w_before|| / ||w_before||, from a
+    copy of the weights that lives for those steps only: the rate times the gradient, which is often taken for
+    it, is wrong for momentum, for Adam, and with clipping or weight decay.
 
     Args:
         model: Frozen already as the config says.

@@ -30,12 +30,14 @@ class Curve:
         positions: Epochs done, float64 (n,), rising.
         values: float64 (n,); NaN where it was not measured.
         is_step: Whether it has a value for every step rather than for every epoch.
+        lost: Positions of what was measured and is not finite.
     """
 
     name: str
     positions: Array
     values: Array
     is_step: bool = False
+    lost: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,7 +85,7 @@ def make_panels(history: History, epochs: Sequence[MonitorEpoch], is_monitored: 
 
 def _metrics(history: History, title: str, label: str, train: str, val: str, form: str) -> Panel:
     curves = [_epochs("training", history.epochs, train), _epochs("validation", history.epochs, val)]
-    measured = tuple(curve for curve in curves if not np.isnan(curve.values).all())
+    measured = tuple(curve for curve in curves if curve.lost or not np.isnan(curve.values).all())
     missing = _NO_EPOCH if not len(history) else "no validation data" if len(measured) < 2 else None
     return Panel(title, label, measured, missing, _best(history, val, form))
 
@@ -91,7 +93,8 @@ def _metrics(history: History, title: str, label: str, train: str, val: str, for
 def _epochs(name: str, epochs: Iterable[EpochRecord], quantity: str) -> Curve:
     found = [(record.epoch, getattr(record, quantity)) for record in epochs]
     values = [np.nan if value is None else value for _, value in found]
-    return Curve(name, _array([epoch for epoch, _ in found]), _array(values))
+    lost = tuple(epoch for epoch, value in found if value is not None and not np.isfinite(value))
+    return Curve(name, _array([epoch for epoch, _ in found]), _array(values), lost=lost)
 
 
 def _best(history: History, metric: str, form: str) -> tuple[float, float, str] | None:
@@ -137,7 +140,12 @@ def _of_steps(steps: MonitoredSteps | None, title: str, label: str, quantity: st
     rows = steps.rows_of_epochs()
     medians = [float(np.median(finite)) if (finite := _finite(values[at])).size else np.nan for at in rows]
     curves = [
-        Curve("every step", *_decimated(*_with_gaps(steps, values)), is_step=True),
+        Curve(
+            "every step",
+            *_decimated(*_with_gaps(steps, values)),
+            is_step=True,
+            lost=tuple(steps.positions[~np.isfinite(values)].tolist()),
+        ),
         # Of its middle: it belongs to the epoch as a whole.
         Curve("median of an epoch", _array([steps.positions[at].mean() for at in rows]), _array(medians)),
     ]

@@ -125,14 +125,9 @@ def _set_scale(axes: Axes, panel: Panel) -> None:
 
 def _mark_lost(axes: Axes, panel: Panel) -> list[style.LegendEntry]:
     """Mark what is not finite at the upper edge, and count it."""
-    count = 0
     for curve in panel.curves:
-        # Updates without a ratio, and validation that was not measured, are gaps.
-        is_lost = np.isinf(curve.values) | (
-            np.isnan(curve.values) & curve.is_step & ~np.bool_(panel.is_ratio)
-        )
-        norms.mark_edge(axes, curve.positions[is_lost], "top", style.BLACK)
-        count += int(is_lost.sum())
+        norms.mark_edge(axes, curve.lost, "top", style.BLACK)
+    count = sum(len(curve.lost) for curve in panel.curves)
     return norms.absent_entries(norms.Absent(0, count, 0), ("", "top"))
 
 
