@@ -71,7 +71,9 @@ def make_panels(history: History, epochs: Sequence[MonitorEpoch], is_monitored: 
     """
     steps = MonitoredSteps.of(epochs) if epochs else None
     off = (
-        None if steps else ("no recorded step" if is_monitored else "the monitor was off: [monitor] enabled")
+        None
+        if steps
+        else ("no recorded step" if is_monitored else "the monitor was off ([monitor] enabled = false)")
     )
     return (
         _metrics(history, "Loss", "Loss", "train_loss", "val_loss", "{:.4g}"),

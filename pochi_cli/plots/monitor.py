@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from matplotlib.lines import Line2D
 
 _SIZE = (18.0, 10.0)  # inches
-_LEGEND_CHARACTERS = 52
+_LEGEND_CHARACTERS = 61
 _LARGEST = 1e300
 """Beyond, margins and ticks would overflow."""
 
@@ -65,7 +65,7 @@ def _draw(axes: Axes, panel: Panel) -> None:
     if panel.best is not None and abs(panel.best[1]) < _LARGEST:
         entries.append((_ring(axes, *panel.best[:2]), panel.best[2]))
     if panel.is_ratio and panel.curves:
-        line = axes.axhline(USUAL_UPDATE, color=style.INK, linewidth=1.2, linestyle="--", label="_usual")
+        line = axes.axhline(USUAL_UPDATE, color=style.INK, linewidth=1.2, linestyle="--", zorder=1.5)
         entries.append((line, "0.001, usual"))
     entries += _mark_lost(axes, panel)
     style.set_label(axes, panel.label)

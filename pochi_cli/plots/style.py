@@ -148,6 +148,7 @@ def set_header(
     while columns > 1 and _row_width([text for _, text in entries], columns) > characters:
         columns -= 1
     rows = -(-len(entries) // columns)
+    columns = -(-len(entries) // rows) if rows else 1  # all but the last full, as was reckoned
     axes.set_title(title, loc="left", fontsize=13, fontweight="bold", color=INK, pad=8 + 15 * rows)
     if entries:
         fill_legend(

@@ -121,7 +121,7 @@ def test_what_is_missing_is_said() -> None:
     assert legend(panels("no validation")["Accuracy"]) == ["training"]
     for title in TITLES[3:]:
         (text,) = panels("off")[title].texts
-        assert text.get_text() == "the monitor was off: [monitor] enabled"
+        assert text.get_text() == "the monitor was off ([monitor] enabled = false)"
         assert not panels("off")[title].lines
     told = [axes.texts[0].get_text() for axes in panels("nothing").values()]
     assert told == ["no finished epoch"] * 3 + ["no recorded step"] * 3
