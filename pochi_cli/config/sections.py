@@ -102,6 +102,18 @@ aggregation_method = "rms"
 """,
     ),
     Section(
+        "Training monitor",
+        ("monitor",),
+        "Every optimizer step's loss and total gradient norm, before clipping, and every few steps the "
+        "update ratio of each block: the norm of the weights' change over that of the weights. `pochi "
+        "inspect monitor` draws and judges them.",
+        """\
+[monitor]
+enabled = true
+update_ratio_every = 20
+""",
+    ),
+    Section(
         "Hardware and reproducibility",
         (
             "device",

@@ -206,3 +206,5 @@ def _writes(config: ClassificationConfig) -> Iterable[str]:
         yield from (str(layout.metrics_figure(kind)) for kind in kinds)
     if config.enable_gradient_tracking:
         yield from map(str, (layout.gradient_trace, layout.gradient_steps))
+    if config.monitor.enabled:
+        yield from map(str, (layout.monitor_steps, layout.monitor_updates))

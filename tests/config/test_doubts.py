@@ -156,6 +156,12 @@ DOUBTFUL: dict[str, tuple[dict[str, Any], str, str, str]] = {
         "layer_wise_lr_config.layer_rates",
         "enable_layer_wise_lr is false",
     ),
+    "a monitor that is not enabled": (
+        {"monitor": {"update_ratio_every": 5}},
+        "unused-key",
+        "monitor.update_ratio_every",
+        "not enabled",
+    ),
     "val_transform without data": (
         {"val_transform": STEPS},
         "unused-key",

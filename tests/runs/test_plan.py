@@ -58,6 +58,7 @@ def test_the_epoch_and_the_files_are_those_of_the_run(few_digits: Path, tmp_path
         save_interval=2,
         accumulate_steps=2,
         enable_gradient_tracking=True,
+        monitor={"enabled": True},
         **RATES,
     )
     data = prepare_data(config, config.seed)
