@@ -11,6 +11,7 @@ from pochi_cli.commands.options import AsJson, WorkDir, quoted
 
 if TYPE_CHECKING:
     from pochi_cli.inspection.gradient_report import GradientReport
+    from pochi_cli.inspection.monitor_report import MonitorReport
 
 app = typer.Typer(help="Look inside a network.", no_args_is_help=True)
 
@@ -69,6 +70,60 @@ def gradients(
         _show(report, figure)
     if strict and report.has_error:
         raise typer.Exit(1)
+
+
+@app.command("monitor")
+def monitor(
+    run: Annotated[str, typer.Argument(help="Run directory, name, UUID, or `latest`.")] = "latest",
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Exit with 1 where a finding is an error.")
+    ] = False,
+    output_dir: Annotated[
+        Path | None,
+        typer.Option(
+            "--output-dir", help="Where the picture goes; by default into the run.", show_default=False
+        ),
+    ] = None,
+    work_dir: WorkDir = Path("work_dirs"),
+    as_json: AsJson = False,
+) -> None:
+    """Judge and draw the course of a training: losses, accuracy, rates, gradient norms, update ratios.
+
+    What was not recorded is left out and named; without the monitor the epochs alone are judged.
+    """
+    from pochi_cli import console
+    from pochi_cli.inspection.monitor_report import inspect_monitor
+    from pochi_cli.plots.monitor import write_monitor_figure
+    from pochi_cli.runs.index import find_run
+
+    found = find_run(run, work_dir)
+    report = inspect_monitor(found)
+    figure = write_monitor_figure(report, found, output_dir)
+    if as_json:
+        console.show_values(report.to_record(figure))
+    else:
+        _show_training(report, figure)
+    if strict and report.has_error:
+        raise typer.Exit(1)
+
+
+def _show_training(report: MonitorReport, figure: Path) -> None:
+    from pochi_cli import console
+    from pochi_cli.inspection import monitor_text as text
+
+    console.show_fields(*text.describe_report(report))
+    if report.seen is not None and report.seen.updates:
+        rows = text.update_rows(report.seen.updates)
+        console.show("")
+        console.show_listing(
+            text.UPDATE_HEADER, rows, right=text.UPDATE_NUMBERS, shortened=(), left_out=text.UPDATE_LEFT_OUT
+        )
+        console.show("")
+    if report.findings:
+        console.show_verdicts(report.findings)
+    else:
+        console.show("nothing found")
+    console.show(str(figure))
 
 
 def _show(report: GradientReport, figure: Path | None) -> None:

@@ -85,17 +85,22 @@ def _report(path: Path, overrides: Sequence[str], *, with_data: bool) -> Report:
 def _look_at_data(
     config: ClassificationConfig,
 ) -> tuple[DataFacts | None, DataReport | None, list[Diagnostic]]:
+    from pochi_cli import console
     from pochi_cli.config.classes import check_classes
-    from pochi_cli.config.data import NAMED_DATASETS
+    from pochi_cli.config.named_datasets import NAMED_DATASETS
     from pochi_cli.data.check import check_config_data
     from pochi_cli.data.prepare import missing_folders
     from pochi_cli.display import counting
+    from pochi_cli.errors import DataError, Diagnostic
     from pochi_cli.runs.plan import DataFacts
 
     if missing := missing_folders(config):
         return None, None, missing
-    with counting("decoding images") as progress:
-        data = check_config_data(config, config.seed, progress)
+    try:
+        with counting("decoding images") as progress:
+            data = check_config_data(config, config.seed, progress, tell=console.note)
+    except DataError as error:
+        return None, None, [Diagnostic("unusable-data", error.message, ("train_data_root",), help=error.hint)]
     findings = list(data.findings)
     if config.dataset not in NAMED_DATASETS:  # of those the config alone tells
         findings += check_classes(config, data.class_names, ("train_data_root",))

@@ -1,8 +1,9 @@
 """The models that Pochi knows, as a table that needs no torch.
 
 The parameter names and shapes of each model lie beside this file in `parameters/<name>.txt`, one
-`name shape` a line in registration order, as torchvision builds the model with 1,000 classes.
-`tests/config/test_catalogue.py` holds both against torchvision (and says how to write them anew).
+`name shape` a line in registration order, as the model is built for 1,000 classes and images of its
+`input_size`. `tests/config/test_catalogue.py` holds both against the models (and says how to write them
+anew).
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ ModelName = Literal[
     "resnet50",
     "resnet101",
     "resnet152",
+    "vgg_compact",
     "vgg11",
     "vgg11_bn",
     "vgg13",
@@ -27,6 +29,7 @@ ModelName = Literal[
     "vgg16_bn",
     "vgg19",
     "vgg19_bn",
+    "vit_tiny",
     "vit_b_16",
     "vit_b_32",
     "vit_l_16",
@@ -49,6 +52,9 @@ MODEL_NAMES: tuple[ModelName, ...] = get_args(ModelName)
 
 Shape = tuple[int, ...]
 
+POSITIONS = "encoder.pos_embedding"
+"""The parameter of a Vision Transformer that depends on the size of the images."""
+
 SMALL_INPUT = 64
 """Longest edge in pixels up to which `stem = "auto"` takes the small stem."""
 
@@ -59,15 +65,18 @@ class ModelInfo:
 
     Attributes:
         head: Dotted name of the last linear layer, which holds one row per class.
-        input_size: Edge in pixels of the images that torchvision's weights were trained on.
+        input_size: Edge in pixels of the images that torchvision's weights were trained on, or that a model
+            of our own is meant for.
         patch_size: Edge of a patch for Vision Transformers, whose input must be a multiple of it.
         has_small_stem: Whether the model has a stem for small images.
+        has_published_weights: Whether torchvision has weights for it.
     """
 
     head: str
     input_size: int = 224
     patch_size: int | None = None
     has_small_stem: bool = False
+    has_published_weights: bool = True
 
 
 _RESNET = ModelInfo(head="fc", has_small_stem=True)
@@ -81,6 +90,7 @@ CATALOGUE: dict[ModelName, ModelInfo] = {
     "resnet50": _RESNET,
     "resnet101": _RESNET,
     "resnet152": _RESNET,
+    "vgg_compact": ModelInfo(head="classifier.3", input_size=32, has_published_weights=False),
     "vgg11": _VGG,
     "vgg11_bn": _VGG,
     "vgg13": _VGG,
@@ -89,6 +99,7 @@ CATALOGUE: dict[ModelName, ModelInfo] = {
     "vgg16_bn": _VGG,
     "vgg19": _VGG,
     "vgg19_bn": _VGG,
+    "vit_tiny": ModelInfo(head="heads.head", input_size=32, patch_size=4, has_published_weights=False),
     "vit_b_16": ModelInfo(head="heads.head", patch_size=16),
     "vit_b_32": ModelInfo(head="heads.head", patch_size=32),
     "vit_l_16": ModelInfo(head="heads.head", patch_size=16),
@@ -131,17 +142,27 @@ def uses_small_stem(model_name: ModelName, stem: str, size: tuple[int, int]) -> 
     return stem == "small"
 
 
-def parameter_counts(model_name: ModelName, num_classes: int, *, small_stem: bool = False) -> dict[str, int]:
+def parameter_counts(
+    model_name: ModelName, num_classes: int, *, small_stem: bool = False, edge: int | None = None
+) -> dict[str, int]:
     """Count the numbers in each of a model's parameters without building it.
+
+    Args:
+        model_name: The model.
+        num_classes: Rows of the head.
+        small_stem: Whether it has the stem for small images.
+        edge: Edge in pixels of the images; by default the model's `input_size`.
 
     Returns:
         The count by the parameter's dotted name, in registration order.
     """
-    head = CATALOGUE[model_name].head
+    info = CATALOGUE[model_name]
     counts: dict[str, int] = {}
     for name, shape in parameter_shapes(model_name).items():
-        if name.startswith(f"{head}."):
+        if name.startswith(f"{info.head}."):
             shape = (num_classes, *shape[1:])
+        elif name == POSITIONS and info.patch_size and edge:
+            shape = (1, (edge // info.patch_size) ** 2 + 1, shape[2])
         elif small_stem and name == "conv1.weight":
             shape = (*shape[:2], 3, 3)
         counts[name] = prod(shape)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from pochi_cli.config.catalogue import CATALOGUE
 from pochi_cli.config.classes import check_classes
-from pochi_cli.config.data import NAMED_DATASETS
+from pochi_cli.config.named_datasets import NAMED_DATASETS
 from pochi_cli.config.root import ClassificationConfig
 from pochi_cli.config.rules import Rules
 from pochi_cli.config.steps.nested import AnyStep, flatten
@@ -18,12 +18,15 @@ CONFLICTS = Rules()
 
 @CONFLICTS.rule("dataset", "train_data_root")
 def _train_data_root(config: ClassificationConfig) -> Iterator[Diagnostic]:
-    if config.dataset == "folder" and config.train_data_root is None:
+    if config.dataset != "digits" and config.train_data_root is None:
+        remedy = 'name the folder of the training images, or set dataset = "digits"'
+        if config.dataset != "folder":
+            remedy = f'name the directory that holds {config.dataset}, or is to: train_data_root = "data"'
         yield Diagnostic(
             "missing-key",
             "`train_data_root` is missing",
             ("train_data_root",),
-            help='name the folder of the training images, or set dataset = "digits"',
+            help=remedy,
             called_by=("dataset",),
         )
     if config.dataset == "digits" and config.train_data_root is not None:
@@ -221,6 +224,18 @@ def _one_source_of_weights(config: ClassificationConfig) -> Iterator[Diagnostic]
             ("weights",),
             help="keep one: the local file, or torchvision's weights",
             notes=(Note("pretrained is set here", ("pretrained",)),),
+        )
+
+
+@CONFLICTS.rule("model_name", "pretrained")
+def _published_weights(config: ClassificationConfig) -> Iterator[Diagnostic]:
+    if config.pretrained and not CATALOGUE[config.model_name].has_published_weights:
+        yield Diagnostic(
+            "conflict",
+            f"`pretrained = true`, but there are no published weights of {config.model_name}",
+            ("pretrained",),
+            help="set pretrained = false, or leave it out",
+            notes=(Note("model_name is set here", ("model_name",)),),
         )
 
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -17,28 +16,10 @@ from pochi_cli.config.base import (
     Triple,
     Word,
 )
-from pochi_cli.config.steps.arguments import Size
+from pochi_cli.config.named_datasets import PublishedName
 from pochi_cli.config.steps.nested import Pipeline
 
-DatasetName = Literal["folder", "digits"]
-
-
-class NamedDataset(NamedTuple):
-    """What is known of a named data set without its files.
-
-    Attributes:
-        train_images, val_images: Number of images in its own training and validation part.
-        image_size: Height and width of each image.
-        class_names: Its classes.
-    """
-
-    train_images: int
-    val_images: int
-    image_size: Size
-    class_names: tuple[str, ...]
-
-
-NAMED_DATASETS: Mapping[str, NamedDataset] = {"digits": NamedDataset(1438, 359, (8, 8), tuple("0123456789"))}
+DatasetName = Literal["folder", "digits", PublishedName]
 
 Workers = Annotated[Annotated[Literal["auto"], Word] | Annotated[int, Field(ge=0, le=256), Number], ByShape]
 
@@ -56,13 +37,17 @@ class DataConfig(StrictModel):
 
     dataset: DatasetName = Field(
         "folder",
-        description="`folder`: one directory per class; `digits`: the embedded handwritten digits.",
+        description="`folder`: one directory per class; `digits`: the embedded handwritten digits; "
+        "the others: published data sets, downloaded when they are missing.",
     )
     train_data_root: PathText | None = Field(
         None,
-        description="Directory of the training images, one per class inside; required for `folder`.",
+        description="Directory of the training images, one per class inside; of a published data set the "
+        "directory that holds its files or is to hold them. Required but for `digits`.",
     )
-    val_data_root: PathText | None = Field(None, description="Directory of the validation images.")
+    val_data_root: PathText | None = Field(
+        None, description="Directory of the validation images, for `folder`."
+    )
     val_split: Annotated[float, Field(gt=0, lt=1)] | None = Field(
         None, description="Share of the training data that is split off for validation, class by class."
     )

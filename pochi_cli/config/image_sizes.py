@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from pochi_cli.config.catalogue import CATALOGUE, ModelName
-from pochi_cli.config.data import NAMED_DATASETS
+from pochi_cli.config.named_datasets import NAMED_DATASETS
 from pochi_cli.config.root import ClassificationConfig
 from pochi_cli.config.rules import Rules
 from pochi_cli.config.steps.arguments import Size

@@ -7,13 +7,14 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from pochi_cli.config.base import PathText, StrictModel
-from pochi_cli.config.catalogue import ModelName
+from pochi_cli.config.catalogue import CATALOGUE, ModelName
 
 Stem = Literal["auto", "imagenet", "small"]
 
 
 def _default_pretrained(known: dict[str, Any]) -> bool:
-    return known.get("weights") is None
+    model_name = known.get("model_name", "resnet18")  # an invalid one is not among what is known
+    return known.get("weights") is None and CATALOGUE[model_name].has_published_weights
 
 
 class ModelConfig(StrictModel):
@@ -33,8 +34,10 @@ class ModelConfig(StrictModel):
         description="Local file to start from instead of torchvision's weights: a state_dict (.pth) or "
         ".safetensors.",
     )
-    # Depends on weights, which therefore comes first: the resolved config, which holds both, must be valid.
+    # Depends on model_name and weights, which therefore come first: the resolved config, which holds all
+    # three, must be valid.
     pretrained: bool = Field(
         default_factory=_default_pretrained,
-        description="Start from torchvision's ImageNet weights; the default unless `weights` is given.",
+        description="Start from torchvision's ImageNet weights; the default unless `weights` is given or "
+        "there are none (`vgg_compact`, `vit_tiny`).",
     )

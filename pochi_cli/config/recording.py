@@ -68,6 +68,19 @@ class GradientTrackingConfig(StrictModel):
     )
 
 
+class MonitorConfig(StrictModel):
+    """What is measured at the steps of a training."""
+
+    enabled: bool = Field(
+        False, description="Record loss, gradient norm and speed of every step, and how far weights move."
+    )
+    update_ratio_every: PositiveInt = Field(
+        10,
+        description="Optimizer steps from one whose change of the weights is measured to the next, from the "
+        "first of each epoch on; it takes a copy of the weights.",
+    )
+
+
 class RecordingConfig(StrictModel):
     """What a run leaves behind, and where."""
 
@@ -88,3 +101,4 @@ class RecordingConfig(StrictModel):
     gradient_tracking_config: GradientTrackingConfig = Field(
         GradientTrackingConfig(), description="What is recorded; used with `enable_gradient_tracking`."
     )
+    monitor: MonitorConfig = Field(MonitorConfig(), description="The training monitor.")

@@ -141,7 +141,11 @@ def _conditions() -> Schema:
         # Also true of a config without the key, whose data set is a folder.
         "if": {"properties": {"dataset": {"const": "folder"}}},
         "then": {"required": ["train_data_root"]},
-        "else": {"required": ["val_transform"]},
+        "else": {
+            "required": ["val_transform"],
+            "if": {"properties": {"dataset": {"const": "digits"}}},
+            "else": {"required": ["train_data_root"]},
+        },
     }
 
 

@@ -46,8 +46,10 @@ pretrained = true
             "on_bad_image",
         ),
         "Where the images are and how they are loaded. Paths are relative to the working directory. "
-        "Validation images come from `val_data_root` or from `val_split`, never from both; `digits` brings "
-        "its own.",
+        "Validation images come from `val_data_root` or from `val_split`, never from both. The named data "
+        "sets bring their own, which `val_split` leaves unused: `digits` a share of them, the others their "
+        "official test part. `cifar10`, `cifar100`, `mnist` and `fashion_mnist` are read by torchvision from "
+        "`train_data_root`, and are downloaded into it when they are missing; gray images become RGB.",
         """\
 train_data_root = "data/train"
 val_split = 0.2
@@ -97,6 +99,18 @@ enable_gradient_tracking = true
 [gradient_tracking_config]
 record_frequency = 5
 aggregation_method = "rms"
+""",
+    ),
+    Section(
+        "Training monitor",
+        ("monitor",),
+        "Every optimizer step's loss and total gradient norm, before clipping, and every few steps the "
+        "update ratio of each block: the norm of the weights' change over that of the weights. `pochi "
+        "inspect monitor` draws and judges them.",
+        """\
+[monitor]
+enabled = true
+update_ratio_every = 20
 """,
     ),
     Section(

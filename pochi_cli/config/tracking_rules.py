@@ -1,4 +1,4 @@
-"""The rules on what gradient tracing leaves out."""
+"""The rules on gradient tracing and on the training monitor."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from pochi_cli.config.catalogue import parameter_shapes
 from pochi_cli.config.patterns import PatternError, check_pattern, finds, matches
-from pochi_cli.config.recording import GradientTrackingConfig
+from pochi_cli.config.recording import GradientTrackingConfig, MonitorConfig
 from pochi_cli.config.root import ClassificationConfig
 from pochi_cli.config.rules import Rules
 from pochi_cli.errors import Diagnostic, Note
@@ -60,4 +60,18 @@ def _unused(config: ClassificationConfig) -> Iterator[Diagnostic]:
             severity="warning",
             at="key",
             help="set enable_gradient_tracking = true at the top level, or leave the table out",
+        )
+
+
+@TRACKING_RULES.rule("monitor")
+def _unmonitored(config: ClassificationConfig) -> Iterator[Diagnostic]:
+    monitor = config.monitor
+    if not monitor.enabled and monitor != MonitorConfig():
+        yield Diagnostic(
+            "unused-key",
+            "update_ratio_every is given, but the monitor is not enabled: nothing is recorded",
+            ("monitor", "update_ratio_every"),
+            severity="warning",
+            at="key",
+            help="set enabled = true in the table, or leave the table out",
         )

@@ -16,6 +16,7 @@ from pochi_cli.data.description import SplitReport, describe_split
 from pochi_cli.data.duplicates import Duplicate, duplicate_findings, find_duplicates
 from pochi_cli.data.findings import counted
 from pochi_cli.data.prepare import find_folders
+from pochi_cli.data.published import Tell
 from pochi_cli.data.sizes import SizeTally, common_size
 from pochi_cli.data.splits import Split, find_splits
 from pochi_cli.errors import DataError, Diagnostic, Note
@@ -86,6 +87,7 @@ def check_config_data(
     seed: int,
     progress: Progress = lambda _done, _total: None,
     cache_root: Path | None = None,
+    tell: Tell = lambda _: None,
 ) -> DataReport:
     """Report on the data that a config would train on.
 
@@ -94,12 +96,14 @@ def check_config_data(
         seed: Decides the split.
         progress: As for `decode_splits`.
         cache_root: As for `prepare_data`.
+        tell: As for `prepare_data`.
 
     Raises:
-        DataError: If a folder is not named, missing, or cannot be read.
+        DataError: If a folder is not named, missing, or cannot be read, or a published data set is
+            not to be had.
         StorageError: If the digits cannot be written to the cache.
     """
-    found = find_folders(config, seed, cache_root)
+    found = find_folders(config, seed, cache_root, tell)
     splits = [Split("train", found.train, found.train_key)]
     if found.val is not None:
         splits.append(Split("val", found.val, found.val_key))

@@ -13,7 +13,7 @@ from torch.utils.data import Dataset
 
 from pochi_cli.characters import printable
 from pochi_cli.data.folder import FolderIndex
-from pochi_cli.data.images import BadImageError, read_rgb
+from pochi_cli.data.images import BadImageError
 from pochi_cli.data.sampling import SampleKey, derive_seed
 from pochi_cli.data.transforms import ImagePipeline, StepError
 
@@ -118,7 +118,7 @@ class ImageDataset(Dataset[Sample | BadImage]):
         """Decode and transform one image; what cannot be is returned as a `BadImage`."""
         path = self.index.file(key.index)
         try:
-            image = read_rgb(path)
+            image = self.index.read_rgb(key.index)
         except BadImageError as error:
             is_lost = error.is_unread and self.index.file_bytes[key.index] >= 0
             return BadImage(printable(path), error.reason, "read" if is_lost else "decode")

@@ -33,9 +33,9 @@ class ImageFacts(NamedTuple):
     Attributes:
         size: Height and width, upright.
         mode: Pillow's name of what the file holds, before it became RGB.
-        format: Pillow's name of the file's format.
+        format: Pillow's name of the file's format; `array` of what was in memory.
         turned: Whether its EXIF orientation said to turn or mirror it.
-        digest: BLAKE2b of the file's bytes, 16 bytes.
+        digest: BLAKE2b of the file's bytes, or of the values in memory, 16 bytes.
     """
 
     size: Size
@@ -115,7 +115,7 @@ def _decode_all(
             if stopping.is_set():
                 return
             index, i = images[position]
-            outcomes[position] = _decode_one(index.file(i))
+            outcomes[position] = _decode_one(index, i)
             done[thread] += 1
 
     with without_pillow_warnings(), ThreadPoolExecutor(threads) as pool:
@@ -132,7 +132,13 @@ def _decode_all(
     return outcomes
 
 
-def _decode_one(file: Path) -> ImageFacts | str:
+def _decode_one(index: FolderIndex, i: int) -> ImageFacts | str:
+    if (pixels := index.pixels) is not None:
+        return ImageFacts(pixels.size, pixels.mode, "array", False, pixels.image_digest(i))
+    return _decode_file(index.file(i))
+
+
+def _decode_file(file: Path) -> ImageFacts | str:
     try:
         with opened(file) as stream:
             image, mode, file_format, turned = decode(stream, file)

@@ -1,4 +1,4 @@
-"""An image folder, one directory per class, as a list of files and labels. Free of torch."""
+"""An image folder, one directory per class, as a list of files and labels."""
 
 from __future__ import annotations
 
@@ -8,28 +8,34 @@ import os
 import stat
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
+from PIL import Image
+
 from pochi_cli.characters import printable
-from pochi_cli.data.images import is_image
+from pochi_cli.config.steps.arguments import Size
+from pochi_cli.data.images import is_image, read_rgb, read_size
+from pochi_cli.data.pixels import Pixels
 from pochi_cli.errors import DataError
 
 
 @dataclass(frozen=True)
 class FolderIndex:
-    """The images of a folder.
+    """The images of a folder, or of a data set that is in memory.
 
     Attributes:
         root: The folder.
         class_names: Names of the class directories, sorted; a label is a position in here.
-        paths: Image files relative to `root`, with forward slashes, sorted within each class.
+        paths: Image files relative to `root`, with forward slashes, sorted within each class; of a data set
+            that is in memory what messages call each image.
         labels: One label per path.
         file_bytes: Size of each file in bytes; -1 where a link leads nowhere.
         ignored: Number of files that are not images, or lie in no class directory; hidden ones not counted.
         loose_images: How many of those are images that lie in no class directory.
         unreadable: Directories, relative to `root`, whose contents cannot be listed, and why.
+        pixels: The images themselves, in the order of the paths, where they are in memory.
     """
 
     root: Path
@@ -40,6 +46,7 @@ class FolderIndex:
     ignored: int = 0
     loose_images: int = 0
     unreadable: tuple[tuple[str, str], ...] = ()
+    pixels: Pixels | None = field(default=None, compare=False, repr=False)
 
     def __len__(self) -> int:
         """Count the images."""
@@ -53,15 +60,36 @@ class FolderIndex:
 
     @cached_property
     def fingerprint(self) -> str:
-        """SHA-256, in hex, over the sorted relative paths and sizes: the same wherever the folder lies."""
+        """SHA-256, in hex, over the sorted relative paths and sizes: the same wherever the folder lies.
+
+        Images in memory, whose paths say nothing, count with their values and labels.
+        """
         digest = hashlib.sha256()
         for path, size in sorted(zip(self.paths, self.file_bytes, strict=True)):
             digest.update(path.encode("utf-8", "surrogateescape") + b"\0%d\n" % size)
+        if self.pixels is not None:
+            digest.update(self.pixels.digest() + repr(self.labels).encode())
         return digest.hexdigest()
 
     def file(self, index: int) -> Path:
         """Path of an image."""
         return self.root / self.paths[index]
+
+    def read_rgb(self, index: int) -> Image.Image:
+        """Decode an image, upright, as RGB.
+
+        Raises:
+            BadImageError: If it cannot be.
+        """
+        return read_rgb(self.file(index)) if self.pixels is None else self.pixels.rgb(index)
+
+    def read_size(self, index: int) -> Size:
+        """Read an image's height and width.
+
+        Raises:
+            BadImageError: If they cannot be.
+        """
+        return read_size(self.file(index)) if self.pixels is None else self.pixels.size
 
     def subset(self, indices: Sequence[int]) -> FolderIndex:
         """Keep only the images at these positions, and every class."""
@@ -70,6 +98,7 @@ class FolderIndex:
             paths=tuple(self.paths[i] for i in indices),
             labels=tuple(self.labels[i] for i in indices),
             file_bytes=tuple(self.file_bytes[i] for i in indices),
+            pixels=None if self.pixels is None else self.pixels.take(indices),
         )
 
 

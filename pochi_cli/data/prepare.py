@@ -1,4 +1,4 @@
-"""From the config's data keys to checked lists of images. Free of torch."""
+"""From the config's data keys to checked lists of images. Free of torch, but for published data sets."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from pochi_cli.data.digits import digits_root
 from pochi_cli.data.findings import class_findings, folder_findings, in_words, listed, raise_errors
 from pochi_cli.data.folder import FolderIndex, index_folder, list_directory, match_labels
 from pochi_cli.data.holdout import split
+from pochi_cli.data.published import Tell, read_published
 from pochi_cli.data.sizes import output_size
 from pochi_cli.errors import DataError, Diagnostic, KeyPath
 
@@ -40,20 +41,24 @@ class Data:
     fingerprint: str
 
 
-def prepare_data(config: DataConfig, seed: int, cache_root: Path | None = None) -> Data:
+def prepare_data(
+    config: DataConfig, seed: int, cache_root: Path | None = None, tell: Tell = lambda _: None
+) -> Data:
     """Find, split and match the images, and hold the transforms against their sizes.
 
     Args:
         config: The data's part of the config.
         seed: Decides the split.
         cache_root: Directory for data that Pochi makes itself; by default the user's cache.
+        tell: Told in words when something is downloaded or unpacked.
 
     Raises:
-        DataError: If the folders or the sizes of the images do not fit.
+        DataError: If the folders or the sizes of the images do not fit, or a published data set is
+            not to be had.
         StorageError: If the digits cannot be written to the cache.
     """
     raise_errors(missing_folders(config))
-    found = find_folders(config, seed, cache_root)
+    found = find_folders(config, seed, cache_root, tell)
     raise_errors(found.findings)
     train = found.train
     val = None if found.val is None else match_labels(train, found.val)
@@ -83,7 +88,9 @@ def missing_folders(config: DataConfig) -> list[Diagnostic]:
     Args:
         config: The data's part of the config.
     """
-    findings = []
+    findings: list[Diagnostic] = []
+    if config.dataset != "folder":  # a published data set makes its own
+        return findings
     for key in ("train_data_root", "val_data_root"):
         root = getattr(config, key)
         try:
@@ -113,32 +120,33 @@ class Found:
     findings: tuple[Diagnostic, ...]
 
 
-def find_folders(config: DataConfig, seed: int, cache_root: Path | None = None) -> Found:
+def find_folders(
+    config: DataConfig, seed: int, cache_root: Path | None = None, tell: Tell = lambda _: None
+) -> Found:
     """Index the training and validation images, and collect what is wrong with the folders.
 
     Args:
         config: The data's part of the config.
         seed: Decides the split.
         cache_root: As for `prepare_data`.
+        tell: As for `prepare_data`.
 
     Raises:
-        DataError: If a folder is not named, missing, or cannot be read.
+        DataError: If a folder is not named, missing, or cannot be read, or a published data set is
+            not to be had.
         StorageError: If the digits cannot be written to the cache.
     """
-    train_root, val_root = _roots(config, cache_root)
     is_folder = config.dataset == "folder"
     train_key, val_key = (
         (("train_data_root",), ("val_data_root",)) if is_folder else (("dataset",), ("dataset",))
     )
-    train = index_folder(train_root, "train_data_root")
+    train, val = _own_parts(config, cache_root, tell)
     findings = folder_findings(train, train_key)
-    val = None
     if config.val_split is not None:
         val_key = ("val_split",)
         train, val = split(train, config.val_split, seed)
         findings += _split_findings(train, val)
-    elif val_root is not None:
-        val = index_folder(val_root, "val_data_root")
+    elif val is not None:
         findings += folder_findings(val, val_key, min_classes=1) + class_findings(train, val, val_key)
     if val is not None and config.val_transform is None:
         missing = "val_transform is missing, and there are validation data"
@@ -149,13 +157,23 @@ def find_folders(config: DataConfig, seed: int, cache_root: Path | None = None) 
     return Found(train, val, train_key, val_key, tuple(findings))
 
 
-def _roots(config: DataConfig, cache_root: Path | None) -> tuple[Path, Path | None]:
+def _own_parts(
+    config: DataConfig, cache_root: Path | None, tell: Tell
+) -> tuple[FolderIndex, FolderIndex | None]:
+    """Find the images for training, and those for validation where they are not split off from them."""
+    has_own = config.val_split is None
     if config.dataset == "digits":
         digits = digits_root(cache_root)
-        return digits / "train", digits / "val"
+        return index_folder(digits / "train"), index_folder(digits / "val") if has_own else None
     if config.train_data_root is None:
-        raise DataError("train_data_root is missing: the folder data set needs it")
-    return Path(config.train_data_root), None if config.val_data_root is None else Path(config.val_data_root)
+        raise DataError(f"train_data_root is missing: the data set {config.dataset} needs it")
+    root = Path(config.train_data_root)
+    if config.dataset != "folder":
+        return read_published(config.dataset, root, tell, with_test=has_own)
+    train = index_folder(root, "train_data_root")
+    if config.val_data_root is None or not has_own:
+        return train, None
+    return train, index_folder(Path(config.val_data_root), "val_data_root")
 
 
 def _split_findings(train: FolderIndex, val: FolderIndex) -> list[Diagnostic]:

@@ -15,7 +15,7 @@ from pochi_cli.config.steps.nested import Pipeline, final_size
 from pochi_cli.config.steps.refusals import Refusal, find_refusals
 from pochi_cli.data.findings import counted
 from pochi_cli.data.folder import FolderIndex
-from pochi_cli.data.images import BadImageError, read_size
+from pochi_cli.data.images import BadImageError
 from pochi_cli.errors import DataError, Diagnostic, Note
 
 SizedImage = tuple[Path, Size]
@@ -105,9 +105,8 @@ def output_size(index: FolderIndex, steps: Pipeline, key: str) -> tuple[Size, li
 
 def _image_sizes(index: FolderIndex) -> Iterator[SizedImage]:
     for i in range(len(index)):
-        file = index.file(i)
         with suppress(BadImageError):
-            yield file, read_size(file)
+            yield index.file(i), index.read_size(i)
 
 
 def common_size(images: Iterable[tuple[Path, Size]], steps: Pipeline, key: str) -> Size | None:

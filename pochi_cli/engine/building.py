@@ -14,6 +14,7 @@ from pochi_cli.engine.early_stopping import EarlyStopping
 from pochi_cli.engine.gradients import create_tracer
 from pochi_cli.engine.losses import CrossEntropy
 from pochi_cli.engine.mixing import create_mixing
+from pochi_cli.engine.monitor import create_monitor
 from pochi_cli.engine.objectives import ClassificationObjective
 from pochi_cli.engine.optim import create_optimizer
 from pochi_cli.engine.runtime import Runtime
@@ -35,6 +36,7 @@ def build_state(
         scaler=scaler,
         early_stopping=EarlyStopping(config.early_stopping),
         tracer=create_tracer(config, model, is_scaled=scaler.is_enabled()),
+        monitor=create_monitor(config.monitor, model, is_scaled=scaler.is_enabled()),
     )
     return state, messages
 

@@ -25,7 +25,6 @@ from pochi_cli.engine.state import Position, TrainingState
 from pochi_cli.engine.totals import EpochTotals, FiniteGuard, check_weights
 from pochi_cli.errors import Interrupted, NonFiniteLossError
 from pochi_cli.models.freezing import train_mode
-from pochi_cli.runs.gradient_record import GradientEpoch
 from pochi_cli.runs.records import EpochRecord, RunFiles, is_better
 
 Decision = Literal["continue", "stop"]
@@ -76,7 +75,7 @@ def fit(job: Job) -> None:
         try:
             train_loss, train_accuracy, speed = train_epoch(job, epoch, rate)
         except NonFiniteLossError:
-            record_gradients(job, state.tracer.end())  # they show how it came to that
+            record_steps(job)  # they show how it came to that
             raise
         val_loss, val_accuracy = validate(job)
         if val_loss is not None and not math.isfinite(val_loss):
@@ -96,9 +95,8 @@ def fit(job: Job) -> None:
         stopped = state.early_stopping.update(getattr(record, config.early_stopping.monitor))
         state.duration_s += record.duration_s
         state.history = state.history.add(record)
-        traced = state.tracer.end()
         state.position = Position(epoch + 1)
-        record_epoch(job, record, traced, is_last=stopped or epoch == config.epochs)
+        record_epoch(job, record, is_last=stopped or epoch == config.epochs)
         stopped = decide(job, record) or stopped
         if job.signals.number is not None and not stopped and epoch < config.epochs:
             interrupt(job)
@@ -118,6 +116,7 @@ def train_epoch(job: Job, epoch: int, learning_rate: float) -> tuple[float, floa
     job.progress.epoch(epoch, done)
     train_mode(state.model)
     state.tracer.begin(epoch, step)
+    state.monitor.begin(epoch, learning_rate)
     started = time.monotonic() - state.position.duration_s
 
     def stand_here() -> None:
@@ -146,9 +145,11 @@ def train_epoch(job: Job, epoch: int, learning_rate: float) -> tuple[float, floa
             loss = losses.losses.sum() / weight
             state.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
             totals.add(losses, logits, part.targets)
+            state.monitor.add(loss, len(part.targets))
             guard.see(loss, step)
         state.scaler.unscale_(state.optimizer)
         state.tracer.step()
+        state.monitor.before_step(step)
         due = step % config.log_every_steps == 0
         if due or guard.checks_every_step:
             guard.check(state.model, epoch, step)
@@ -156,6 +157,7 @@ def train_epoch(job: Job, epoch: int, learning_rate: float) -> tuple[float, floa
             torch.nn.utils.clip_grad_norm_(state.model.parameters(), config.clip_grad_norm)
         state.scaler.step(state.optimizer)
         state.scaler.update()
+        state.monitor.after_step()
         state.optimizer.zero_grad(set_to_none=True)
         state.average.update()
 
@@ -211,14 +213,16 @@ def tell_skipped(job: Job) -> None:
             job.progress.warning(f"left out {bad.path}: {bad.reason}")
 
 
-def record_gradients(job: Job, traced: GradientEpoch | None) -> None:
-    """Write what was traced of an epoch, if it was recorded."""
-    if traced is not None:
+def record_steps(job: Job) -> None:
+    """Write what was traced and seen at the steps of an epoch, if anything was."""
+    if (traced := job.state.tracer.end()) is not None:
         job.progress.gradients(job.files.write_gradients(traced))
+    if (seen := job.state.monitor.end()) is not None:
+        job.files.write_monitor(seen)
 
 
-def record_epoch(job: Job, record: EpochRecord, traced: GradientEpoch | None, *, is_last: bool) -> None:
-    """Write the epoch's gradients and checkpoints, then history, metrics and run.json.
+def record_epoch(job: Job, record: EpochRecord, *, is_last: bool) -> None:
+    """Write the epoch's steps and checkpoints, then history, metrics and run.json.
 
     The latest checkpoint comes after all that it does not hold itself: a run that is killed before goes on
     from the epoch before, and writes the others again.
@@ -228,7 +232,7 @@ def record_epoch(job: Job, record: EpochRecord, traced: GradientEpoch | None, *,
     value: float | None = getattr(record, metric)
     best = value is not None and is_better(value, files.record.best_value, metric)
     numbered = record.epoch % job.config.save_interval == 0 or is_last
-    record_gradients(job, traced)
+    record_steps(job)
     paths = [
         *([layout.best_model] if best else []),
         *([layout.checkpoint(record.epoch)] if numbered else []),

@@ -29,6 +29,7 @@ from pochi_cli.runs.gradient_record import GradientFiles
 from pochi_cli.runs.index import Run
 from pochi_cli.runs.layout import RunLayout
 from pochi_cli.runs.metadata import describe_environment
+from pochi_cli.runs.monitor_record import MonitorFiles
 from pochi_cli.runs.records import History, RunFiles, RunRecord, is_better, write_history
 
 
@@ -113,8 +114,11 @@ def open_files(
     if blocks:
         recorded = -(-config.epochs // config.gradient_tracking_config.record_frequency) + 1
         gradients = GradientFiles(layout, blocks, len(history), recorded)
+    monitor = MonitorFiles(layout, len(history), config.epochs) if config.monitor.enabled else None
     # Last of all: only now the run is one, or is running again, and `closing` will tell how it ended.
-    return RunFiles(layout, record, export_metrics=config.enable_metrics_export, gradients=gradients)
+    return RunFiles(
+        layout, record, export_metrics=config.enable_metrics_export, gradients=gradients, monitor=monitor
+    )
 
 
 def _best(history: History, metric: str) -> tuple[int | None, float | None]:

@@ -12,6 +12,7 @@ from pochi_cli.engine.averaging import ExponentialAverage, NoAverage
 from pochi_cli.engine.checkpoint import FORMAT_VERSION
 from pochi_cli.engine.early_stopping import EarlyStopping
 from pochi_cli.engine.gradients import GradientTracer, NoTracer
+from pochi_cli.engine.monitor import NoMonitor, TrainingMonitor
 from pochi_cli.engine.runtime import random_state, restore_random_state
 from pochi_cli.runs.records import History
 
@@ -43,6 +44,7 @@ class TrainingState:
         model: The model that is trained.
         average: The model that counts: the averaged one, or `model` itself.
         tracer: What records the gradients.
+        monitor: What records the steps.
         position: Where it stands.
         history: The finished epochs.
         duration_s: Time spent on them, over all sessions.
@@ -54,6 +56,7 @@ class TrainingState:
     scaler: torch.amp.GradScaler
     early_stopping: EarlyStopping
     tracer: GradientTracer | NoTracer = field(default_factory=NoTracer)
+    monitor: TrainingMonitor | NoMonitor = field(default_factory=NoMonitor)
     position: Position = field(default_factory=lambda: Position(epoch=1))
     history: History = field(default_factory=History)
     duration_s: float = 0.0
@@ -76,6 +79,7 @@ class TrainingState:
             "scaler_state_dict": self.scaler.state_dict(),
             "early_stopping": self.early_stopping.state_dict(),
             "gradient_trace": self.tracer.state_dict(),
+            "monitor": self.monitor.state_dict(),
             "rng_state": random_state(),
             # Order and augmentation are functions of seed, epoch and image: the place is enough.
             "sampler_state": {
@@ -103,6 +107,7 @@ class TrainingState:
         self.scaler.load_state_dict(checkpoint["scaler_state_dict"])
         self.early_stopping.load_state_dict(checkpoint["early_stopping"])
         self.tracer.load_state_dict(checkpoint["gradient_trace"])
+        self.monitor.load_state_dict(checkpoint["monitor"])
         self.history = History.from_dict(checkpoint["train_history"])
         place = checkpoint["sampler_state"]
         self.position = Position(**{**place, "sums": tuple(place["sums"])})

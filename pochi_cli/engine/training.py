@@ -75,7 +75,7 @@ def resume(
 def _train(config: ClassificationConfig, run: Run | None, progress: Progress, on_epoch: OnEpoch) -> Run:
     runtime = choose_runtime(config)
     with configured(config, runtime), _known_torch_errors():
-        data = prepare_data(config, config.seed)
+        data = prepare_data(config, config.seed, tell=progress.message)
         if run:
             check_data(run, data)
         config = resolve(config, data, runtime)

@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 
 _CONVOLUTION = re.compile(r"features\.(\d+)\.weight")
+_LINEAR = re.compile(r"classifier\.(\d+)\.weight")
 # What a block is called, by what its parameters' names begin with; the first that matches counts.
 _RULES = tuple(
     (re.compile(pattern), name)
@@ -23,10 +24,11 @@ _RULES = tuple(
 def blocks_of(names: Sequence[str]) -> dict[str, str]:
     """Give each parameter of a network the name of its block.
 
-    ResNet: `conv1`, `bn1`, `layer1` to `layer4`, `fc`. VGG: `stage1` to `stage5`, its convolutions between
-    two poolings. Vision Transformers: `class_token`, `conv_proj`, `pos_embedding`, one block per encoder
-    layer, `ln`, `heads`. RegNet: `stem`, `block1` to `block4`, `fc`. The others: their `features.<n>`. Any
-    other network: the first part of the name.
+    ResNet: `conv1`, `bn1`, `layer1` to `layer4`, `fc`. VGG: `stage1` to `stage5` (the compact one has four),
+    its convolutions between two poolings, and `classifier.<n>`, a linear layer with the norm behind it.
+    Vision Transformers: `class_token`, `conv_proj`, `pos_embedding`, one block per encoder layer, `ln`,
+    `heads`. RegNet: `stem`, `block1` to `block4`, `fc`. The others: their `features.<n>`. Any other network:
+    the first part of the name.
 
     Args:
         names: Dotted names of all its parameters, in registration order.
@@ -52,7 +54,8 @@ def _vgg_stages(names: Sequence[str]) -> dict[str, str]:
     between makes the distance larger by one.
 
     Returns:
-        The stage of each layer `features.<n>`; nothing for other networks.
+        The stage of each layer `features.<n>`, and the block of each norm `classifier.<n>`; nothing for other
+        networks.
     """
     layers = [int(match[1]) for name in names if (match := _CONVOLUTION.fullmatch(name))]
     is_vgg = len(layers) > 1 and all(
@@ -71,4 +74,10 @@ def _vgg_stages(names: Sequence[str]) -> dict[str, str]:
         stages[f"features.{layer}"] = f"stage{stage}"
         if has_norms:
             stages[f"features.{layer + 1}"] = f"stage{stage}"
-    return stages
+    return stages | _classifier_norms(names)
+
+
+def _classifier_norms(names: Sequence[str]) -> dict[str, str]:
+    """Give each norm of VGG's classifier to the block of the linear layer that it directly follows."""
+    layers = {int(match[1]) for name in names if (match := _LINEAR.fullmatch(name))}
+    return {f"classifier.{n}": f"classifier.{n - 1}" for n in layers if n - 1 in layers}

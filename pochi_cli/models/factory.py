@@ -7,12 +7,13 @@ from dataclasses import dataclass
 
 import torch
 from torch import nn
-from torchvision.models import get_model, get_model_weights
+from torchvision.models import get_model_weights
 
 from pochi_cli.config.catalogue import CATALOGUE, ModelName, uses_small_stem
 from pochi_cli.config.image_sizes import misfit
 from pochi_cli.config.model import ModelConfig
 from pochi_cli.errors import ModelError
+from pochi_cli.models.architectures import build_network
 from pochi_cli.models.fitting import apply_state, fit_positions
 from pochi_cli.models.freezing import train_mode
 from pochi_cli.models.weights import load_state, pretrained_state
@@ -56,8 +57,7 @@ def create_model(config: ModelConfig, num_classes: int, size: tuple[int, int]) -
     if small_stem and not info.has_small_stem:
         raise ModelError(f'`stem = "small"`: {name} has no stem for small images', "only ResNets have one")
     edge = _square_edge(name, size) if info.patch_size else None
-    options = {} if edge is None else {"image_size": edge}
-    model: nn.Module = get_model(name, weights=None, num_classes=num_classes, **options)
+    model = build_network(name, num_classes, edge)
     messages: tuple[str, ...] = ()
     if small_stem:
         _fit_small_stem(model)

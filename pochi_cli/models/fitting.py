@@ -10,13 +10,12 @@ import torch
 from torch import Tensor, nn
 from torchvision.models.vision_transformer import interpolate_embeddings
 
-from pochi_cli.config.catalogue import CATALOGUE, MODEL_NAMES, ModelName, parameter_shapes
+from pochi_cli.config.catalogue import CATALOGUE, MODEL_NAMES, POSITIONS, ModelName, parameter_shapes
 from pochi_cli.errors import ModelError
 
 SHOWN = 3
 """How many tensors an error names of each kind."""
 
-_POSITIONS = "encoder.pos_embedding"
 # Buffers that a model makes itself; files saved by other programs often leave them out.
 _DERIVED = ("num_batches_tracked", "relative_position_index")
 
@@ -96,7 +95,7 @@ def fit_positions(
         The tensors, and what happened, one line each. A position embedding that is missing or has no
         square grid is left as it is.
     """
-    positions = state.get(_POSITIONS)
+    positions = state.get(POSITIONS)
     patches = edge // patch_size
     if positions is None or positions.ndim != 3 or len(positions) != 1:
         return state, ()
@@ -104,7 +103,7 @@ def fit_positions(
     if before < 1 or before**2 != positions.shape[1] - 1 or before == patches:
         return state, ()
     with torch.no_grad():
-        fitted = interpolate_embeddings(edge, patch_size, {**state, _POSITIONS: positions.float()})
+        fitted = interpolate_embeddings(edge, patch_size, {**state, POSITIONS: positions.float()})
     change = f"{before}x{before} patches interpolated to {patches}x{patches}"
     return dict(fitted), (f"position embedding: {change} for images of {edge} px",)
 
@@ -165,7 +164,8 @@ def _remedy(state: Mapping[str, Tensor], model_name: ModelName) -> str:
     stem = state.get("conv1.weight")
     if guess == model_name and stem is not None and stem.shape[2:] == (3, 3):
         return 'the file has the stem for small images: set `stem = "small"`'
-    return f"`weights` must hold the parameters of torchvision's {model_name}"
+    owner = "torchvision's " if CATALOGUE[model_name].has_published_weights else ""
+    return f"`weights` must hold the parameters of {owner}{model_name}"
 
 
 def _guess_model(state: Mapping[str, Tensor]) -> ModelName | None:
@@ -175,7 +175,7 @@ def _guess_model(state: Mapping[str, Tensor]) -> ModelName | None:
         body = {
             parameter: shape
             for parameter, shape in parameter_shapes(name).items()
-            if parameter not in {"conv1.weight", _POSITIONS} and not _in_head(parameter, CATALOGUE[name].head)
+            if parameter not in {"conv1.weight", POSITIONS} and not _in_head(parameter, CATALOGUE[name].head)
         }
         if all(key in state and tuple(state[key].shape) == shape for key, shape in body.items()):
             found[name] = sum(prod(shape) for shape in body.values())

@@ -5,12 +5,10 @@ from __future__ import annotations
 import hashlib
 import pickle
 import re
-import socket
 import sys
 import warnings
 import zipfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from http.client import HTTPException
 from pathlib import Path
 from urllib.parse import urlparse
@@ -20,10 +18,9 @@ import torch
 from torch import Tensor
 from torchvision.models import get_model_weights
 
-from pochi_cli.config.catalogue import ModelName
+from pochi_cli.config.catalogue import CATALOGUE, ModelName
 from pochi_cli.errors import ModelError
-
-NETWORK_TIMEOUT_S = 30.0
+from pochi_cli.network import network_timeout
 
 _NESTED = ("model_state_dict", "state_dict", "model")
 _WRAPPERS = ("module.", "_orig_mod.")
@@ -39,8 +36,10 @@ def pretrained_state(model_name: ModelName) -> dict[str, Tensor]:
     """Load torchvision's ImageNet weights, from torch's cache or the network.
 
     Raises:
-        ModelError: They are not cached and cannot be fetched, or the cached file is damaged.
+        ModelError: There are none, they are not cached and cannot be fetched, or the cached file is damaged.
     """
+    if not CATALOGUE[model_name].has_published_weights:
+        raise ModelError(f"there are no published weights of {model_name}", "set `pretrained = false`")
     url: str = get_model_weights(model_name).DEFAULT.url
     file = Path(torch.hub.get_dir()) / "checkpoints" / Path(urlparse(url).path).name
     # torchvision names its files after the start of their SHA-256.
@@ -60,7 +59,7 @@ def pretrained_state(model_name: ModelName) -> dict[str, Tensor]:
 def _download(model_name: ModelName, url: str, file: Path, prefix: str) -> None:
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        with _network_timeout():
+        with network_timeout():
             torch.hub.download_url_to_file(url, str(file), prefix or None, progress=sys.stderr.isatty())
     except (OSError, HTTPException, RuntimeError) as error:  # RuntimeError: what came has another hash
         raise ModelError(
@@ -68,17 +67,6 @@ def _download(model_name: ModelName, url: str, file: Path, prefix: str) -> None:
             f"downloaded from {url}: {_reason(error)}",
             f'put the file into {file.parent}, or set `pretrained = false`, or `weights = "FILE"`',
         ) from error
-
-
-@contextmanager
-def _network_timeout() -> Iterator[None]:
-    """Give up on a silent server: torch's downloader sets no limit of its own."""
-    before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(NETWORK_TIMEOUT_S)
-    try:
-        yield
-    finally:
-        socket.setdefaulttimeout(before)
 
 
 def _sha256(file: Path) -> str:

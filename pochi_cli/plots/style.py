@@ -133,12 +133,22 @@ def set_epoch_axis(axes: Axes, epochs: Sequence[int]) -> None:
     axes.set_xlim(first - 0.5, last + max(0.5, 0.01 * (last - first)))
 
 
-def set_header(axes: Axes, title: str, entries: Sequence[LegendEntry]) -> None:
-    """Write the title and below it, outside the data, the legend in as many rows as it needs."""
+def set_header(
+    axes: Axes, title: str, entries: Sequence[LegendEntry], characters: int = _LEGEND_CHARACTERS
+) -> None:
+    """Write the title and below it, outside the data, the legend in as many rows as it needs.
+
+    Args:
+        axes: Where.
+        title: The title.
+        entries: Of the legend.
+        characters: How many a row of it has room for.
+    """
     columns = max(len(entries), 1)
-    while columns > 1 and _row_width([text for _, text in entries], columns) > _LEGEND_CHARACTERS:
+    while columns > 1 and _row_width([text for _, text in entries], columns) > characters:
         columns -= 1
     rows = -(-len(entries) // columns)
+    columns = -(-len(entries) // rows) if rows else 1  # all but the last full, as was reckoned
     axes.set_title(title, loc="left", fontsize=13, fontweight="bold", color=INK, pad=8 + 15 * rows)
     if entries:
         fill_legend(

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -15,6 +13,7 @@ from numpy.typing import NDArray
 from pochi_cli.errors import RunError
 from pochi_cli.runs.atomic import write_text
 from pochi_cli.runs.layout import RunLayout
+from pochi_cli.runs.rows import csv_lines, damaged, read_rows
 
 Array = NDArray[np.float64]
 
@@ -117,8 +116,8 @@ class GradientFiles:
         self.epochs.append(kept)
         self._trace.append(_trace_line(kept))
         self._steps.append(_step_lines(kept))
-        write_text(self._layout.gradient_steps, "".join((_lines([_STEP_COLUMNS]), *self._steps)))
-        header = _lines([("epoch", *epoch.blocks)])
+        write_text(self._layout.gradient_steps, "".join((csv_lines([_STEP_COLUMNS]), *self._steps)))
+        header = csv_lines([("epoch", *epoch.blocks)])
         write_text(self._layout.gradient_trace, "".join((header, *self._trace)))
 
 
@@ -131,7 +130,7 @@ def read_gradient_epochs(layout: RunLayout) -> tuple[GradientEpoch, ...]:
     path = layout.gradient_trace
     if not path.exists() and not layout.gradient_steps.exists():
         return ()
-    header, *rows = _rows(path)
+    header, *rows = read_rows(path)
     blocks = tuple(header[1:])
     steps = _StepTable(layout.gradient_steps, blocks)
     try:
@@ -139,7 +138,7 @@ def read_gradient_epochs(layout: RunLayout) -> tuple[GradientEpoch, ...]:
             steps.epoch(int(row[0]), tuple(float(cell) if cell else None for cell in row[1:])) for row in rows
         )
     except (ValueError, IndexError) as error:
-        raise _damaged(path, str(error)) from error
+        raise damaged(path, str(error)) from error
 
 
 class _StepTable:
@@ -150,7 +149,7 @@ class _StepTable:
         self._cells: dict[int, dict[int, dict[int, tuple[float, ...]]]] = {}
         self._dead: dict[tuple[int, int], set[tuple[str, str]]] = {}
         column = {name: at for at, name in enumerate(blocks)}
-        for number, row in enumerate(_rows(path)[1:], start=2):
+        for number, row in enumerate(read_rows(path)[1:], start=2):
             try:
                 epoch, step, block, *values, dead = row
                 floats = tuple(map(float, values))
@@ -160,7 +159,7 @@ class _StepTable:
                 names = {(block, layer) for layer in dead.split(_BETWEEN) if dead}
                 self._dead.setdefault((int(epoch), int(step)), set()).update(names)
             except (ValueError, KeyError) as error:
-                raise _damaged(path, f"row {number} is none of its steps ({error})") from error
+                raise damaged(path, f"row {number} is none of its steps ({error})") from error
 
     def epoch(self, number: int, means: tuple[float | None, ...]) -> GradientEpoch:
         """Put together what is known of an epoch.
@@ -195,11 +194,11 @@ def _is_finite(mean: float | None) -> bool:
 
 
 def _trace_line(epoch: GradientEpoch) -> str:
-    return _lines([[epoch.epoch, *("" if mean is None else repr(mean) for mean in epoch.means)]])
+    return csv_lines([[epoch.epoch, *("" if mean is None else repr(mean) for mean in epoch.means)]])
 
 
 def _step_lines(epoch: GradientEpoch) -> str:
-    return _lines(_step_rows(epoch))
+    return csv_lines(_step_rows(epoch))
 
 
 def _step_rows(epoch: GradientEpoch) -> Iterator[Sequence[object]]:
@@ -211,28 +210,3 @@ def _step_rows(epoch: GradientEpoch) -> Iterator[Sequence[object]]:
             values = (norm, float(epoch.ratios[at, column]), float(epoch.rms[at, column]))
             dead = sorted(layer for of, layer in epoch.dead_layers[at] if of == block)
             yield (epoch.epoch, step, block, *map(repr, values), bad, _BETWEEN.join(dead))
-
-
-def _lines(rows: Iterable[Iterable[object]]) -> str:
-    buffer = io.StringIO()
-    csv.writer(buffer, lineterminator="\n").writerows(rows)
-    return buffer.getvalue()
-
-
-def _rows(path: Path) -> list[list[str]]:
-    try:
-        rows = list(csv.reader(io.StringIO(path.read_text("utf-8")), strict=True))
-    except OSError as error:
-        raise _damaged(path, error.strerror or str(error)) from error
-    except (ValueError, csv.Error) as error:
-        raise _damaged(path, str(error)) from error
-    if not rows:
-        raise _damaged(path, "it is empty")
-    return rows
-
-
-def _damaged(path: Path, how: str) -> RunError:
-    return RunError(
-        f"{path} is damaged: {how}",
-        hint="move it away with the other file of the trace, which then begins anew",
-    )

@@ -132,6 +132,16 @@ class RunLayout:
         """The same step by step, one row per step and layer."""
         return self.visualization / f"gradient_steps_{self.stamp}.csv"
 
+    @property
+    def monitor_steps(self) -> Path:
+        """Loss, gradient norm and more of the monitored steps, one row each."""
+        return self.visualization / f"monitor_steps_{self.stamp}.csv"
+
+    @property
+    def monitor_updates(self) -> Path:
+        """Update ratios, one row per measured step and block."""
+        return self.visualization / f"monitor_updates_{self.stamp}.csv"
+
 
 def gradient_figure(directory: Path, kind: GradientFigure) -> Path:
     """Picture of a gradient trace, which need not be a run's."""
@@ -141,6 +151,11 @@ def gradient_figure(directory: Path, kind: GradientFigure) -> Path:
 def gradient_flow_figure(directory: Path) -> Path:
     """Picture of the gradients of one backward pass."""
     return directory / "gradient_flow.png"
+
+
+def monitor_figure(directory: Path) -> Path:
+    """Picture of the course of a training."""
+    return directory / "training_monitor.png"
 
 
 def run_json_in(directory: Path) -> Path:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from pochi_cli.config.batches import batch_starts
 from pochi_cli.config.catalogue import CATALOGUE, parameter_counts, uses_small_stem
-from pochi_cli.config.data import NAMED_DATASETS
+from pochi_cli.config.named_datasets import NAMED_DATASETS, NamedDataset, PublishedName
 from pochi_cli.config.patterns import assign, matches
 from pochi_cli.config.root import ClassificationConfig
 from pochi_cli.config.schedule import learning_rate
@@ -28,13 +28,18 @@ def make_plan(config: ClassificationConfig, facts: DataFacts | None = None) -> P
         config: The config.
         facts: What is known of the data, if they were looked at.
     """
-    facts = facts or _known_facts(config)
+    named = NAMED_DATASETS.get(config.dataset)
+    image_size = named.image_size if named else None
+    facts = facts or _known_facts(config, named)
+    size = facts.input_size if facts else final_size(config.train_transform, image_size)
     num_classes = len(facts.class_names) if facts else config.num_classes
-    size = facts.input_size if facts else final_size(config.train_transform)
+    if named and num_classes is None:
+        num_classes = len(named.class_names)
     val_steps = config.val_transform
     stem = _stem(config, size)
     is_counted = num_classes is not None and stem != "auto"
-    counts = parameter_counts(config.model_name, num_classes or 1, small_stem=stem == "small")
+    edge = size[0] if size else None
+    counts = parameter_counts(config.model_name, num_classes or 1, small_stem=stem == "small", edge=edge)
     frozen = {name for name in counts if any(matches(pattern, name) for pattern in config.freeze)}
     epochs = _sampled(config.epochs)
     return Plan(
@@ -45,10 +50,10 @@ def make_plan(config: ClassificationConfig, facts: DataFacts | None = None) -> P
         frozen_parameters=sum(counts[name] for name in frozen) if is_counted else None,
         backbone_parameters=None if stem == "auto" else _backbone(config, counts),
         weights=config.weights or ("torchvision" if config.pretrained else "random"),
-        train_data=config.train_data_root or config.dataset,
+        train_data=_training(config),
         val_data=_validation(config),
         input_size=size,
-        val_input_size=facts.val_input_size if facts else _val_size(config),
+        val_input_size=facts.val_input_size if facts else _val_size(config, image_size),
         steps=_steps(config, facts) if facts else None,
         batch_size=config.batch_size,
         accumulate_steps=config.accumulate_steps,
@@ -77,8 +82,7 @@ def make_plan(config: ClassificationConfig, facts: DataFacts | None = None) -> P
     )
 
 
-def _known_facts(config: ClassificationConfig) -> DataFacts | None:
-    named = NAMED_DATASETS.get(config.dataset)
+def _known_facts(config: ClassificationConfig, named: NamedDataset | None) -> DataFacts | None:
     if named is None or config.val_split is not None:
         return None
     return DataFacts(
@@ -122,11 +126,20 @@ def _sampled(epochs: int) -> tuple[int, ...]:
     return tuple(1 + position * (epochs - 1) // (_MOST_RATES - 1) for position in range(_MOST_RATES))
 
 
+def _training(config: ClassificationConfig) -> str:
+    if config.train_data_root is None:
+        return config.dataset
+    is_folder = config.dataset == "folder"
+    return config.train_data_root if is_folder else f"{config.dataset} in {config.train_data_root}"
+
+
 def _validation(config: ClassificationConfig) -> str | None:
     if config.val_data_root is not None:
         return config.val_data_root
     if config.val_split is not None:
         return f"{100 * config.val_split:g} % of the training data, class by class"
+    if config.dataset in get_args(PublishedName):
+        return f"{config.dataset}, its official test part"
     return config.dataset if config.has_validation else None
 
 
@@ -193,3 +206,5 @@ def _writes(config: ClassificationConfig) -> Iterable[str]:
         yield from (str(layout.metrics_figure(kind)) for kind in kinds)
     if config.enable_gradient_tracking:
         yield from map(str, (layout.gradient_trace, layout.gradient_steps))
+    if config.monitor.enabled:
+        yield from map(str, (layout.monitor_steps, layout.monitor_updates))

@@ -19,6 +19,7 @@ from pochi_cli.runs.typed import Moment, Seconds, Stamp, Status, read_count, rea
 
 if TYPE_CHECKING:  # numpy takes longer to import than a list of runs to make
     from pochi_cli.runs.gradient_record import GradientEpoch, GradientFiles
+    from pochi_cli.runs.monitor_record import MonitorEpoch, MonitorFiles
 
 _LARGEST = 500_000_000
 """Bytes of a record; a history of a million epochs takes a third of it."""
@@ -170,6 +171,7 @@ class RunFiles:
         record: The run so far.
         export_metrics: Whether the metrics CSV is written.
         gradients: The trace of the gradients, if there will be one.
+        monitor: What the monitor sees, if there is one.
     """
 
     def __init__(
@@ -179,9 +181,11 @@ class RunFiles:
         *,
         export_metrics: bool,
         gradients: GradientFiles | None = None,
+        monitor: MonitorFiles | None = None,
     ) -> None:
         self.layout = layout
         self._gradients = gradients
+        self._monitor = monitor
         self.record = record
         self._export_metrics = export_metrics
         write_json(layout.run_json, asdict(record))
@@ -207,6 +211,15 @@ class RunFiles:
         assert self._gradients is not None
         self._gradients.add(epoch)
         return self._gradients.epochs
+
+    def write_monitor(self, epoch: MonitorEpoch) -> None:
+        """Add an epoch to what the monitor saw.
+
+        Raises:
+            StorageError: Writing failed.
+        """
+        assert self._monitor is not None
+        self._monitor.add(epoch)
 
     def write_history(self, history: History) -> None:
         """Write train_history.json and the metrics CSV.

@@ -22,7 +22,12 @@ def trained(few_digits: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
     """A run with a trace; read only."""
     work_dir = str(tmp_path_factory.mktemp("work"))
     config = tiny_config(
-        few_digits, epochs=1, freeze=["conv1"], work_dir=work_dir, enable_gradient_tracking=True
+        few_digits,
+        epochs=1,
+        freeze=["conv1"],
+        work_dir=work_dir,
+        enable_gradient_tracking=True,
+        monitor={"enabled": True},
     )
     return train(config)
 
@@ -131,3 +136,67 @@ def test_wrong_devices_are_told(run: Run, tmp_path: Path) -> None:
     assert result.returncode == 1
     assert "--> --set:1" in result.stderr
     assert "Traceback" not in result.stderr
+
+
+def test_the_course_of_a_training_is_shown(run: Run, tmp_path: Path) -> None:
+    result = pochi("inspect", "monitor", "--strict", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert not result.stderr
+    out = result.stdout
+    assert f"Training of {run.layout.name}" in out
+    assert "finished after 1 of 1 epochs" in out
+    (record,) = run.history.epochs
+    assert f"1: train loss {record.train_loss:.4f}" in out
+    assert f"least loss     {record.val_loss:.4f} of the validation data, in epoch 1" in out
+    assert "4 recorded of epoch 1" in out
+    assert [line.split()[0] for line in out.splitlines() if line.startswith(("layer", "fc"))] == [
+        *("layer1", "layer2", "layer3", "layer4", "fc")
+    ]
+    assert "nothing found" in out
+    figure = run.layout.visualization / "training_monitor.png"
+    assert out.splitlines()[-1] == str(figure.relative_to(tmp_path))
+    assert figure.exists()
+
+
+def test_the_json_of_a_training_holds_everything(run: Run, tmp_path: Path) -> None:
+    result = pochi("inspect", "monitor", run.directory, "--json", "--output-dir", "pictures", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    shown = json.loads(result.stdout)
+    assert (shown["run"], shown["status"], shown["epochs_done"]) == (run.layout.name, "finished", 1)
+    assert shown["last"]["val_loss"] == run.history.epochs[0].val_loss
+    assert shown["best"]["val_accuracy"]["epoch"] == 1
+    steps = shown["steps"]
+    assert (steps["recorded"], steps["epochs"], steps["passed_over"], steps["measured"]) == (4, [1], 0, 1)
+    assert [block["block"] for block in steps["updates"]] == ["layer1", "layer2", "layer3", "layer4", "fc"]
+    assert (shown["missing"], shown["findings"]) == ({}, [])
+    assert shown["figure"] == "pictures/training_monitor.png"
+    assert (tmp_path / "pictures" / "training_monitor.png").exists()
+
+
+def test_a_lost_loss_is_told_and_with_strict_makes_the_exit_code_1(run: Run, tmp_path: Path) -> None:
+    steps = run.layout.monitor_steps.read_text().splitlines()
+    cells = steps[-1].split(",")
+    steps[-1] = ",".join([*cells[:2], "nan", *cells[3:]])
+    run.layout.monitor_steps.write_text("\n".join(steps) + "\n")
+    result = pochi("inspect", "monitor", "--strict", cwd=tmp_path)
+    assert result.returncode == 1
+    assert "error[non-finite]: the loss is not finite at epoch 1, step 4" in result.stdout
+    assert " = note: over the 3 recorded steps before" in result.stdout
+    assert pochi("inspect", "monitor", cwd=tmp_path).returncode == 0
+
+
+def test_what_was_not_recorded_of_a_training_is_said(run: Run, tmp_path: Path) -> None:
+    run.layout.monitor_updates.unlink()
+    shown = json.loads(pochi("inspect", "monitor", "--json", cwd=tmp_path).stdout)
+    assert shown["missing"] == {"Update ratio": "no measured update"}
+    run.layout.monitor_steps.unlink()
+    run.layout.history_json.unlink()
+    result = pochi("inspect", "monitor", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert "no step was recorded (enabled = true in [monitor] does it)" in result.stdout
+    shown = json.loads(pochi("inspect", "monitor", "--json", cwd=tmp_path).stdout)
+    assert (shown["last"], shown["steps"], len(shown["missing"])) == (None, None, 6)
+    run.layout.monitor_steps.write_text("epoch,step\n1,x\n")
+    result = pochi("inspect", "monitor", cwd=tmp_path)
+    assert result.returncode == 1
+    assert "is damaged: row 2 is none of its steps" in result.stderr

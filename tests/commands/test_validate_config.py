@@ -281,3 +281,22 @@ def test_training_tells_every_mistake_of_the_data_at_its_place(few_digits: Path,
     assert "error[class-mismatch]" in result.stderr
     assert f"--> {config}:" in result.stderr
     assert not (tmp_path / "work_dirs").exists()
+
+
+def test_a_damaged_published_data_set_is_told_at_its_key(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "cifar-10-python.tar.gz").write_bytes(b"the beginning")
+    raw = tiny_raw(dataset="cifar10", train_data_root="data")
+    path = write_toml(tmp_path / "my.toml", raw)
+    assert pochi("validate-config", path.name, cwd=tmp_path).returncode == 0
+    result = pochi("validate-config", path.name, "--data", "--format", "json", cwd=tmp_path)
+    assert (result.returncode, result.stderr) == (1, "")
+    report = json.loads(result.stdout)
+    (record,) = [record for record in report["diagnostics"] if record["severity"] == "error"]
+    assert record["code"] == "unusable-data"
+    assert record["message"].startswith("cifar10: data/cifar-10-python.tar.gz is damaged: its MD5 is ")
+    assert path.read_text().splitlines()[record["line"] - 1].startswith("train_data_root")
+    result = pochi("train", path.name, cwd=tmp_path)
+    assert result.returncode == 1
+    assert "cifar10: data/cifar-10-python.tar.gz is damaged" in result.stderr
+    assert not (tmp_path / "work_dirs").exists()

@@ -19,12 +19,14 @@ from pochi_cli.models.factory import create_model
 from tests.config.write_parameters import FOLDER, build, build_device, parameter_table
 
 every_model = pytest.mark.parametrize("model_name", MODEL_NAMES)
+PUBLISHED = [name for name in MODEL_NAMES if CATALOGUE[name].has_published_weights]
 
 
-def test_every_name_is_in_torchvisions_registry_and_in_the_table() -> None:
-    assert set(MODEL_NAMES) <= set(list_models())
+def test_every_name_is_in_the_table_and_in_torchvisions_registry_unless_it_is_ours() -> None:
     assert tuple(CATALOGUE) == MODEL_NAMES
-    assert len(MODEL_NAMES) == 30
+    assert set(MODEL_NAMES) - set(list_models()) == {"vgg_compact", "vit_tiny"}
+    assert set(PUBLISHED) == set(MODEL_NAMES) - {"vgg_compact", "vit_tiny"}
+    assert len(MODEL_NAMES) == 32
 
 
 def test_there_is_one_parameter_file_for_each_model() -> None:
@@ -32,7 +34,7 @@ def test_there_is_one_parameter_file_for_each_model() -> None:
 
 
 @every_model
-def test_parameter_file_is_what_torchvision_builds(model_name: ModelName) -> None:
+def test_parameter_file_is_what_is_built(model_name: ModelName) -> None:
     written = (FOLDER / f"{model_name}.txt").read_text("utf-8")
     assert written == parameter_table(model_name), "run python tests/config/write_parameters.py"
 
@@ -52,7 +54,7 @@ def test_head_is_the_last_linear_layer(model_name: ModelName) -> None:
     assert head.out_features == 1000
 
 
-@every_model
+@pytest.mark.parametrize("model_name", PUBLISHED)
 def test_input_size_is_that_of_the_weights_that_are_loaded(model_name: ModelName) -> None:
     assert get_model_weights(model_name).DEFAULT.transforms().crop_size == [CATALOGUE[model_name].input_size]
 
@@ -67,13 +69,16 @@ def test_patch_size_is_the_models_own(model_name: ModelName) -> None:
 @every_model
 @pytest.mark.parametrize("size", [(224, 224), (64, 64)])
 def test_parameter_count_equals_the_built_models(model_name: ModelName, size: tuple[int, int]) -> None:
-    if CATALOGUE[model_name].patch_size:
-        size = (224, 224)  # the position embedding depends on the size, the table holds that of 224 px
     with build_device(model_name):
         built = create_model(ModelConfig(model_name=model_name, pretrained=False), 7, size)
     assert built.small_stem == uses_small_stem(model_name, "auto", size)
     expected = sum(parameter.numel() for parameter in built.model.parameters())
-    assert sum(parameter_counts(model_name, 7, small_stem=built.small_stem).values()) == expected
+    counts = parameter_counts(model_name, 7, small_stem=built.small_stem, edge=size[0])
+    assert sum(counts.values()) == expected
+
+
+def test_the_compact_vgg_has_the_parameters_of_its_recipe() -> None:
+    assert sum(parameter_counts("vgg_compact", 10).values()) == 8_382_026
 
 
 def test_only_resnets_have_a_small_stem() -> None:

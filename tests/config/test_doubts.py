@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 from torchvision.models import get_model_weights
 
-from pochi_cli.config.catalogue import MODEL_NAMES
-from pochi_cli.config.data import IMAGENET_MEAN, IMAGENET_STD, NAMED_DATASETS
+from pochi_cli.config.catalogue import CATALOGUE, MODEL_NAMES
+from pochi_cli.config.data import IMAGENET_MEAN, IMAGENET_STD
 from pochi_cli.config.load import check
+from pochi_cli.config.named_datasets import NAMED_DATASETS
 from pochi_cli.errors import format_key
 from tests.config.raw import TO_TENSOR, doubts, folder
 from tests.config.test_messages import jargon
@@ -155,6 +156,12 @@ DOUBTFUL: dict[str, tuple[dict[str, Any], str, str, str]] = {
         "layer_wise_lr_config.layer_rates",
         "enable_layer_wise_lr is false",
     ),
+    "a monitor that is not enabled": (
+        {"monitor": {"update_ratio_every": 5}},
+        "unused-key",
+        "monitor.update_ratio_every",
+        "not enabled",
+    ),
     "val_transform without data": (
         {"val_transform": STEPS},
         "unused-key",
@@ -267,7 +274,9 @@ def test_what_is_sensible_is_passed_in_silence(keys: dict[str, Any]) -> None:
     assert doubts(calm(**keys)) == []
 
 
-@pytest.mark.parametrize("model_name", MODEL_NAMES)
+@pytest.mark.parametrize(
+    "model_name", [name for name in MODEL_NAMES if CATALOGUE[name].has_published_weights]
+)
 def test_the_weights_own_mean_and_std(model_name: str) -> None:
     transforms = get_model_weights(model_name).DEFAULT.transforms()
     assert (tuple(transforms.mean), tuple(transforms.std)) == (IMAGENET_MEAN, IMAGENET_STD)

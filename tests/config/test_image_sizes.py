@@ -76,6 +76,18 @@ def test_the_size_of_named_data_is_known() -> None:
     assert diagnostic.message.endswith("but gets 8 x 8 px")
 
 
+def test_the_size_of_published_data_is_known() -> None:
+    large = {"name": "RandomCrop", "size": 33}
+    raw = folder(dataset="cifar10", train_transform=[large, TO_TENSOR], val_transform=[TO_TENSOR])
+    (diagnostic,) = broken(raw)
+    assert (diagnostic.code, format_key(diagnostic.key)) == ("image-too-small", "train_transform[0]")
+    assert broken({**raw, "train_transform": [TO_TENSOR], "model_name": "vit_tiny"}) == []
+    (diagnostic,) = broken(
+        {**raw, "train_transform": [TO_TENSOR], "model_name": "vit_b_32", "dataset": "mnist"}
+    )
+    assert "vit_b_32 cannot take images of 28x28" in diagnostic.message
+
+
 def test_a_given_size() -> None:
     steps = validate(config(CROP)).train_transform
     assert list(check_sizes(steps, "train_transform", (32, 32))) == []
@@ -99,6 +111,14 @@ def test_a_model_on_patches_takes_one_size() -> None:
     assert broken(patches([32, 32], [32, 32])) == []
     assert broken(patches([32, 32], [64, 64], model_name="resnet18")) == []
     assert broken(patches([32, 33], [64, 64], model_name="swin_t")) == []
+
+
+def test_the_tiny_transformer_takes_small_images_in_patches_of_4_px() -> None:
+    for size in ([32, 32], [28, 28], [64, 64]):
+        assert broken(patches(size, size, model_name="vit_tiny")) == []
+    (diagnostic,) = broken(patches([30, 30], [30, 30], model_name="vit_tiny"))
+    assert (diagnostic.code, diagnostic.key) == ("conflict", ("train_transform",))
+    assert diagnostic.help == "resize or crop them to 28x28 or 32x32"
 
 
 @pytest.mark.parametrize("size", [[32, 48], [8, 8], [40, 40]])

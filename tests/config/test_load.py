@@ -319,6 +319,7 @@ DEFAULTS: dict[str, Any] = {
         "group_by_block": True,
         "aggregation_method": "median",
     },
+    "monitor": {"enabled": False, "update_ratio_every": 10},
 }
 
 
@@ -396,7 +397,14 @@ FORMS: dict[str, str] = {
         TEXT,
     ),
     **dict.fromkeys(
-        ["optimizer_params", "layer_wise_lr_config", "early_stopping", "gradient_tracking_config"], TABLE
+        [
+            "optimizer_params",
+            "layer_wise_lr_config",
+            "early_stopping",
+            "gradient_tracking_config",
+            "monitor",
+        ],
+        TABLE,
     ),
     **dict.fromkeys(["mean", "std", "train_transform", "val_transform", "freeze"], ARRAY),
 }

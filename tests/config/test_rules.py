@@ -35,6 +35,24 @@ BROKEN: dict[str, tuple[dict[str, Any], str, str, str | None]] = {
     "no-train-root": (without(folder(), "train_data_root"), "missing-key", "train_data_root", None),
     "digits-train-root": (digits(train_data_root="a"), "conflict", "train_data_root", "dataset"),
     "digits-val-root": (digits(val_data_root="a"), "conflict", "val_data_root", "dataset"),
+    "published-without-a-root": (
+        without(digits(dataset="cifar10"), "train_data_root"),
+        "missing-key",
+        "train_data_root",
+        None,
+    ),
+    "published-val-root": (
+        digits(dataset="mnist", train_data_root="data", val_data_root="a"),
+        "conflict",
+        "val_data_root",
+        "dataset",
+    ),
+    "classes-of-a-published-data-set": (
+        digits(dataset="cifar100", train_data_root="data", num_classes=10),
+        "class-mismatch",
+        "num_classes",
+        "dataset",
+    ),
     "two-validations": (
         folder(val_data_root="a", val_split=0.2, val_transform=[TO_TENSOR]),
         "conflict",
@@ -174,6 +192,12 @@ BROKEN: dict[str, tuple[dict[str, Any], str, str, str | None]] = {
         tracking(exclude_patterns=["^fc"]) | {"freeze": ["conv1", "bn1", r"layer\d"]},
         "conflict",
         "gradient_tracking_config.exclude_patterns",
+        "model_name",
+    ),
+    "no-published-weights": (
+        folder(model_name="vit_tiny", pretrained=True),
+        "conflict",
+        "pretrained",
         "model_name",
     ),
     "two-weights": (folder(weights="a.pth", pretrained=True), "conflict", "weights", "pretrained"),
@@ -462,3 +486,11 @@ def test_patches_need_one_size() -> None:
     raw = folder(model_name="vit_b_16", val_data_root="b", train_transform=resized, val_transform=larger)
     assert found(raw) == {("conflict", "val_transform")}
     valid(**{**raw, "model_name": "resnet18"})
+
+
+def test_pretrained_is_the_default_where_there_are_weights() -> None:
+    assert validate(folder()).pretrained
+    for model_name in ("vgg_compact", "vit_tiny"):
+        config = validate(folder(model_name=model_name))
+        assert not config.pretrained
+        assert validate(config.model_dump(mode="json", exclude_none=True)) == config

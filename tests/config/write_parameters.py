@@ -10,10 +10,10 @@ from pathlib import Path
 
 import torch
 from torch import nn
-from torchvision.models import get_model
 
 import pochi_cli.config
-from pochi_cli.config.catalogue import MODEL_NAMES
+from pochi_cli.config.catalogue import MODEL_NAMES, ModelName
+from pochi_cli.models.architectures import build_network
 
 FOLDER = Path(pochi_cli.config.__file__).parent / "parameters"
 
@@ -25,14 +25,13 @@ def build_device(model_name: str) -> torch.device:
 
 
 @cache
-def build(model_name: str) -> nn.Module:
-    """Build a model as torchvision does, for 1,000 classes, without spending time on its values."""
+def build(model_name: ModelName) -> nn.Module:
+    """Build a model for 1,000 classes, without spending time on its values."""
     with build_device(model_name):
-        model: nn.Module = get_model(model_name, weights=None)
-    return model
+        return build_network(model_name)
 
 
-def parameter_table(model_name: str) -> str:
+def parameter_table(model_name: ModelName) -> str:
     """Write down a model's parameters, one `name shape` a line."""
     parameters = build(model_name).named_parameters()
     lines = [f"{name} {'x'.join(map(str, parameter.shape))}" for name, parameter in parameters]

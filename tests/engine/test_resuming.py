@@ -11,14 +11,17 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
+from pochi_cli.config.named_datasets import NAMED_DATASETS
 from pochi_cli.engine.progress import SilentProgress, StepRecord
 from pochi_cli.engine.training import resume, train
 from pochi_cli.errors import DataError, Interrupted, RunError, StorageError
 from pochi_cli.runs.index import find_run
 from pochi_cli.runs.records import EpochRecord
+from tests.data.published_files import write_published
 from tests.engine.tiny import tiny_config, tiny_raw
 from tests.engine.trained import EVERYTHING, assert_same_run, checkpoint, going_on, rows
 
@@ -36,6 +39,36 @@ def test_resuming_equals_never_stopping(
     assert resumed.directory == half.directory
     assert resumed.record.status == "finished"
     assert_same_run(straight, resumed)
+
+
+@pytest.mark.parametrize("num_workers", [0, 1])
+def test_resuming_on_a_published_data_set(
+    num_workers: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_published("cifar10", tmp_path / "data", monkeypatch)
+    steps = [{"name": "RandomCrop", "size": 32, "padding": 4}, {"name": "ToTensor"}, {"name": "Normalize"}]
+    settings: dict[str, Any] = {
+        "dataset": "cifar10",
+        "train_data_root": str(tmp_path / "data"),
+        "model_name": "vgg_compact",
+        "stem": None,
+        "train_transform": steps,
+        "num_workers": num_workers,
+        "work_dir": str(tmp_path / "runs"),
+    }
+    straight = train(tiny_config(**settings, epochs=3))
+    half = train(tiny_config(**settings, epochs=1))
+    resumed = resume(half, going_on(half, ["epochs=3"]))
+    assert resumed.record.class_names == NAMED_DATASETS["cifar10"].class_names
+    assert_same_run(straight, resumed)
+    # Other images under the same names and of the same sizes are other data.
+    shutil.rmtree(tmp_path / "data")
+    monkeypatch.setattr(
+        "tests.data.published_files.draw", lambda _, labels, shape: np.zeros((len(labels), *shape), np.uint8)
+    )
+    write_published("cifar10", tmp_path / "data", monkeypatch)
+    with pytest.raises(RunError, match="data"):
+        resume(resumed, going_on(resumed, ["epochs=4"]))
 
 
 def test_a_finished_run_has_nothing_left_to_do(few_digits: Path, tmp_path: Path) -> None:

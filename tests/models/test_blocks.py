@@ -9,7 +9,6 @@ from pochi_cli.models.blocks import blocks_of
 
 RESNET = ["conv1", "bn1", "layer1", "layer2", "layer3", "layer4", "fc"]
 VGG = [*(f"stage{number}" for number in range(1, 6)), "classifier.0", "classifier.3", "classifier.6"]
-CLASSIFIER = "classifier"
 
 
 def transformer(layers: int) -> list[str]:
@@ -24,6 +23,8 @@ def features(last: int, *head: str) -> list[str]:
 EXPECTED: dict[str, list[str]] = {
     **dict.fromkeys(["resnet18", "resnet34", "resnet50", "resnet101", "resnet152"], RESNET),
     **dict.fromkeys([f"vgg{size}{norm}" for size in (11, 13, 16, 19) for norm in ("", "_bn")], VGG),
+    "vgg_compact": ["stage1", "stage2", "stage3", "stage4", "classifier.0", "classifier.3"],
+    "vit_tiny": transformer(6),
     **dict.fromkeys(["vit_b_16", "vit_b_32"], transformer(12)),
     "vit_l_16": transformer(24),
     "swin_t": features(7, "norm", "head"),
@@ -76,6 +77,14 @@ def test_the_head_is_a_block_of_its_own(model: ModelName) -> None:
 )
 def test_a_stage_of_vgg_ends_at_its_pooling(name: str, stage: str) -> None:
     assert blocks_of(list(parameter_shapes("vgg16_bn")))[name] == stage
+
+
+def test_the_stages_of_the_compact_vgg() -> None:
+    blocks = blocks_of(list(parameter_shapes("vgg_compact")))
+    last = {name for name, block in blocks.items() if block == "stage4"}
+    assert {name.rpartition(".")[0] for name in last} == {f"features.{n}" for n in (12, 13, 15, 16, 18, 19)}
+    hidden = [name for name, block in blocks.items() if block == "classifier.0"]
+    assert hidden == ["classifier.0.weight", "classifier.1.weight", "classifier.1.bias"]
 
 
 def test_any_other_network_is_grouped_by_the_first_part_of_its_names() -> None:

@@ -171,6 +171,55 @@ def test_published_weights_come_from_the_cache_and_nothing_else_is_tried(
         real(ModelConfig())
 
 
+@pytest.mark.parametrize("model_name", ["vgg_compact", "vit_tiny"])
+def test_models_without_published_weights_start_at_random(model_name: ModelName) -> None:
+    built = real(ModelConfig(model_name=model_name))
+    assert built.messages == ("weights: none, all parameters start at random",)
+    with pytest.raises(ModelError, match=f"there are no published weights of {model_name}") as caught:
+        real(ModelConfig(model_name=model_name, pretrained=True))
+    assert caught.value.hint == "set `pretrained = false`"
+
+
+@pytest.mark.parametrize("model_name", ["vgg_compact", "vit_tiny"])
+def test_a_file_of_their_own_gets_a_new_head(model_name: ModelName, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    state = create_model(ModelConfig(model_name=model_name), 10, (32, 32)).model.state_dict()
+    torch.save(state, tmp_path / "own.pth")
+    built = real(ModelConfig(model_name=model_name, weights=str(tmp_path / "own.pth")))
+    head = CATALOGUE[model_name].head
+    assert f"new head {head} (4 classes, the file's has 10)" in built.messages[-1]
+    loaded = built.model.state_dict()
+    assert all(torch.equal(loaded[name], state[name]) for name in state if not name.startswith(f"{head}."))
+
+
+def test_the_compact_vgg_is_the_recipes_network() -> None:
+    model = untrained("vgg_compact").model
+    features = model.get_submodule("features")
+    made = [type(layer).__name__ for layer in features.children()]
+    block, pool = ["Conv2d", "BatchNorm2d", "ReLU"], ["MaxPool2d"]
+    assert made == [*block, *pool] * 3 + block * 3 + pool
+    convolutions = [layer for layer in features.children() if isinstance(layer, nn.Conv2d)]
+    assert [conv.out_channels for conv in convolutions] == [64, 128, 256, 512, 512, 512]
+    assert all((conv.kernel_size, conv.padding, conv.bias) == ((3, 3), (1, 1), None) for conv in convolutions)
+    seen: list[torch.Size] = []
+    model.get_submodule("classifier").register_forward_pre_hook(
+        lambda _, inputs: seen.append(inputs[0].shape)
+    )
+    for edge in (16, 28, 32, 96):
+        assert model(torch.zeros(2, 3, edge, edge, device="meta")).shape == (2, 7)
+    assert set(seen) == {(2, 2048)}
+    with pytest.raises(ModelError, match="vgg_compact cannot train on images of 15x15") as caught:
+        check_input(model, "vgg_compact", (15, 15), 4)
+    assert caught.value.hint == "use larger images: 32x32 work"
+
+
+def test_pooling_changes_nothing_at_the_size_of_the_compact_vgg() -> None:
+    model = real(ModelConfig(model_name="vgg_compact")).model.eval()
+    images = torch.rand(2, 3, 32, 32)
+    cells = model.get_submodule("avgpool")(model.get_submodule("features")(images))
+    assert torch.equal(model(images), model.get_submodule("classifier")(cells.flatten(1)))
+
+
 def test_a_vision_transformer_takes_weights_of_another_size(tmp_path: Path) -> None:
     torch.manual_seed(0)
     big: nn.Module = get_model("vit_b_32", weights=None, num_classes=3)

@@ -58,6 +58,7 @@ def test_the_epoch_and_the_files_are_those_of_the_run(few_digits: Path, tmp_path
         save_interval=2,
         accumulate_steps=2,
         enable_gradient_tracking=True,
+        monitor={"enabled": True},
         **RATES,
     )
     data = prepare_data(config, config.seed)
@@ -133,6 +134,24 @@ def test_named_data_are_known_without_their_files() -> None:
     assert (plan.steps.train_images, plan.steps.val_images, plan.num_classes) == (1438, 359, 10)
     assert (plan.input_size, plan.stem) == ((8, 8), "small")
     assert make_plan(validate({**raw, "val_split": 0.5})).steps is None
+
+
+def test_published_data_are_known_without_their_files() -> None:
+    raw = folder(
+        dataset="mnist",
+        train_data_root="data",
+        model_name="vit_tiny",
+        val_transform=[{"name": "ToTensor"}],
+    )
+    plan = make_plan(validate(raw))
+    assert plan.steps is not None
+    assert (plan.steps.train_images, plan.steps.val_images, plan.num_classes) == (60_000, 10_000, 10)
+    assert (plan.input_size, plan.weights) == ((28, 28), "random")
+    assert (plan.train_data, plan.val_data) == ("mnist in data", "mnist, its official test part")
+    built = create_model(validate(raw), 10, (28, 28)).model
+    assert plan.parameters == sum(parameter.numel() for parameter in built.parameters())
+    split = make_plan(validate({**raw, "val_split": 0.5}))
+    assert (split.steps, split.input_size, split.parameters) == (None, (28, 28), plan.parameters)
 
 
 def test_rates_of_a_long_training_are_sampled() -> None:

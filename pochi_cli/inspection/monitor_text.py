@@ -1,0 +1,72 @@
+"""The course of a training in words and cells. Free of torch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from pochi_cli.inspection.monitor_report import BlockUpdates, MonitorReport, SeenSteps
+from pochi_cli.runs.quantities import metric_text
+from pochi_cli.runs.records import EpochRecord
+
+UPDATE_HEADER = ("block", "first epoch", "last epoch", "least", "largest")
+UPDATE_NUMBERS = UPDATE_HEADER[1:]
+UPDATE_LEFT_OUT = ("least", "largest", "first epoch")
+"""Columns that a narrow terminal goes without, in this order."""
+
+
+def update_rows(updates: Iterable[BlockUpdates]) -> list[tuple[str, ...]]:
+    """Write the update ratios of each block as cells below `UPDATE_HEADER`."""
+    return [
+        (block.block, *map(_number, (block.first, block.last, block.least, block.largest)))
+        for block in updates
+    ]
+
+
+def describe_report(report: MonitorReport) -> tuple[str, list[tuple[str, str]]]:
+    """Write a heading, and what was recorded as names and values."""
+    return f"Training of {report.run}", list(_fields(report))
+
+
+def _fields(report: MonitorReport) -> Iterator[tuple[str, str]]:
+    because = f": {report.reason}" if report.reason else ""
+    yield "status", f"{report.status} after {len(report.history)} of {report.epochs} epochs{because}"
+    if report.last is not None:
+        yield "last epoch", _metrics(report.last)
+    bests = {metric: report.best(metric) for metric in ("val_loss", "val_accuracy")}
+    for metric, name in (("val_loss", "least loss"), ("val_accuracy", "best accuracy")):
+        record = bests[metric]
+        if record is not None:
+            value = metric_text(metric, getattr(record, metric))
+            yield name, f"{value} of the validation data, in epoch {record.epoch}"
+    if report.last is not None and not any(bests.values()):
+        yield "validation", "none was measured: whether the network overfits cannot be told"
+    if report.seen is None:
+        yield (
+            "monitor",
+            "no step was recorded (enabled = true in [monitor] does it): only the epochs are judged",
+        )
+    else:
+        yield from _steps(report.seen)
+
+
+def _metrics(record: EpochRecord) -> str:
+    text = f"{record.epoch}: train loss {record.train_loss:.4f}, accuracy {record.train_accuracy:.2f} %"
+    if record.val_loss is not None and record.val_accuracy is not None:
+        text += f"; val loss {record.val_loss:.4f}, accuracy {record.val_accuracy:.2f} %"
+    return text
+
+
+def _steps(seen: SeenSteps) -> Iterator[tuple[str, str]]:
+    first, last = seen.epochs[0], seen.epochs[-1]
+    of = f"epoch {first}" if first == last else f"the epochs {first} to {last}"
+    speed = "" if seen.images_per_second is None else f", {seen.images_per_second:.1f} images/s in the median"
+    yield "steps", f"{seen.recorded:,} recorded of {of}{speed}"
+    if seen.passed_over:
+        yield "passed over", f"{seen.passed_over:,} steps, for half precision overflowed"
+    if seen.grad_norm is not None:
+        yield "gradient norm", f"{seen.grad_norm:.3g}, median of epoch {last}"
+    yield "update ratios", f"of {seen.measured:,} steps, medians of an epoch; around 0.001 is usual"
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.2e}"
