@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,10 +11,18 @@ import typer
 from pochi_cli.commands.options import AsJson, WorkDir, quoted
 
 if TYPE_CHECKING:
+    from pochi_cli.inspection.findings import Finding
     from pochi_cli.inspection.gradient_report import GradientReport
     from pochi_cli.inspection.monitor_report import MonitorReport
 
 app = typer.Typer(help="Look inside a network.", no_args_is_help=True)
+
+_Run = Annotated[str, typer.Argument(help="Run directory, name, UUID, or `latest`.")]
+_Strict = Annotated[bool, typer.Option("--strict", help="Exit with 1 where a finding is an error.")]
+_OutputDir = Annotated[
+    Path | None,
+    typer.Option("--output-dir", help="Where the picture goes; by default into the run.", show_default=False),
+]
 
 
 @app.callback()
@@ -23,22 +32,15 @@ def _group() -> None:
 
 @app.command("gradients")
 def gradients(
-    run: Annotated[str, typer.Argument(help="Run directory, name, UUID, or `latest`.")] = "latest",
-    strict: Annotated[
-        bool, typer.Option("--strict", help="Exit with 1 where a finding is an error.")
-    ] = False,
+    run: _Run = "latest",
+    strict: _Strict = False,
     device: Annotated[
         str | None,
         typer.Option(
             "--device", help="cpu, mps, cuda or cuda:N; the run's own by default.", show_default=False
         ),
     ] = None,
-    output_dir: Annotated[
-        Path | None,
-        typer.Option(
-            "--output-dir", help="Where the picture goes; by default into the run.", show_default=False
-        ),
-    ] = None,
+    output_dir: _OutputDir = None,
     work_dir: WorkDir = Path("work_dirs"),
     as_json: AsJson = False,
 ) -> None:
@@ -74,16 +76,9 @@ def gradients(
 
 @app.command("monitor")
 def monitor(
-    run: Annotated[str, typer.Argument(help="Run directory, name, UUID, or `latest`.")] = "latest",
-    strict: Annotated[
-        bool, typer.Option("--strict", help="Exit with 1 where a finding is an error.")
-    ] = False,
-    output_dir: Annotated[
-        Path | None,
-        typer.Option(
-            "--output-dir", help="Where the picture goes; by default into the run.", show_default=False
-        ),
-    ] = None,
+    run: _Run = "latest",
+    strict: _Strict = False,
+    output_dir: _OutputDir = None,
     work_dir: WorkDir = Path("work_dirs"),
     as_json: AsJson = False,
 ) -> None:
@@ -107,6 +102,15 @@ def monitor(
         raise typer.Exit(1)
 
 
+def _show_verdicts(findings: Sequence[Finding]) -> None:
+    from pochi_cli import console
+
+    if findings:
+        console.show_verdicts(findings)
+    else:
+        console.show("nothing found")
+
+
 def _show_training(report: MonitorReport, figure: Path) -> None:
     from pochi_cli import console
     from pochi_cli.inspection import monitor_text as text
@@ -119,10 +123,7 @@ def _show_training(report: MonitorReport, figure: Path) -> None:
             text.UPDATE_HEADER, rows, right=text.UPDATE_NUMBERS, shortened=(), left_out=text.UPDATE_LEFT_OUT
         )
         console.show("")
-    if report.findings:
-        console.show_verdicts(report.findings)
-    else:
-        console.show("nothing found")
+    _show_verdicts(report.findings)
     console.show(str(figure))
 
 
@@ -144,9 +145,6 @@ def _show(report: GradientReport, figure: Path | None) -> None:
         console.show("")
         for title, layers in (("Smallest norms", flow.smallest()), ("Largest norms", flow.largest())):
             console.show_table(title, text.EXTREMES_HEADER, text.extreme_rows(layers))
-    if report.findings:
-        console.show_verdicts(report.findings)
-    else:
-        console.show("nothing found")
+    _show_verdicts(report.findings)
     if figure is not None:
         console.show(str(figure))

@@ -1,4 +1,4 @@
-"""What a training tells while it goes on. The terminal's form of it is in `pochi_cli.console`."""
+"""What a training tells while it goes on. The terminal's form of it is in `pochi_cli.display`."""
 
 from __future__ import annotations
 

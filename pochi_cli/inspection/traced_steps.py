@@ -49,7 +49,8 @@ class TracedSteps:
     @classmethod
     def of(cls, epochs: Sequence[GradientEpoch]) -> TracedSteps:
         """Put the steps of some epochs together; at least one."""
-        norms = np.concatenate([epoch.norms for epoch in epochs])
+        all_norms = np.concatenate([epoch.norms for epoch in epochs])
+        norms = _finite(all_norms)
         non_finite = np.concatenate([epoch.non_finite for epoch in epochs])
         rms = _finite(np.concatenate([epoch.rms for epoch in epochs]))
         is_passed_over = np.concatenate([np.full(len(epoch.steps), passes_over(epoch)) for epoch in epochs])
@@ -57,12 +58,12 @@ class TracedSteps:
             blocks=epochs[0].blocks,
             epochs=np.concatenate([np.full(len(epoch.steps), epoch.epoch) for epoch in epochs]),
             steps=np.concatenate([np.array(epoch.steps, dtype=np.int64) for epoch in epochs]),
-            norms=_finite(norms),
-            ratios=_relative(_finite(norms), np.concatenate([epoch.ratios for epoch in epochs]), rms),
+            norms=norms,
+            ratios=_relative(norms, np.concatenate([epoch.ratios for epoch in epochs]), rms),
             rms=rms,
             is_bad=non_finite > 0,
             dead_layers=tuple(chain.from_iterable(epoch.dead_layers for epoch in epochs)),
-            is_absent=np.isnan(norms) & (non_finite == 0),
+            is_absent=np.isnan(all_norms) & (non_finite == 0),
             is_failed=(non_finite > 0).any(axis=1) & ~is_passed_over,
         )
 

@@ -121,14 +121,12 @@ def _exploding(trace: TracedSteps) -> Iterable[Finding]:
             trace.ratios >= MOST_GROWTH * MOST_RATIO
         )
     # It persists, or it soon leaves what is no number any more, or no gradient at all.
-    all_dead = [{block for block, _ in dead} == set(trace.blocks) for dead in trace.dead_layers]
+    every = set(trace.blocks)
+    all_dead = [bool(dead) and {block for block, _ in dead} == every for dead in trace.dead_layers]
     is_over = trace.is_failed | np.array(all_dead)
-    big &= np.stack(
-        [
-            (big[row : row + _SOON].sum(axis=0) >= _PERSISTENT_STEPS) | is_over[row + 1 : row + _SOON].any()
-            for row in range(len(big))
-        ]
-    )
+    soon_big = _from_each(big).sum(axis=-1)
+    soon_over: Mask = np.any(_from_each(is_over)[:, 1:], axis=-1)
+    big &= (soon_big >= _PERSISTENT_STEPS) | soon_over[:, None]
     blocks: Mask = np.any(big, axis=0)
     if not blocks.any():
         return
@@ -151,6 +149,12 @@ def _exploding(trace: TracedSteps) -> Iterable[Finding]:
         "lower learning_rate, add warmup_epochs, or set clip_grad_norm = 1.0",
         trace.named(blocks, at),
     )
+
+
+def _from_each(rows: Mask) -> Mask:
+    """Each row with the next ones, (rows, ..., _SOON); behind the end there is nothing."""
+    behind = np.zeros((_SOON - 1, *rows.shape[1:]), dtype=bool)
+    return np.lib.stride_tricks.sliding_window_view(np.concatenate([rows, behind]), _SOON, axis=0)
 
 
 def _first_norms(trace: TracedSteps) -> Array:

@@ -228,18 +228,7 @@ def _mark_best(axes: Axes, curve: _Curve, metric: str) -> tuple[Line2D, int, flo
             best = epoch, value
     if best is None:
         return None
-    (ring,) = axes.plot(
-        [best[0]],
-        [best[1]],
-        linestyle="none",
-        marker="o",
-        markersize=11,
-        markerfacecolor="none",
-        markeredgecolor=style.BLACK,
-        markeredgewidth=1.6,
-        clip_on=False,
-        zorder=5,
-    )
+    ring = style.ring(axes, *best)
     ring.set_label("best")
     return ring, *best
 

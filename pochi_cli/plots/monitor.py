@@ -63,7 +63,7 @@ def _draw(axes: Axes, panel: Panel) -> None:
     ]
     _set_scale(axes, panel)
     if panel.best is not None and abs(panel.best[1]) < _LARGEST:
-        entries.append((_ring(axes, *panel.best[:2]), panel.best[2]))
+        entries.append((style.ring(axes, *panel.best[:2]), panel.best[2]))
     if panel.is_ratio and panel.curves:
         line = axes.axhline(USUAL_UPDATE, color=style.INK, linewidth=1.2, linestyle="--", zorder=1.5)
         entries.append((line, "0.001, usual"))
@@ -89,22 +89,6 @@ def _plot(axes: Axes, curve: Curve, color: str) -> Line2D:
         label=curve.name,
     )
     return line
-
-
-def _ring(axes: Axes, epoch: float, value: float) -> Line2D:
-    (ring,) = axes.plot(
-        [epoch],
-        [value],
-        linestyle="none",
-        marker="o",
-        markersize=10,
-        markerfacecolor="none",
-        markeredgecolor=style.BLACK,
-        markeredgewidth=1.5,
-        clip_on=False,
-        label="_best",
-    )
-    return ring
 
 
 def _set_scale(axes: Axes, panel: Panel) -> None:

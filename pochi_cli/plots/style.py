@@ -200,6 +200,24 @@ def marked(is_present: Sequence[bool]) -> list[int]:
     ]
 
 
+def ring(axes: Axes, x: float, y: float) -> Line2D:
+    """Ring a value, such as the best."""
+    (line,) = axes.plot(
+        [x],
+        [y],
+        linestyle="none",
+        marker="o",
+        markersize=11,
+        markerfacecolor="none",
+        markeredgecolor=BLACK,
+        markeredgewidth=1.6,
+        clip_on=False,
+        zorder=5,
+        label="_best",  # an underscore keeps it out of legends that are made by themselves
+    )
+    return line
+
+
 def show_message(axes: Axes, text: str) -> None:
     """Say in the middle of empty axes why they are empty."""
     axes.text(0.5, 0.5, text, transform=axes.transAxes, ha="center", va="center", fontsize=13, color=INK)

@@ -9,23 +9,17 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 
 from pochi_cli.config.patterns import finds
 from pochi_cli.config.recording import AggregationMethod
 from pochi_cli.config.root import ClassificationConfig
-from pochi_cli.data.loaders import create_loaders
-from pochi_cli.data.prepare import prepare_data
-from pochi_cli.engine.building import build_objective, build_state
 from pochi_cli.engine.gradients import merge
-from pochi_cli.engine.optim import set_learning_rates
-from pochi_cli.engine.runtime import choose_runtime, configured
 from pochi_cli.engine.training import resume, train
 from pochi_cli.errors import Interrupted, RunError
-from pochi_cli.models.freezing import train_mode
 from pochi_cli.runs.gradient_record import GradientEpoch, GradientFiles, read_gradient_epochs
 from pochi_cli.runs.index import Run, find_run
 from pochi_cli.runs.layout import RunLayout
+from tests.engine.naive import naive_steps
 from tests.engine.test_resuming import Stopper
 from tests.engine.tiny import tiny_config
 from tests.engine.trained import EVERYTHING, assert_same_run, going_on
@@ -34,41 +28,9 @@ BLOCKS = ["conv1", "bn1", "layer1", "layer2", "layer3", "layer4"]
 
 
 def naive(config: ClassificationConfig) -> list[list[dict[str, float]]]:
-    """Train as the config says, in the plainest way; the norm of every gradient by epoch, step and name."""
-    runtime = choose_runtime(config)
-    epochs = []
-    with configured(config, runtime):
-        data = prepare_data(config, config.seed)
-        state, _ = build_state(config, data, runtime, from_scratch=True)
-        loaders = create_loaders(config, data, seed=config.seed, device_type="cpu")
-        objective = build_objective(config, data)
-        for epoch in range(1, config.epochs + 1):
-            set_learning_rates(state.optimizer, config, epoch)
-            train_mode(state.model)
-            batches = list(loaders.train.batches(epoch))
-            steps = []
-            for start in range(0, len(batches), config.accumulate_steps):
-                inputs = [
-                    objective.prepare(batch, epoch, number)
-                    for number, batch in batches[start : start + config.accumulate_steps]
-                ]
-                weight = sum(part.weight for part in inputs)
-                for part in inputs:
-                    losses = objective.training_losses(state.model(part.images), part)
-                    (losses.losses.sum() / weight).backward()  # type: ignore[no-untyped-call]
-                steps.append(
-                    {
-                        name: float(parameter.grad.norm())
-                        for name, parameter in state.model.named_parameters()
-                        if parameter.grad is not None
-                    }
-                )
-                if config.clip_grad_norm is not None:
-                    torch.nn.utils.clip_grad_norm_(state.model.parameters(), config.clip_grad_norm)
-                state.optimizer.step()
-                state.optimizer.zero_grad()
-            epochs.append(steps)
-    return epochs
+    """The norm of every gradient by epoch, step and name."""
+    steps = naive_steps(config)
+    return [[step.norms for step in steps if step.epoch == epoch] for epoch in range(1, config.epochs + 1)]
 
 
 def trace(run: Run) -> dict[int, dict[str, str]]:

@@ -13,18 +13,12 @@ import torch
 from torch import nn
 
 from pochi_cli.config.recording import MonitorConfig
-from pochi_cli.config.root import ClassificationConfig
-from pochi_cli.data.loaders import create_loaders
-from pochi_cli.data.prepare import prepare_data
-from pochi_cli.engine.building import build_objective, build_state
 from pochi_cli.engine.monitor import TrainingMonitor
-from pochi_cli.engine.optim import set_learning_rates
-from pochi_cli.engine.runtime import choose_runtime, configured
 from pochi_cli.engine.training import resume, train
 from pochi_cli.errors import Interrupted, NonFiniteLossError
-from pochi_cli.models.freezing import train_mode
 from pochi_cli.runs.index import Run, find_run
 from pochi_cli.runs.monitor_record import read_monitor_epochs
+from tests.engine.naive import naive_steps
 from tests.engine.test_resuming import Stopper
 from tests.engine.tiny import tiny_config
 from tests.engine.trained import EVERYTHING, assert_same_run, going_on
@@ -36,51 +30,6 @@ OPTIMIZERS: dict[str, dict[str, Any]] = {
     "Adam": {"learning_rate": 0.001},
     "AdamW": {"learning_rate": 0.001, "optimizer_params": {"weight_decay": 0.1}},
 }
-
-
-def naive(config: ClassificationConfig) -> list[tuple[float, float, dict[str, float]]]:
-    """Train as the config says, in the plainest way.
-
-    Returns:
-        Of every step the mean loss, the gradient's norm, and by how much of its norm each parameter moved.
-    """
-    runtime = choose_runtime(config)
-    steps = []
-    with configured(config, runtime):
-        data = prepare_data(config, config.seed)
-        state, _ = build_state(config, data, runtime, from_scratch=True)
-        loaders = create_loaders(config, data, seed=config.seed, device_type="cpu")
-        objective = build_objective(config, data)
-        parameters = dict(state.model.named_parameters())
-        for epoch in range(1, config.epochs + 1):
-            set_learning_rates(state.optimizer, config, epoch)
-            train_mode(state.model)
-            batches = list(loaders.train.batches(epoch))
-            for start in range(0, len(batches), config.accumulate_steps):
-                inputs = [
-                    objective.prepare(batch, epoch, number)
-                    for number, batch in batches[start : start + config.accumulate_steps]
-                ]
-                weight = sum(part.weight for part in inputs)
-                loss = torch.zeros(())
-                for part in inputs:
-                    losses = objective.training_losses(state.model(part.images), part)
-                    share = losses.losses.sum() / weight
-                    share.backward()  # type: ignore[no-untyped-call]
-                    loss += share.detach()
-                squares = [float(p.grad.norm()) ** 2 for p in parameters.values() if p.grad is not None]
-                if config.clip_grad_norm is not None:
-                    nn.utils.clip_grad_norm_(state.model.parameters(), config.clip_grad_norm)
-                before = {name: p.detach().clone() for name, p in parameters.items()}
-                state.optimizer.step()
-                state.optimizer.zero_grad()
-                moved = {
-                    name: float((p.detach() - before[name]).norm() / before[name].norm())
-                    for name, p in parameters.items()
-                    if p.ndim > 1 and p.requires_grad
-                }
-                steps.append((float(loss), math.sqrt(sum(squares)), moved))
-    return steps
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
@@ -101,7 +50,10 @@ def test_every_step_is_that_of_a_naive_loop(
         **ON,
     )
     epochs = read_monitor_epochs(train(config).layout)
-    expected = naive(config)
+    expected = [
+        (step.loss, math.sqrt(sum(norm**2 for norm in step.norms.values())), step.moved)
+        for step in naive_steps(config)
+    ]
     per_epoch = len(expected) // 2
     assert [epoch.epoch for epoch in epochs] == [1, 2]
     for at, epoch in enumerate(epochs):
