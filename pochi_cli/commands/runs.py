@@ -28,7 +28,7 @@ def list_all(context: typer.Context, work_dir: WorkDir = Path("work_dirs"), as_j
     if context.invoked_subcommand is not None:
         # The options may stand before the sub-command as well as behind it.
         given = {"work_dir": str(work_dir), "as_json": as_json}
-        context.default_map = {"show": given, "compare": given}
+        context.default_map = {"show": given, "compare": given, "export-scalars": given}
         return
     from pochi_cli import console
     from pochi_cli.errors import RunError
@@ -94,3 +94,30 @@ def compare(
     for section in describe_comparison(comparison):
         console.show_columns(section.title, comparison.labels, section.rows)
     console.show(verdict(comparison))
+
+
+@app.command("export-scalars")
+def export_scalars(
+    run: Annotated[str, typer.Argument(help="Run directory, name, UUID, or `latest`.")] = "latest",
+    csv: Annotated[
+        Path | None,
+        typer.Option("--csv", help="File to write; without it, the terminal.", show_default=False),
+    ] = None,
+    work_dir: WorkDir = Path("work_dirs"),
+    as_json: AsJson = False,
+) -> None:
+    """Write the scalars that a run has for TensorBoard as CSV: tag, step, wall_time, value."""
+    from pochi_cli import console
+    from pochi_cli.runs.atomic import write_text
+    from pochi_cli.runs.index import find_run
+    from pochi_cli.tensorboard.scalars import read_scalars, scalars_csv
+
+    points = read_scalars(find_run(run, work_dir))
+    if csv is not None:
+        write_text(csv, scalars_csv(points))
+    if as_json:
+        console.show_values({"scalars": [point._asdict() for point in points]})
+    elif csv is None:
+        console.show(scalars_csv(points).removesuffix("\n"))
+    else:
+        console.note(f"{len(points):,} values of {len({point.tag for point in points})} tags in {csv}")

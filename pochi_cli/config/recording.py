@@ -81,6 +81,14 @@ class MonitorConfig(StrictModel):
     )
 
 
+class TensorBoardConfig(StrictModel):
+    """What is written for TensorBoard, and how often."""
+
+    histogram_every_epochs: Annotated[int, Field(ge=0)] = Field(
+        1, description="Epochs from one whose weights are drawn as histograms to the next; 0: none."
+    )
+
+
 class RecordingConfig(StrictModel):
     """What a run leaves behind, and where."""
 
@@ -95,6 +103,12 @@ class RecordingConfig(StrictModel):
         100, description="Steps between readings of the running loss from the device."
     )
     enable_metrics_export: bool = Field(True, description="Write the metrics as CSV and draw their graphs.")
+    enable_tensorboard: bool = Field(
+        False, description="Write event files for TensorBoard: scalars, histograms, pictures, curves."
+    )
+    tensorboard: TensorBoardConfig = Field(
+        TensorBoardConfig(), description="What is written; used with `enable_tensorboard`."
+    )
     enable_gradient_tracking: bool = Field(
         False, description="Record the norm of every gradient at every step, and judge them."
     )

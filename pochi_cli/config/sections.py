@@ -114,6 +114,18 @@ update_ratio_every = 20
 """,
     ),
     Section(
+        "TensorBoard",
+        ("enable_tensorboard", "tensorboard"),
+        "Event files in the run's own directory; `tensorboard --logdir work_dirs` shows all runs side by "
+        "side, live. The [guide](tensorboard.md) lists what is written, and when.",
+        """\
+enable_tensorboard = true
+
+[tensorboard]
+histogram_every_epochs = 5
+""",
+    ),
+    Section(
         "Hardware and reproducibility",
         (
             "device",

@@ -1,4 +1,4 @@
-"""The rules on gradient tracing and on the training monitor."""
+"""The rules on gradient tracing, on the training monitor and on TensorBoard."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from pochi_cli.config.catalogue import parameter_shapes
 from pochi_cli.config.patterns import PatternError, check_pattern, finds, matches
-from pochi_cli.config.recording import GradientTrackingConfig, MonitorConfig
+from pochi_cli.config.recording import GradientTrackingConfig, MonitorConfig, TensorBoardConfig
 from pochi_cli.config.root import ClassificationConfig
 from pochi_cli.config.rules import Rules
 from pochi_cli.errors import Diagnostic, Note
@@ -74,4 +74,17 @@ def _unmonitored(config: ClassificationConfig) -> Iterator[Diagnostic]:
             severity="warning",
             at="key",
             help="set enabled = true in the table, or leave the table out",
+        )
+
+
+@TRACKING_RULES.rule("enable_tensorboard", "tensorboard")
+def _unwritten(config: ClassificationConfig) -> Iterator[Diagnostic]:
+    if config.tensorboard != TensorBoardConfig() and not config.enable_tensorboard:
+        yield Diagnostic(
+            "unused-key",
+            "tensorboard is given, but enable_tensorboard is false: nothing is written for it",
+            ("tensorboard",),
+            severity="warning",
+            at="key",
+            help="set enable_tensorboard = true at the top level, or leave the table out",
         )

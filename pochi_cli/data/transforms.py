@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from PIL import Image
 from torch import nn
 from torchvision.transforms import v2
@@ -54,6 +56,24 @@ class ImagePipeline:
                 raise StepError(f"{name}: {error}") from error
         tensor: torch.Tensor = result
         return tensor.contiguous()
+
+    def pictures(self, images: torch.Tensor) -> NDArray[np.uint8]:
+        """Turn what the pipeline gives back into pictures, its last Normalize undone.
+
+        Args:
+            images: float (N, 3, height, width), on any device.
+
+        Returns:
+            uint8 (N, height, width, 3); what is darker than black or lighter than white is cut off.
+        """
+        values = images.detach().float().cpu()
+        for _, step in self.steps[::-1]:
+            if isinstance(step, v2.Normalize):
+                mean, std = (torch.tensor(of)[:, None, None] for of in (step.mean, step.std))
+                values = values * std + mean
+                break
+        pixels: NDArray[np.uint8] = (values.clamp(0, 1) * 255).round().byte().permute(0, 2, 3, 1).numpy()
+        return pixels
 
 
 class LetterboxTransform(nn.Module):

@@ -10,6 +10,7 @@ from pochi_cli.config.root import ClassificationConfig
 from pochi_cli.data.balance import balanced_weights
 from pochi_cli.data.prepare import Data
 from pochi_cli.engine.averaging import create_average
+from pochi_cli.engine.board import create_board
 from pochi_cli.engine.early_stopping import EarlyStopping
 from pochi_cli.engine.gradients import create_tracer
 from pochi_cli.engine.losses import CrossEntropy
@@ -29,14 +30,16 @@ def build_state(
     """Build model and optimizer; weights are loaded only for a run that begins."""
     model, messages = build_model(config, data, runtime, from_scratch=from_scratch)
     scaler = runtime.create_scaler()
+    average = create_average(model, config.ema_decay)
     state = TrainingState(
         model=model,
-        average=create_average(model, config.ema_decay),
+        average=average,
         optimizer=create_optimizer(config, model),
         scaler=scaler,
         early_stopping=EarlyStopping(config.early_stopping),
         tracer=create_tracer(config, model, is_scaled=scaler.is_enabled()),
         monitor=create_monitor(config.monitor, model, is_scaled=scaler.is_enabled()),
+        board=create_board(config, model, average, runtime, data.class_names),
     )
     return state, messages
 

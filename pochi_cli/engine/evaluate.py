@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from pochi_cli.data.datasets import Batch
 from pochi_cli.engine.objectives import Objective
@@ -19,7 +19,7 @@ def evaluate(
     objective: Objective,
     batches: Iterable[tuple[int, Batch]],
     runtime: Runtime,
-    on_batch: Callable[[int], None],
+    on_batch: Callable[[int, Tensor, Tensor], None],
 ) -> tuple[float, float]:
     """Compute loss and accuracy over all samples; both are independent of the batches' sizes.
 
@@ -28,7 +28,7 @@ def evaluate(
         objective: Its validation loss is used.
         batches: Numbered, on the CPU.
         runtime: Device, precision and layout.
-        on_batch: Called with the number of batches done.
+        on_batch: Called with the number of batches done, and logits and labels of the last one.
 
     Returns:
         Mean loss, sum(w_i l_i) / sum(w_i), and accuracy in percent.
@@ -40,5 +40,5 @@ def evaluate(
         with runtime.autocast():
             logits = model(batch.images)
         totals.add(objective.validation_losses(logits, batch.labels), logits, batch.labels)
-        on_batch(number + 1)
+        on_batch(number + 1, logits, batch.labels)
     return totals.read()

@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 import shlex
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, NoReturn
 
 import torch
+from torch import Tensor
 
 from pochi_cli.config.root import ClassificationConfig
 from pochi_cli.data.datasets import Batch
@@ -74,8 +75,9 @@ def fit(job: Job) -> None:
         rate = config.learning_rate if config.layer_rates else next(iter(rates.values()))
         try:
             train_loss, train_accuracy, speed = train_epoch(job, epoch, rate)
-        except NonFiniteLossError:
+        except NonFiniteLossError as error:
             record_steps(job)  # they show how it came to that
+            state.board.fail(error.message)
             raise
         val_loss, val_accuracy = validate(job)
         if val_loss is not None and not math.isfinite(val_loss):
@@ -96,10 +98,11 @@ def fit(job: Job) -> None:
         state.duration_s += record.duration_s
         state.history = state.history.add(record)
         state.position = Position(epoch + 1)
-        record_epoch(job, record, is_last=stopped or epoch == config.epochs)
+        record_epoch(job, record, rates, is_last=stopped or epoch == config.epochs)
         stopped = decide(job, record) or stopped
         if job.signals.number is not None and not stopped and epoch < config.epochs:
             interrupt(job)
+    state.board.end(job.files.record)
 
 
 def train_epoch(job: Job, epoch: int, learning_rate: float) -> tuple[float, float, float]:
@@ -138,6 +141,7 @@ def train_epoch(job: Job, epoch: int, learning_rate: float) -> tuple[float, floa
         ]
         # One mean over all samples of the step, however they are spread over its batches.
         weight = torch.stack([part.weight for part in inputs]).sum()
+        state.board.batch(inputs[0].images)
         for part in inputs:
             with runtime.autocast():
                 logits = state.model(part.images)
@@ -161,6 +165,7 @@ def train_epoch(job: Job, epoch: int, learning_rate: float) -> tuple[float, floa
         state.optimizer.zero_grad(set_to_none=True)
         state.average.update()
 
+        state.board.step(step, totals, is_due=due)
         loss_mean, accuracy = totals.read() if due or job.progress.wants_metrics() else (None, None)
         job.progress.step(StepRecord(done, totals.images, learning_rate, loss_mean, accuracy, is_due=due))
         if job.signals.number is not None:
@@ -196,12 +201,13 @@ def validate(job: Job) -> tuple[float, float] | tuple[None, None]:
     if job.loaders.val is None:
         return None, None
 
-    def on_batch(batches_done: int) -> None:
+    def on_batch(batches_done: int, logits: Tensor, labels: Tensor) -> None:
         job.progress.validation(batches_done)
+        job.state.board.validation(logits, labels)
         if job.signals.number is not None:
             interrupt(job)
 
-    on_batch(0)
+    job.progress.validation(0)
     batches = job.loaders.val.batches(epoch=0)
     return evaluate(job.state.average.model, job.objective, batches, job.runtime, on_batch)
 
@@ -217,11 +223,13 @@ def record_steps(job: Job) -> None:
     """Write what was traced and seen at the steps of an epoch, if anything was."""
     if (traced := job.state.tracer.end()) is not None:
         job.progress.gradients(job.files.write_gradients(traced))
+        job.state.board.gradients(traced)
     if (seen := job.state.monitor.end()) is not None:
         job.files.write_monitor(seen)
+        job.state.board.updates(seen)
 
 
-def record_epoch(job: Job, record: EpochRecord, *, is_last: bool) -> None:
+def record_epoch(job: Job, record: EpochRecord, rates: Mapping[str, float], *, is_last: bool) -> None:
     """Write the epoch's steps and checkpoints, then history, metrics and run.json.
 
     The latest checkpoint comes after all that it does not hold itself: a run that is killed before goes on
@@ -233,6 +241,7 @@ def record_epoch(job: Job, record: EpochRecord, *, is_last: bool) -> None:
     best = value is not None and is_better(value, files.record.best_value, metric)
     numbered = record.epoch % job.config.save_interval == 0 or is_last
     record_steps(job)
+    state.board.epoch(record, rates)
     paths = [
         *([layout.best_model] if best else []),
         *([layout.checkpoint(record.epoch)] if numbered else []),

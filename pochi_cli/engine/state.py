@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
 
 from pochi_cli.engine.averaging import ExponentialAverage, NoAverage
+from pochi_cli.engine.board import NoBoard
 from pochi_cli.engine.checkpoint import FORMAT_VERSION
 from pochi_cli.engine.early_stopping import EarlyStopping
 from pochi_cli.engine.gradients import GradientTracer, NoTracer
 from pochi_cli.engine.monitor import NoMonitor, TrainingMonitor
 from pochi_cli.engine.runtime import random_state, restore_random_state
 from pochi_cli.runs.records import History
+
+if TYPE_CHECKING:
+    from pochi_cli.engine.tensorboard import TensorBoardWriter
 
 
 @dataclass(frozen=True)
@@ -45,6 +49,7 @@ class TrainingState:
         average: The model that counts: the averaged one, or `model` itself.
         tracer: What records the gradients.
         monitor: What records the steps.
+        board: What writes for TensorBoard.
         position: Where it stands.
         history: The finished epochs.
         duration_s: Time spent on them, over all sessions.
@@ -57,6 +62,7 @@ class TrainingState:
     early_stopping: EarlyStopping
     tracer: GradientTracer | NoTracer = field(default_factory=NoTracer)
     monitor: TrainingMonitor | NoMonitor = field(default_factory=NoMonitor)
+    board: TensorBoardWriter | NoBoard = field(default_factory=NoBoard)
     position: Position = field(default_factory=lambda: Position(epoch=1))
     history: History = field(default_factory=History)
     duration_s: float = 0.0
@@ -80,6 +86,7 @@ class TrainingState:
             "early_stopping": self.early_stopping.state_dict(),
             "gradient_trace": self.tracer.state_dict(),
             "monitor": self.monitor.state_dict(),
+            "tensorboard": self.board.state_dict(),
             "rng_state": random_state(),
             # Order and augmentation are functions of seed, epoch and image: the place is enough.
             "sampler_state": {
@@ -108,6 +115,7 @@ class TrainingState:
         self.early_stopping.load_state_dict(checkpoint["early_stopping"])
         self.tracer.load_state_dict(checkpoint["gradient_trace"])
         self.monitor.load_state_dict(checkpoint["monitor"])
+        self.board.load_state_dict(checkpoint["tensorboard"])
         self.history = History.from_dict(checkpoint["train_history"])
         place = checkpoint["sampler_state"]
         self.position = Position(**{**place, "sums": tuple(place["sums"])})

@@ -120,6 +120,8 @@ def _train(config: ClassificationConfig, run: Run | None, progress: Progress, on
                 len(loaders.train),
                 len(loaders.val) if loaders.val else 0,
             )
+            place = (state.position.epoch, state.position.steps)
+            state.board.open(layout, loaders, place, told.warning)
             stack.enter_context(_known_torch_errors())  # once more: the record of the run is to name them
             stack.enter_context(explaining_memory(config, data, runtime, state))
             fit(

@@ -224,18 +224,19 @@ def show_message(axes: Axes, text: str) -> None:
     axes.set_yticks([])
 
 
-def drawable(text: str) -> str:
+def drawable(text: str, most: int = MAX_NAME) -> str:
     r"""Make a name from outside safe to draw, in one line of bounded length.
 
     Characters for which no font has a glyph are written as escapes such as `\u65e5`; a dollar sign is
-    kept from beginning a formula; a long name, or one that the escapes make long, loses its middle.
+    kept from beginning a formula; a name of more than `most` characters, or that the escapes make so long,
+    loses its middle.
     """
     parts = [
         character if character.isprintable() and has_glyph(character) else _escape(character)
         for character in text
     ]
-    if sum(map(_width, parts)) > MAX_NAME:
-        half = MAX_NAME // 2
+    if sum(map(_width, parts)) > most:
+        half = most // 2
         end = _beginning(parts[::-1], half)[::-1]
         parts = [*_beginning(parts, half - 1), "…", *end]
     return "".join(parts).replace("$", r"\$")

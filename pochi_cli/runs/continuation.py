@@ -27,6 +27,8 @@ _MAY_CHANGE = frozenset(
         "enable_gradient_tracking",
         # It looks on. What it looked at before is kept, and what it did not is a gap.
         "monitor",
+        "enable_tensorboard",
+        "tensorboard",
         # So far there was no bad image, or the run would have failed; or there were, and it will fail.
         "on_bad_image",
         # Moved data are the same data: their fingerprint holds them to it.

@@ -13,6 +13,9 @@ from pochi_cli.errors import StorageError
 
 RUN_NAME = re.compile(r"(?P<date>[0-9]{8})_(?P<number>[0-9]{3,})")
 
+_EVENTS = "events.out.tfevents"
+"""How the name of an event file has to begin for TensorBoard to see it."""
+
 GradientFigure = Literal[
     "timeline_all",
     "timeline_early",
@@ -142,6 +145,51 @@ class RunLayout:
         """Update ratios, one row per measured step and block."""
         return self.visualization / f"monitor_updates_{self.stamp}.csv"
 
+    @property
+    def tensorboard(self) -> Path:
+        """Directory of the event files; TensorBoard takes it for a run."""
+        return self.directory / "tensorboard"
+
+    @property
+    def event_pattern(self) -> str:
+        """Matches the names of the event files, in their directory."""
+        return f"{_EVENTS}.*"
+
+    def event_file(self, second: int, process: str, number: int) -> Path:
+        """Event file of a session; readers take them in the order of their names.
+
+        Args:
+            second: When it begins, in seconds since 1970.
+            process: What tells the process from others, such as host and number.
+            number: How many there are already.
+        """
+        return self.tensorboard / f"{_EVENTS}.{second:010d}.{process}.{number:04d}"
+
+    @property
+    def projector_config(self) -> Path:
+        """Tells TensorBoard's projector what there is; the name is its own."""
+        return self.tensorboard / "projector_config.pbtxt"
+
+    @property
+    def embeddings(self) -> Path:
+        """Directory of what the projector shows."""
+        return self.tensorboard / "embeddings"
+
+    @property
+    def embedding_vectors(self) -> Path:
+        """One vector a line."""
+        return self.embeddings / "vectors.tsv"
+
+    @property
+    def embedding_labels(self) -> Path:
+        """What each vector is of."""
+        return self.embeddings / "labels.tsv"
+
+    @property
+    def embedding_sprite(self) -> Path:
+        """A small picture of each."""
+        return self.embeddings / "sprite.png"
+
 
 def gradient_figure(directory: Path, kind: GradientFigure) -> Path:
     """Picture of a gradient trace, which need not be a run's."""
@@ -212,12 +260,21 @@ def make_parts(layout: RunLayout) -> None:
         StorageError: They cannot be made, or are links: a run writes only below its own directory.
     """
     for part in (layout.models, layout.visualization):
-        if part.is_symlink():
-            raise StorageError(
-                f"{part} is a symbolic link, and a run writes only inside its own directory",
-                hint="put a directory in its place; to keep runs elsewhere, link or set work_dir",
-            )
-        try:
-            part.mkdir(exist_ok=True)
-        except OSError as error:
-            raise StorageError(f"cannot write {layout.directory}: {error.strerror or error}") from error
+        make_part(layout, part)
+
+
+def make_part(layout: RunLayout, part: Path) -> None:
+    """Make a directory of a run if it is missing.
+
+    Raises:
+        StorageError: It cannot be made, or is a link: a run writes only below its own directory.
+    """
+    if part.is_symlink():
+        raise StorageError(
+            f"{part} is a symbolic link, and a run writes only inside its own directory",
+            hint="put a directory in its place; to keep runs elsewhere, link or set work_dir",
+        )
+    try:
+        part.mkdir(exist_ok=True)
+    except OSError as error:
+        raise StorageError(f"cannot write {layout.directory}: {error.strerror or error}") from error

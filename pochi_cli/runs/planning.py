@@ -208,3 +208,5 @@ def _writes(config: ClassificationConfig) -> Iterable[str]:
         yield from map(str, (layout.gradient_trace, layout.gradient_steps))
     if config.monitor.enabled:
         yield from map(str, (layout.monitor_steps, layout.monitor_updates))
+    if config.enable_tensorboard:
+        yield str(layout.tensorboard / layout.event_pattern)

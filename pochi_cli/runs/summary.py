@@ -41,6 +41,7 @@ def describe_files(layout: RunLayout) -> list[tuple[str, str]]:
         ("graphs", tuple(layout.metrics_figure(kind) for kind in ("loss", "accuracy", "layer_wise_lr"))),
         ("gradients", (layout.gradient_trace, layout.gradient_steps)),
         ("monitor", (layout.monitor_steps, layout.monitor_updates)),
+        ("tensorboard", (layout.tensorboard,)),
         ("records", (layout.config_toml, layout.run_json, layout.history_json, layout.log)),
     ]
     rows = []
