@@ -37,6 +37,8 @@ def test_readme_commands_exist() -> None:
         "plot",
         "train",
         "inspect",
+        "train",
+        "runs",
         "runs",
         "runs",
         "runs",

@@ -33,7 +33,10 @@ class NoBoard:
     def batch(self, images: Tensor) -> None:
         """Do nothing."""
 
-    def step(self, step: int, totals: EpochTotals, *, is_due: bool) -> None:
+    def begin(self, totals: EpochTotals) -> None:
+        """Do nothing."""
+
+    def step(self, step: int, *, is_due: bool) -> None:
         """Do nothing."""
 
     def validation(self, logits: Tensor, labels: Tensor) -> None:

@@ -120,6 +120,7 @@ def train_epoch(job: Job, epoch: int, learning_rate: float) -> tuple[float, floa
     train_mode(state.model)
     state.tracer.begin(epoch, step)
     state.monitor.begin(epoch, learning_rate)
+    state.board.begin(totals)
     started = time.monotonic() - state.position.duration_s
 
     def stand_here() -> None:
@@ -165,7 +166,7 @@ def train_epoch(job: Job, epoch: int, learning_rate: float) -> tuple[float, floa
         state.optimizer.zero_grad(set_to_none=True)
         state.average.update()
 
-        state.board.step(step, totals, is_due=due)
+        state.board.step(step, is_due=due)
         loss_mean, accuracy = totals.read() if due or job.progress.wants_metrics() else (None, None)
         job.progress.step(StepRecord(done, totals.images, learning_rate, loss_mean, accuracy, is_due=due))
         if job.signals.number is not None:

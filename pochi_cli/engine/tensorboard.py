@@ -85,7 +85,6 @@ class TensorBoardWriter:
         self._curves = PrecisionRecall(len(class_names), runtime.device)
         self._examples: list[Sample] | None = None
         self._has_begun = False
-        self._totals: EpochTotals | None = None
         # Sums of the epoch's totals at the last point of the running loss.
         self._sums: list[float] | None = None
 
@@ -106,8 +105,9 @@ class TensorBoardWriter:
         self._steps_per_epoch = -(-len(loaders.train) // self._config.accumulate_steps)
         self._epoch_start, self._done = (epoch - 1) * self._steps_per_epoch, done
         goes_on = any(layout.tensorboard.glob(layout.event_pattern))
-        # What is written once stands at step 0.
-        forgotten_from = self._now + 1 if self._has_begun else 0
+        # What is written once stands at step 0; what an epoch gives, at its last step.
+        is_complete = done == self._steps_per_epoch
+        forgotten_from = self._now + (not is_complete) if self._has_begun else 0
         self._file = EventFile(layout, forgotten_from if goes_on else None)
         if not self._has_begun:
             self._write_beginning()
@@ -131,19 +131,23 @@ class TensorBoardWriter:
         self._file.flush()
         self._has_begun = True
 
-    def step(self, step: int, totals: EpochTotals, *, is_due: bool) -> None:
+    def begin(self, totals: EpochTotals) -> None:
+        """Begin an epoch or go on with it; reading its totals, where that is due, waits for the device."""
+        self._totals = totals
+        self._traced: list[tuple[str, float]] = []
+
+    def step(self, step: int, *, is_due: bool) -> None:
         """See that an optimizer step is done.
 
         Args:
             step: Its number in the epoch, from 1.
-            totals: The epoch's sums; read, which waits for the device, if that is due.
             is_due: Whether to write means over the steps since the last time.
 
         Raises:
             StorageError: Writing failed.
         """
-        self._done, self._totals = step, totals
-        if is_due:
+        self._done = step
+        if is_due and step < self._steps_per_epoch:
             self._write_running()
             self._file.flush()
 
@@ -153,16 +157,17 @@ class TensorBoardWriter:
             self._curves.add(logits, labels)
 
     def gradients(self, traced: GradientEpoch) -> None:
-        """Add the mean norm of each block's gradients over an epoch."""
-        for block, mean in zip(traced.blocks, traced.means, strict=True):
-            if mean is not None:
-                self._scalar(f"gradients/{block}", mean)
+        """Keep the mean norm of each block's gradients until the epoch is done."""
+        means = zip(traced.blocks, traced.means, strict=True)
+        self._traced += [(f"gradients/{block}", mean) for block, mean in means if mean is not None]
 
     def updates(self, seen: MonitorEpoch) -> None:
-        """Add the median of each block's update ratios over an epoch."""
-        for block, ratios in zip(seen.blocks, seen.update_ratios.T, strict=True):
-            if not np.isnan(ratios).all():
-                self._scalar(f"update_ratio/{block}", float(np.nanmedian(ratios)))
+        """Keep the median of each block's update ratios until the epoch is done."""
+        self._traced += [
+            (f"update_ratio/{block}", float(np.nanmedian(ratios)))
+            for block, ratios in zip(seen.blocks, seen.update_ratios.T, strict=True)
+            if not np.isnan(ratios).all()
+        ]
 
     def epoch(self, record: EpochRecord, rates: Mapping[str, float]) -> None:
         """Write what a finished epoch gave.
@@ -174,7 +179,9 @@ class TensorBoardWriter:
         Raises:
             StorageError: Writing failed.
         """
+        self._done = self._steps_per_epoch  # also where batches of bad images were passed over
         self._write_running()
+        self._write_traced()
         self._scalar("loss/train", record.train_loss)
         self._scalar("accuracy/train", record.train_accuracy)
         if record.val_loss is not None and record.val_accuracy is not None:
@@ -191,7 +198,7 @@ class TensorBoardWriter:
         self._write_predictions()
         self._file.flush()
         self._epoch_start, self._done = record.epoch * self._steps_per_epoch, 0
-        self._totals = self._sums = None
+        self._sums = None
 
     def fail(self, reason: str) -> None:
         """Write what can be said of a training that is no longer finite, and tell what cannot be drawn.
@@ -201,6 +208,7 @@ class TensorBoardWriter:
         """
         self._done += 1  # the step that failed is not done
         self._write_running()
+        self._write_traced()
         left_out = self._write_histograms()
         lines = [reason, "", *(f"- `{name}`: {what}" for name, what in left_out.items())]
         self._file.add(summaries.text("report", "\n".join(lines)), self._now)
@@ -256,14 +264,16 @@ class TensorBoardWriter:
             self._file.add_graph(model_graph(self._model, self._on_device(example)))
 
     def _write_running(self) -> None:
-        if self._totals is None:
-            return  # no step of the epoch was done in this session
         sums = self._totals.state()
         loss, weight, correct, count = np.subtract(sums, self._sums or [0.0] * len(sums)).tolist()
         self._sums = sums
         if count:
             self._scalar("loss/train_running", loss / weight if weight else np.nan)
             self._scalar("accuracy/train_batch", 100 * correct / count)
+
+    def _write_traced(self) -> None:
+        for tag, value in self._traced:
+            self._scalar(tag, value)
 
     def _write_histograms(self) -> dict[str, str]:
         """Write how each parameter's values are spread; say why, where that cannot be."""

@@ -48,7 +48,9 @@ def read_scalars(run: Run) -> tuple[Point, ...]:
     for file in files:
         require_file(file)
     from tensorboard.backend.event_processing.event_accumulator import SCALARS, EventAccumulator
+    from tensorboard.util.tb_logging import get_logger
 
+    get_logger().setLevel("ERROR")  # it warns of every run that went on
     everything = 0
     accumulator = EventAccumulator(str(directory), size_guidance={SCALARS: everything}).Reload()
     return tuple(

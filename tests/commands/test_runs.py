@@ -15,6 +15,8 @@ import pytest
 from pochi_cli.app import app
 from pochi_cli.errors import RunError
 from pochi_cli.runs.index import Run
+from pochi_cli.tensorboard.events import EventFile
+from pochi_cli.tensorboard.summaries import scalar
 from tests.commands.cli import pochi
 from tests.runs.fake import history, make_run
 
@@ -172,3 +174,42 @@ def test_a_terminal_shows_what_fits(tmp_path: Path, columns: int, header: str) -
     if columns == 80:
         assert "mobilene" in lines[3]
         assert "…" in lines[3]
+
+
+def test_scalars_are_exported_as_a_reader_has_them(
+    runs: list[Run], capsys: pytest.CaptureFixture[str]
+) -> None:
+    sessions = [
+        (None, {10: 0.1, 20: 0.25, 30: 9.0, 40: 9.0}),
+        (30, {30: float("nan"), 40: 1 / 3}),
+    ]
+    for purge_step, points in sessions:
+        file = EventFile(runs[0].layout, purge_step)
+        for step, value in points.items():
+            file.add(scalar("loss/train", value), step)
+            file.add(scalar("a,b", -value), step)
+        file.flush()
+    printed = told(capsys, "runs", "export-scalars", runs[0].layout.name)
+    rows = [line.split(",") for line in printed.splitlines()[1:] if line.startswith("loss/")]
+    assert printed.splitlines()[0] == "tag,step,wall_time,value"
+    assert [(step, value) for _, step, _, value in rows] == [
+        ("10", "0.1"),
+        ("20", "0.25"),
+        ("30", "nan"),
+        ("40", "0.33333334"),
+    ]
+    assert '"a,b",10,' in printed
+    said = told(capsys, "runs", "export-scalars", runs[0].layout.name, "--csv", "out.csv")
+    assert said == ""
+    assert Path("out.csv").read_text() == printed
+    exported = values(capsys, "runs", "export-scalars", runs[0].layout.name, "--json")["scalars"]
+    assert [point["value"] for point in exported if point["tag"] == "loss/train"][:2] == [
+        pytest.approx(0.1),
+        0.25,
+    ]
+
+
+def test_a_run_without_event_files_says_how_to_get_them(runs: list[Run]) -> None:
+    with pytest.raises(RunError, match="has no event files") as error:
+        app(["runs", "export-scalars", runs[1].layout.name], standalone_mode=False)
+    assert "enable_tensorboard = true" in str(error.value.hint)

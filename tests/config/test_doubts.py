@@ -162,6 +162,12 @@ DOUBTFUL: dict[str, tuple[dict[str, Any], str, str, str]] = {
         "monitor.update_ratio_every",
         "not enabled",
     ),
+    "what is written for TensorBoard, without it": (
+        {"tensorboard": {"histogram_every_epochs": 0}},
+        "unused-key",
+        "tensorboard",
+        "enable_tensorboard is false",
+    ),
     "val_transform without data": (
         {"val_transform": STEPS},
         "unused-key",
