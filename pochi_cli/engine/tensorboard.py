@@ -320,7 +320,8 @@ class TensorBoardWriter:
         if self._loaders.val is not None:
             metrics = [f"best/{self._config.early_stopping.monitor}", "accuracy/val", "loss/val", *metrics]
         values = hyper_parameters(self._config)
-        for summary in summaries.hyper_parameters(values, metrics, succeeded=succeeded):
+        name = self._layout.name
+        for summary in summaries.hyper_parameters(name, values, metrics, succeeded=succeeded):
             self._file.add(summary, self._now)
 
     def _write_embedding(self, dataset: ImageDataset) -> None:

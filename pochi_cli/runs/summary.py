@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+
 from pochi_cli.runs.index import Run
 from pochi_cli.runs.layout import RunLayout
 from pochi_cli.runs.quantities import duration_text, metric_text
@@ -16,7 +18,10 @@ def summarize(run: Run) -> tuple[str, list[tuple[str, str]]]:
     """
     record, layout = run.record, run.layout
     rows = [*describe_results(record, run.history), ("directory", str(layout.directory))]
-    return f"run {layout.name} {record.status}", [*rows, *describe_files(layout)]
+    rows += describe_files(layout)
+    if layout.tensorboard.exists():
+        rows.append(("to watch", f"tensorboard --logdir {shlex.quote(str(layout.directory.parent))}"))
+    return f"run {layout.name} {record.status}", rows
 
 
 def describe_results(record: RunRecord, history: History) -> list[tuple[str, str]]:

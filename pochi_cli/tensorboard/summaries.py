@@ -93,11 +93,12 @@ def pr_curve(tag: str, curve: NDArray[np.float64]) -> Summary:
 
 
 def hyper_parameters(
-    values: Mapping[str, float | str], metrics: Sequence[str], *, succeeded: bool
+    run_name: str, values: Mapping[str, float | str], metrics: Sequence[str], *, succeeded: bool
 ) -> Sequence[Summary]:
     """Hyper-parameters, in the run's own directory: torch's `add_hparams` would make one more run of them.
 
     Args:
+        run_name: What the table calls the run.
         values: The hyper-parameters.
         metrics: Tags of the scalars that the run is judged by.
         succeeded: Whether the run came to its end.
@@ -115,7 +116,7 @@ def hyper_parameters(
     end = SessionEndInfo(status=Status.Value("STATUS_SUCCESS" if succeeded else "STATUS_FAILURE"))
     return (
         _hparams(hparams_metadata.EXPERIMENT_TAG, HParamsPluginData(experiment=experiment)),
-        hparams_pb(dict(values)),
+        hparams_pb(dict(values), trial_id=run_name),
         _hparams(hparams_metadata.SESSION_END_INFO_TAG, HParamsPluginData(session_end_info=end)),
     )
 

@@ -173,9 +173,10 @@ def test_hyper_parameters_stand_in_the_run_itself(run: Run) -> None:
         tag: HParamsPluginData.FromString(found.SummaryMetadata(f"_hparams_/{tag}").plugin_data.content)
         for tag in ("experiment", "session_start_info", "session_end_info")
     }
-    start = data["session_start_info"].session_start_info.hparams
-    assert start["batch_size"].number_value == 10
-    assert start["optimizer"].string_value == "SGD"
+    start = data["session_start_info"].session_start_info
+    assert start.group_name == run.layout.name
+    assert start.hparams["batch_size"].number_value == 10
+    assert start.hparams["optimizer"].string_value == "SGD"
     metrics = {info.name.tag for info in data["experiment"].experiment.metric_infos}
     assert metrics <= set(found.Tags()["scalars"])
     assert {"best/val_accuracy", "accuracy/val", "loss/val"} <= metrics
