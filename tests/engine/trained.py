@@ -14,6 +14,7 @@ from pochi_cli.config.load import load_config
 from pochi_cli.config.root import ClassificationConfig
 from pochi_cli.runs.continuation import continued_config
 from pochi_cli.runs.index import Run
+from tests.engine.events import read_events
 from tests.engine.tiny import RANDOM_STEPS
 
 EVERYTHING: dict[str, Any] = {
@@ -68,6 +69,10 @@ def assert_same_run(one: Run, other: Run) -> None:
         files = [getattr(run.layout, name) for run in (one, other)]
         traces = [path.read_bytes() if path.exists() else None for path in files]
         assert traces[0] == traces[1], f"{files[0]} and {files[1]} differ"
+    if one.layout.tensorboard.exists() or other.layout.tensorboard.exists():
+        found, expected = (read_events(run.layout.tensorboard) for run in (other, one))
+        del found["text:config"], expected["text:config"]  # they name the work_dir
+        assert_equal(expected, found, "events")
     before, after = (json.loads(run.layout.history_json.read_text()) for run in (one, other))
     assert_equal(before, after, "history")
 

@@ -62,5 +62,12 @@ def write_config(directory: Path, train: tuple[int, ...], val: tuple[int, ...], 
     if not (directory / "digits").exists():
         write_digits(directory / "digits")
     data = write_few_digits(directory / "digits", directory / "data", train, val)
-    settings = {**EVERYTHING, "class_weights": "balanced", "threads": 1, "num_workers": 0}
+    settings = {
+        **EVERYTHING,
+        "class_weights": "balanced",
+        "monitor": {"enabled": True},
+        "enable_tensorboard": True,
+        "threads": 1,
+        "num_workers": 0,
+    }
     return write_toml(directory / "config.toml", tiny_raw(data, **{**settings, **changes}))

@@ -98,8 +98,12 @@ def _open(path: Path) -> None:
         case ".png":
             with Image.open(path) as image:
                 image.load()
+        case ".tsv" | ".pbtxt":
+            assert path.read_text("utf-8").endswith("\n"), f"the last line of {path} is not whole"
         case _:
-            assert path.name in (".lock", "train.log"), f"{path} is no file of a run"
+            # A record of an event file may be cut off, which its readers expect of a training that goes on.
+            known = path.name in (".lock", "train.log") or path.parent.name == "tensorboard"
+            assert known, f"{path} is no file of a run"
 
 
 def read_rows(path: Path) -> list[list[float | None]]:
