@@ -2,6 +2,14 @@
 
 from __future__ import annotations
 
+import os
+
+# Threads that wait do so asleep. By default they spin, and where the processes of the tests outnumber the
+# cores, those that spin keep those that work from running. OpenMP reads this when torch is loaded, here and
+# in every process that a test starts.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+os.environ.setdefault("GOMP_SPINCOUNT", "0")
+
 import signal
 from collections.abc import Iterator
 from pathlib import Path

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,7 @@ from pochi_cli.config.schema import SCHEMA_TITLE, schema_text
 from pochi_cli.config.templates import template_names
 from pochi_cli.runs.index import find_run, run_directories
 from pochi_cli.version import __version__
-from tests.commands.cli import pochi, write_toml
+from tests.commands.cli import pochi, pochi_process, write_toml
 from tests.engine.tiny import tiny_raw
 
 CONFIGS = Path(__file__).parent.parent.parent / "configs"
@@ -47,7 +48,7 @@ def test_wrong_usage_is_2(tmp_path: Path, arguments: list[str]) -> None:
 def test_train_resume_and_plot(few_digits: Path, tmp_path: Path) -> None:
     raw = tiny_raw(few_digits, scheduler="StepLR", scheduler_params={"step_size": 30})
     config = write_toml(tmp_path / "my.toml", raw)
-    result = pochi("train", config, "--set", "epochs=1", "--device", "cpu", cwd=tmp_path)
+    result = pochi_process("train", config, "--set", "epochs=1", "--device", "cpu", cwd=tmp_path)
     assert result.returncode == 0, result.stderr
     assert "warning[schedule-length]: step_size is 30 for 1 epochs" in result.stderr
     run = find_run("latest", tmp_path / "work_dirs")
@@ -77,7 +78,7 @@ def test_train_resume_and_plot(few_digits: Path, tmp_path: Path) -> None:
     assert "there is no unfinished run of this config in work_dirs: a new one begins" in result.stderr
     assert len(run_directories(tmp_path / "work_dirs")) == 2
 
-    result = pochi("plot", "metrics", "--output-dir", tmp_path / "pictures", cwd=tmp_path)
+    result = pochi_process("plot", "metrics", "--output-dir", tmp_path / "pictures", cwd=tmp_path)
     assert result.returncode == 0, result.stderr
     assert sorted(map(Path, result.stdout.split())) == sorted((tmp_path / "pictures").glob("*.png"))
 
@@ -151,7 +152,7 @@ def test_builds_that_do_not_fit_are_named(few_digits: Path, tmp_path: Path) -> N
     # What torchvision says at import beside a torch that it was not built for.
     (package / "__init__.py").write_text('raise RuntimeError("operator torchvision::nms does not exist")')
     config = write_toml(tmp_path / "my.toml", tiny_raw(few_digits))
-    result = pochi("train", config, cwd=tmp_path, PYTHONPATH=str(package.parent))
+    result = pochi_process("train", config, cwd=tmp_path, PYTHONPATH=str(package.parent))
     assert result.returncode == 1
     assert "torch and torchvision do not work together: operator torchvision::nms" in result.stderr
     assert "Traceback" not in result.stderr
@@ -164,7 +165,7 @@ def test_an_interrupt_while_torch_is_imported_is_130(few_digits: Path, tmp_path:
     code = "import os, signal\ntry:\n    os.kill(os.getpid(), signal.SIGINT)\nfinally:\n    os.abort()\n"
     (package / "__init__.py").write_text(code)
     config = write_toml(tmp_path / "my.toml", tiny_raw(few_digits))
-    result = pochi(
+    result = pochi_process(
         "train", config, cwd=tmp_path, PYTHONPATH=os.pathsep.join([str(package.parent), str(CONFIGS.parent)])
     )
     assert result.returncode == 130, result.stderr
@@ -198,10 +199,11 @@ def test_a_result_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
     ],
 )
 def test_failures_are_told_without_a_traceback_and_leave_nothing(
-    few_digits: Path, tmp_path: Path, changes: dict[str, object], told: str
+    few_digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changes: dict[str, object], told: str
 ) -> None:
     config = write_toml(tmp_path / "my.toml", tiny_raw(few_digits, **changes))
-    # No network, and no weights in this cache.
+    # No network, and no weights in this cache. An opener that is there already would know of no proxy.
+    monkeypatch.setattr(urllib.request, "_opener", None)
     result = pochi(
         "train", config, cwd=tmp_path, TORCH_HOME=str(tmp_path / "torch"), HTTPS_PROXY="http://127.0.0.1:9"
     )

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.commands.cli import pochi
+from tests.commands.cli import pochi, pochi_process
 from tests.data.test_check import noise, plain
 
 
@@ -122,7 +122,7 @@ def test_images_without_classes(tmp_path: Path) -> None:
 
 def test_terminal_that_does_not_speak_utf8(tmp_path: Path) -> None:
     root = plain(tmp_path / "data", "猫/1.png", "dog/2.png")
-    result = pochi("data", "check", root, cwd=tmp_path, PYTHONIOENCODING="ascii")
+    result = pochi_process("data", "check", root, cwd=tmp_path, PYTHONIOENCODING="ascii")
     assert result.returncode == 0, result.stderr
     assert "\\u732b" in result.stdout
 

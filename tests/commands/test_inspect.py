@@ -13,7 +13,7 @@ import torch
 from pochi_cli.engine.checkpoint import load_checkpoint
 from pochi_cli.engine.training import train
 from pochi_cli.runs.index import Run, open_run
-from tests.commands.cli import pochi
+from tests.commands.cli import pochi, pochi_process
 from tests.engine.tiny import tiny_config
 
 
@@ -47,7 +47,7 @@ def spoil(run: Run) -> None:
 
 
 def test_a_healthy_run_is_shown(run: Run, tmp_path: Path) -> None:
-    result = pochi("inspect", "gradients", "--strict", cwd=tmp_path)
+    result = pochi_process("inspect", "gradients", "--strict", cwd=tmp_path)
     assert result.returncode == 0, result.stderr
     assert not result.stderr
     out = result.stdout

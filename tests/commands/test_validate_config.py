@@ -12,7 +12,7 @@ import pytest
 from pochi_cli.console import show_error
 from pochi_cli.display import TerminalProgress
 from pochi_cli.errors import DataError
-from tests.commands.cli import pochi, write_toml
+from tests.commands.cli import pochi, pochi_process, write_toml
 from tests.config.test_document import PLACES, TEN
 from tests.engine.tiny import tiny_raw
 
@@ -177,7 +177,7 @@ def test_an_output_that_is_not_utf_8_is_no_reason_to_fail(tmp_path: Path) -> Non
     config = tmp_path / "a.toml"
     config.write_text('work_dir = "日本"\nnonsense = "花"\n', "utf-8")
     for path in (config, QUICKSTART):
-        result = pochi("validate-config", path, cwd=tmp_path, PYTHONIOENCODING="ascii")
+        result = pochi_process("validate-config", path, cwd=tmp_path, PYTHONIOENCODING="ascii")
         assert "Traceback" not in result.stderr
         assert result.returncode == (1 if path == config else 0)
 

@@ -19,20 +19,31 @@ from pochi_cli.config.named_datasets import NAMED_DATASETS
 from pochi_cli.engine.progress import SilentProgress, StepRecord
 from pochi_cli.engine.training import resume, train
 from pochi_cli.errors import DataError, Interrupted, RunError, StorageError
-from pochi_cli.runs.index import find_run
+from pochi_cli.runs.index import Run, find_run
 from pochi_cli.runs.records import EpochRecord
 from tests.data.published_files import write_published
 from tests.engine.tiny import tiny_config, tiny_raw
 from tests.engine.trained import EVERYTHING, assert_same_run, checkpoint, going_on, rows
 
 
+@pytest.fixture(scope="module")
+def straight(
+    request: pytest.FixtureRequest, few_digits: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Run:
+    """A run of everything, with the keys of the parameter, that was never stopped; read only."""
+    work_dir = str(tmp_path_factory.mktemp("straight"))
+    return train(tiny_config(few_digits, **{**EVERYTHING, **request.param, "work_dir": work_dir}))
+
+
 @pytest.mark.parametrize("num_workers", [0, 1])
-@pytest.mark.parametrize("sampler", ["shuffle", "balanced"])
+@pytest.mark.parametrize(
+    "straight", [{"epochs": 4, "sampler": sampler} for sampler in ("shuffle", "balanced")], indirect=True
+)
 def test_resuming_equals_never_stopping(
-    few_digits: Path, tmp_path: Path, sampler: str, num_workers: int
+    few_digits: Path, tmp_path: Path, straight: Run, num_workers: int
 ) -> None:
+    sampler = straight.config.sampler
     settings = {**EVERYTHING, "work_dir": str(tmp_path), "sampler": sampler, "num_workers": num_workers}
-    straight = train(tiny_config(few_digits, **settings, epochs=4))
     half = train(tiny_config(few_digits, **settings, epochs=2))
     torch.manual_seed(12345)  # what happens between the sessions does not matter
     resumed = resume(half, going_on(half, ["epochs=4"]))
@@ -56,9 +67,9 @@ def test_resuming_on_a_published_data_set(
         "num_workers": num_workers,
         "work_dir": str(tmp_path / "runs"),
     }
-    straight = train(tiny_config(**settings, epochs=3))
+    straight = train(tiny_config(**settings, epochs=2))
     half = train(tiny_config(**settings, epochs=1))
-    resumed = resume(half, going_on(half, ["epochs=3"]))
+    resumed = resume(half, going_on(half, ["epochs=2"]))
     assert resumed.record.class_names == NAMED_DATASETS["cifar10"].class_names
     assert_same_run(straight, resumed)
     # Other images under the same names and of the same sizes are other data.
@@ -68,7 +79,7 @@ def test_resuming_on_a_published_data_set(
     )
     write_published("cifar10", tmp_path / "data", monkeypatch)
     with pytest.raises(RunError, match="data"):
-        resume(resumed, going_on(resumed, ["epochs=4"]))
+        resume(resumed, going_on(resumed, ["epochs=3"]))
 
 
 def test_a_finished_run_has_nothing_left_to_do(few_digits: Path, tmp_path: Path) -> None:
@@ -157,6 +168,7 @@ class Stopper(SilentProgress):
             os.kill(os.getpid(), self.number)
 
 
+@pytest.mark.parametrize("straight", [{"epochs": 3}], indirect=True)
 @pytest.mark.parametrize(
     ("number", "epoch", "batches"),
     [
@@ -167,10 +179,14 @@ class Stopper(SilentProgress):
     ],
 )
 def test_an_interrupted_run_goes_on_as_if_it_had_not_been(
-    few_digits: Path, tmp_path: Path, number: signal.Signals, epoch: int, batches: int | None
+    few_digits: Path,
+    tmp_path: Path,
+    straight: Run,
+    number: signal.Signals,
+    epoch: int,
+    batches: int | None,
 ) -> None:
     settings = {**EVERYTHING, "work_dir": str(tmp_path), "epochs": 3}
-    straight = train(tiny_config(few_digits, **settings))
     with pytest.raises(Interrupted, match="go on with: pochi train --resume") as stop:
         train(tiny_config(few_digits, **settings), progress=Stopper(number, epoch=epoch, batches=batches))
     assert stop.value.signal_number == number
