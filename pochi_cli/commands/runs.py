@@ -108,15 +108,18 @@ def export_scalars(
 ) -> None:
     """Write the scalars that a run has for TensorBoard as CSV: tag, step, wall_time, value."""
     from pochi_cli import console
-    from pochi_cli.runs.atomic import write_text
+    from pochi_cli.runs.atomic import write_output
     from pochi_cli.runs.index import find_run
     from pochi_cli.tensorboard.scalars import read_scalars, scalars_csv
 
-    points = read_scalars(find_run(run, work_dir))
+    points, damages = read_scalars(find_run(run, work_dir))
+    for damage in damages:
+        console.note(f"warning: {damage}; what stands behind that is missing")
     if csv is not None:
-        write_text(csv, scalars_csv(points))
+        write_output(csv, scalars_csv(points))
     if as_json:
-        console.show_values({"scalars": [point._asdict() for point in points]})
+        shown = [point._asdict() for point in points]
+        console.show_values({"scalars": shown, "damages": list(damages)})
     elif csv is None:
         console.show(scalars_csv(points).removesuffix("\n"))
     else:

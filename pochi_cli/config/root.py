@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from typing import Literal
 
 from pydantic import Field
 
 from pochi_cli.config.base import StrictModel
+from pochi_cli.config.catalogue import CATALOGUE
 from pochi_cli.config.data import DEFAULT_BATCH_SIZE, DataConfig
 from pochi_cli.config.model import ModelConfig
 from pochi_cli.config.optim import OptimConfig
-from pochi_cli.config.recording import HardwareConfig, RecordingConfig
+from pochi_cli.config.recording import GradientTrackingConfig, HardwareConfig, RecordingConfig
 
 
 class TaskConfig(StrictModel):
@@ -23,6 +25,17 @@ class TaskConfig(StrictModel):
 # pydantic orders fields from the last base to the first, which makes this the order of the file.
 class ClassificationConfig(RecordingConfig, HardwareConfig, OptimConfig, DataConfig, ModelConfig, TaskConfig):
     """Every key of a classification config, validated."""
+
+    @property
+    def untraced(self) -> tuple[str, ...]:
+        """Patterns of the parameters whose gradients are not recorded, searched in their names.
+
+        The default ones are meant to leave out the head, which not every model calls `fc`.
+        """
+        given = self.gradient_tracking_config.exclude_patterns
+        if given != GradientTrackingConfig().exclude_patterns:
+            return given
+        return (*given, rf"\A{re.escape(CATALOGUE[self.model_name].head)}\.")
 
     @property
     def images_per_step(self) -> int:

@@ -19,32 +19,32 @@ _KEY = ("gradient_tracking_config", "exclude_patterns")
 @TRACKING_RULES.rule("model_name", "freeze", "gradient_tracking_config.exclude_patterns")
 def _excluded(config: ClassificationConfig) -> Iterator[Diagnostic]:
     names = list(parameter_shapes(config.model_name))
-    sound = []
+    is_sound = True
     for position, pattern in enumerate(config.gradient_tracking_config.exclude_patterns):
         try:
             check_pattern(pattern, names, finds)
         except PatternError as error:
+            is_sound = False
             yield Diagnostic(
                 "wrong-type",
                 f"the pattern `{pattern}` of exclude_patterns {error}",
                 (*_KEY, position),
                 help=r"a part of a name such as `\\.bias` is a pattern, too",
             )
-        else:
-            sound.append(pattern)
     try:
         for pattern in config.freeze:
             check_pattern(pattern, names)
     except PatternError:  # told by the rule on `freeze`
         return
     trained = [name for name in names if not any(matches(pattern, name) for pattern in config.freeze)]
-    left = [name for name in trained if not any(finds(pattern, name) for pattern in sound)]
-    if config.enable_gradient_tracking and trained and not left:
+    if not (is_sound and config.enable_gradient_tracking and trained):
+        return
+    if not any(all(not finds(pattern, name) for pattern in config.untraced) for name in trained):
         yield Diagnostic(
             "conflict",
             f"exclude_patterns leave out every trained parameter of {config.model_name}: nothing is recorded",
             _KEY,
-            help="leave out fewer",
+            help="leave out fewer; with exclude_patterns = [] every trained parameter is recorded",
             notes=(Note("model_name is set here", ("model_name",)),),
         )
 
@@ -63,7 +63,7 @@ def _unused(config: ClassificationConfig) -> Iterator[Diagnostic]:
         )
 
 
-@TRACKING_RULES.rule("monitor")
+@TRACKING_RULES.rule("monitor.enabled", "monitor.update_ratio_every")
 def _unmonitored(config: ClassificationConfig) -> Iterator[Diagnostic]:
     monitor = config.monitor
     if not monitor.enabled and monitor != MonitorConfig():
@@ -77,7 +77,7 @@ def _unmonitored(config: ClassificationConfig) -> Iterator[Diagnostic]:
         )
 
 
-@TRACKING_RULES.rule("enable_tensorboard", "tensorboard")
+@TRACKING_RULES.rule("enable_tensorboard", "tensorboard.histogram_every_epochs")
 def _unwritten(config: ClassificationConfig) -> Iterator[Diagnostic]:
     if config.tensorboard != TensorBoardConfig() and not config.enable_tensorboard:
         yield Diagnostic(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import chain, compress
@@ -13,7 +12,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from pochi_cli.config.catalogue import CATALOGUE
 from pochi_cli.config.patterns import finds
 from pochi_cli.config.recording import AggregationMethod, GradientTrackingConfig
 from pochi_cli.config.root import ClassificationConfig
@@ -214,10 +212,7 @@ def create_tracer(
     if not config.enable_gradient_tracking:
         return NoTracer()
     settings = config.gradient_tracking_config
-    excluded = list(settings.exclude_patterns)
-    if settings.exclude_patterns == GradientTrackingConfig().exclude_patterns:
-        excluded.append(rf"\A{re.escape(CATALOGUE[config.model_name].head)}\.")
-    traced = choose_traced(model, excluded, by_block=settings.group_by_block)
+    traced = choose_traced(model, config.untraced, by_block=settings.group_by_block)
     return GradientTracer(traced, settings, config.epochs, is_scaled=is_scaled)
 
 

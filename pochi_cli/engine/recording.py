@@ -23,7 +23,7 @@ from pochi_cli.data.prepare import Data
 from pochi_cli.engine.log import LoggedProgress
 from pochi_cli.engine.runtime import Runtime
 from pochi_cli.engine.signals import SignalFlag
-from pochi_cli.errors import Interrupted, PochiError, StorageError
+from pochi_cli.errors import Interrupted, PochiError, StorageError, first_line
 from pochi_cli.runs.atomic import write_json, write_text
 from pochi_cli.runs.gradient_record import GradientFiles
 from pochi_cli.runs.index import Run
@@ -31,6 +31,9 @@ from pochi_cli.runs.layout import RunLayout
 from pochi_cli.runs.metadata import describe_environment
 from pochi_cli.runs.monitor_record import MonitorFiles
 from pochi_cli.runs.records import History, RunFiles, RunRecord, is_better, write_history
+
+_LONGEST_REASON = 500
+"""Characters kept of an error that nobody foresaw: a compiler's can be of a hundred kilobytes."""
 
 
 def open_files(
@@ -154,7 +157,10 @@ def closing(files: RunFiles, progress: LoggedProgress, signals: SignalFlag) -> I
             )
             _close(files, progress, at_once, status="interrupted", reason="stopped at once by SIGINT")
             raise at_once from None
-        reason = error.message if isinstance(error, PochiError) else repr(error)
+        if isinstance(error, PochiError):
+            reason = error.message
+        else:
+            reason = f"{type(error).__name__}: {first_line(error)}"[:_LONGEST_REASON]
         _close(files, progress, error, status="failed", reason=reason)
         raise
     else:

@@ -226,6 +226,7 @@ class TensorBoardWriter:
         Raises:
             StorageError: Writing failed.
         """
+        self._done = 1  # one step behind the last: a training that goes on is to forget it
         if record.best_value is not None:
             self._scalar(f"best/{record.best_metric}", record.best_value)
         self._write_hyper_parameters(succeeded=True)

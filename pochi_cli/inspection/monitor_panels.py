@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from pochi_cli.inspection.monitored_steps import Array, MonitoredSteps
 from pochi_cli.runs.monitor_record import MonitorEpoch
@@ -141,15 +141,17 @@ def _of_steps(steps: MonitoredSteps | None, title: str, label: str, quantity: st
     values: Array = getattr(steps, quantity)
     rows = steps.rows_of_epochs()
     medians = [float(np.median(finite)) if (finite := _finite(values[at])).size else np.nan for at in rows]
+    epochs = steps.epochs[[at[0] for at in rows]]
+    # Of its middle: it belongs to the epoch as a whole.
+    middles = _array([steps.positions[at].mean() for at in rows])
     curves = [
         Curve(
             "every step",
-            *_decimated(*_with_gaps(steps, values)),
+            *_decimated(*_with_gaps(steps.epochs, steps.positions, values)),
             is_step=True,
             lost=tuple(steps.positions[~np.isfinite(values)].tolist()),
         ),
-        # Of its middle: it belongs to the epoch as a whole.
-        Curve("median of an epoch", _array([steps.positions[at].mean() for at in rows]), _array(medians)),
+        Curve("median of an epoch", *_with_gaps(epochs, middles, _array(medians))),
     ]
     return Panel(title, label, tuple(curves))
 
@@ -158,11 +160,11 @@ def _finite(values: Array) -> Array:
     return values[np.isfinite(values)]
 
 
-def _with_gaps(steps: MonitoredSteps, values: Array) -> tuple[Array, Array]:
-    """Put a NaN between epochs of which one in between was not recorded."""
-    breaks = np.flatnonzero(np.diff(steps.epochs) > 1) + 1
-    between = (steps.positions[breaks - 1] + steps.positions[breaks]) / 2
-    return np.insert(steps.positions, breaks, between), np.insert(values, breaks, np.nan)
+def _with_gaps(epochs: NDArray[np.int64], positions: Array, values: Array) -> tuple[Array, Array]:
+    """Put a NaN between epochs of which one in between was not recorded; all are (n,)."""
+    breaks = np.flatnonzero(np.diff(epochs) > 1) + 1
+    between = (positions[breaks - 1] + positions[breaks]) / 2
+    return np.insert(positions, breaks, between), np.insert(values, breaks, np.nan)
 
 
 def _decimated(positions: Array, values: Array) -> tuple[Array, Array]:
@@ -194,8 +196,9 @@ def _update_ratios(steps: MonitoredSteps | None, off: str | None) -> Panel:
         named = dict(
             zip((f"largest of {len(steps.blocks)} blocks", "median", "least"), quantiles, strict=True)
         )
+    epochs = steps.epochs[steps.update_rows]
     curves = tuple(
-        Curve(name, *_decimated(steps.update_positions, values), is_step=True)
+        Curve(name, *_decimated(*_with_gaps(epochs, steps.update_positions, values)), is_step=True)
         for name, values in named.items()
     )
     return Panel(title, label, curves, is_ratio=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from pochi_cli.inspection.monitor_report import BlockUpdates, MonitorReport, SeenSteps
 from pochi_cli.runs.quantities import metric_text
@@ -57,15 +57,28 @@ def _metrics(record: EpochRecord) -> str:
 
 
 def _steps(seen: SeenSteps) -> Iterator[tuple[str, str]]:
-    first, last = seen.epochs[0], seen.epochs[-1]
-    of = f"epoch {first}" if first == last else f"the epochs {first} to {last}"
+    of = f"epoch {seen.epochs[0]}" if len(seen.epochs) == 1 else f"the epochs {_stretches(seen.epochs)}"
     speed = "" if seen.images_per_second is None else f", {seen.images_per_second:.1f} images/s in the median"
     yield "steps", f"{seen.recorded:,} recorded of {of}{speed}"
     if seen.passed_over:
         yield "passed over", f"{seen.passed_over:,} steps, for half precision overflowed"
     if seen.grad_norm is not None:
-        yield "gradient norm", f"{seen.grad_norm:.3g}, median of epoch {last}"
-    yield "update ratios", f"of {seen.measured:,} steps, medians of an epoch; around 0.001 is usual"
+        yield "gradient norm", f"{seen.grad_norm:.3g}, median of epoch {seen.epochs[-1]}"
+    if not seen.measured:
+        yield "update ratios", "none was measured"
+    else:
+        of = f"{seen.measured:,} step{'s' * (seen.measured > 1)}"
+        yield "update ratios", f"of {of}, medians of an epoch; around 0.001 is usual"
+
+
+def _stretches(numbers: Sequence[int]) -> str:
+    """Write rising numbers with those that follow each other put together: 1 to 3, 5."""
+    ends = [at for at, number in enumerate(numbers) if number + 1 not in numbers[at + 1 : at + 2]]
+    starts = [0, *(end + 1 for end in ends[:-1])]
+    return ", ".join(
+        f"{numbers[start]} to {numbers[end]}" if start < end else str(numbers[start])
+        for start, end in zip(starts, ends, strict=True)
+    )
 
 
 def _number(value: float | None) -> str:

@@ -46,8 +46,14 @@ def draw_predictions(predictions: Sequence[Prediction]) -> Figure:
     columns = min(_COLUMNS, len(predictions))
     rows = -(-len(predictions) // columns)
     width, height = columns * _CELL[0], rows * _CELL[1]
+    # All texts first: a name may add a font, which only what is made afterwards is drawn in.
+    titles = [
+        f"{style.drawable(shown.predicted, _MOST)} {shown.confidence:.0%}\n"
+        f"true: {style.drawable(shown.true, _MOST)}"
+        for shown in predictions
+    ]
     figure = Figure(figsize=(width, height), dpi=_DPI, facecolor="white")
-    for position, shown in enumerate(predictions):
+    for position, (shown, title) in enumerate(zip(predictions, titles, strict=True)):
         row, column = divmod(position, columns)
         # Placed by hand: the cells are alike, and a layout that measures them would take most of the time.
         axes = figure.add_axes(
@@ -57,7 +63,5 @@ def draw_predictions(predictions: Sequence[Prediction]) -> Figure:
         axes.set_axis_off()
         is_right = shown.predicted == shown.true
         color = style.GREEN if is_right else style.VERMILION
-        first = f"{style.drawable(shown.predicted, _MOST)} {shown.confidence:.0%}"
-        second = f"true: {style.drawable(shown.true, _MOST)}"
-        axes.set_title(f"{first}\n{second}", fontsize=style.TICK_SIZE, color=color, pad=3, fontweight="bold")
+        axes.set_title(title, fontsize=style.TICK_SIZE, color=color, pad=3)
     return figure

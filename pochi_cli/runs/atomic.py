@@ -135,6 +135,25 @@ def write_text(path: Path, text: str) -> None:
         file.write(text.encode("utf-8"))
 
 
+def write_output(path: Path, text: str) -> None:
+    """Write a text to where a user said: a file is replaced atomically, a link leads to one.
+
+    Pipes and devices, such as `/dev/stdout`, are written to.
+
+    Raises:
+        StorageError: Writing failed.
+    """
+    target = path.resolve() if path.is_symlink() else path
+    if target.is_file() or not target.exists():
+        write_text(target, text)
+        return
+    try:
+        with path.open("wb") as file:
+            file.write(text.encode("utf-8"))
+    except OSError as error:
+        raise StorageError(f"cannot write {path}: {error.strerror or error}", _remedy(error)) from error
+
+
 def write_json(path: Path, content: Any) -> None:
     """Write a JSON file atomically.
 

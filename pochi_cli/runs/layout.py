@@ -260,10 +260,10 @@ def make_parts(layout: RunLayout) -> None:
         StorageError: They cannot be made, or are links: a run writes only below its own directory.
     """
     for part in (layout.models, layout.visualization):
-        make_part(layout, part)
+        make_part(part)
 
 
-def make_part(layout: RunLayout, part: Path) -> None:
+def make_part(part: Path) -> None:
     """Make a directory of a run if it is missing.
 
     Raises:
@@ -277,4 +277,4 @@ def make_part(layout: RunLayout, part: Path) -> None:
     try:
         part.mkdir(exist_ok=True)
     except OSError as error:
-        raise StorageError(f"cannot write {layout.directory}: {error.strerror or error}") from error
+        raise StorageError(f"cannot make {part}: {error.strerror or error}") from error

@@ -33,7 +33,7 @@ class EventFile:
     """
 
     def __init__(self, layout: RunLayout, purge_step: int | None) -> None:
-        make_part(layout, layout.tensorboard)
+        make_part(layout.tensorboard)
         self._path = _new_file(layout)
         self._events = [Event(wall_time=time.time(), file_version=_VERSION)]
         if purge_step is not None:

@@ -34,7 +34,7 @@ def write_embedding(
     Raises:
         StorageError: Writing failed.
     """
-    make_part(layout, layout.embeddings)
+    make_part(layout.embeddings)
     lines = ("\t".join(f"{value:.6g}" for value in vector) for vector in vectors.tolist())
     write_text(layout.embedding_vectors, "\n".join(lines) + "\n")
     rows = ("\t".join(map(printable, row)) for row in (_HEADER, *labels))

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from pochi_cli.app import app
-from pochi_cli.errors import RunError
+from pochi_cli.errors import RunError, StorageError
 from pochi_cli.runs.index import Run
 from pochi_cli.tensorboard.events import EventFile
 from pochi_cli.tensorboard.summaries import scalar
@@ -207,6 +207,49 @@ def test_scalars_are_exported_as_a_reader_has_them(
         pytest.approx(0.1),
         0.25,
     ]
+
+
+def test_damaged_event_files_are_told(runs: list[Run], capsys: pytest.CaptureFixture[str]) -> None:
+    layout = runs[0].layout
+    for purge_step in (None, 2):
+        file = EventFile(layout, purge_step)
+        for step in range(3):
+            file.add(scalar("a", step), step)
+        file.flush()
+    first, second = sorted(layout.tensorboard.iterdir())
+    content = bytearray(first.read_bytes())
+    content[-10] ^= 1
+    first.write_bytes(content)
+    second.write_bytes(second.read_bytes()[:-5])  # a record that is still being written
+    app(["runs", "export-scalars", layout.name], standalone_mode=False)
+    printed = capsys.readouterr()
+    assert [line.split(",")[1] for line in printed.out.splitlines()[1:]] == ["0", "1", "0", "1"]
+    assert f"{first} is damaged: a wrong check sum at byte" in " ".join(printed.err.split())
+    assert second.name not in printed.err
+    first.unlink()
+    for nothing in (b"", b"nothing of the kind " * 100):
+        second.write_bytes(nothing)
+        with pytest.raises(RunError, match="is damaged"):
+            app(["runs", "export-scalars", layout.name], standalone_mode=False)
+
+
+def test_scalars_go_where_a_link_or_a_device_leads(
+    runs: list[Run], capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = EventFile(runs[0].layout, None)
+    file.add(scalar("a", 1.0), 1)
+    file.flush()
+    Path("link.csv").symlink_to("target.csv")
+    os.mkfifo("pipe")
+    reader = os.open("pipe", os.O_RDONLY | os.O_NONBLOCK)
+    for target in ("link.csv", "pipe"):
+        told(capsys, "runs", "export-scalars", runs[0].layout.name, "--csv", target)
+    assert Path("link.csv").is_symlink()
+    assert Path("target.csv").read_text().startswith("tag,step,")
+    assert os.read(reader, 10_000).decode() == Path("target.csv").read_text()
+    os.close(reader)
+    with pytest.raises(StorageError, match="No space left"):
+        app(["runs", "export-scalars", runs[0].layout.name, "--csv", "/dev/full"], standalone_mode=False)
 
 
 def test_a_run_without_event_files_says_how_to_get_them(runs: list[Run]) -> None:

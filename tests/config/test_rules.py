@@ -194,6 +194,12 @@ BROKEN: dict[str, tuple[dict[str, Any], str, str, str | None]] = {
         "gradient_tracking_config.exclude_patterns",
         "model_name",
     ),
+    "nothing-but-the-head-is-trained": (
+        folder(model_name="densenet121", freeze=["features"], enable_gradient_tracking=True),
+        "conflict",
+        "gradient_tracking_config.exclude_patterns",
+        "model_name",
+    ),
     "no-published-weights": (
         folder(model_name="vit_tiny", pretrained=True),
         "conflict",

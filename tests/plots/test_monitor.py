@@ -15,7 +15,8 @@ from numpy.typing import ArrayLike
 
 from pochi_cli.errors import StorageError
 from pochi_cli.inspection.monitor_panels import make_panels
-from pochi_cli.inspection.monitor_report import MonitorReport
+from pochi_cli.inspection.monitor_report import MonitorReport, SeenSteps
+from pochi_cli.inspection.monitor_text import describe_report
 from pochi_cli.plots.monitor import draw_monitor, write_monitor_figure
 from pochi_cli.runs.monitor_record import MonitorEpoch
 from pochi_cli.runs.records import History
@@ -132,7 +133,29 @@ def test_what_is_missing_is_said() -> None:
     assert told == ["no finished epoch"] * 3 + ["no recorded step"] * 3
 
 
+@pytest.mark.parametrize(
+    ("epochs", "measured", "told"),
+    [
+        ((2,), 0, ("8 recorded of epoch 2", "none was measured")),
+        ((1, 2, 3), 1, ("8 recorded of the epochs 1 to 3", "of 1 step, medians")),
+        ((1, 3, 4, 5, 8), 12, ("8 recorded of the epochs 1, 3 to 5, 8", "of 12 steps, medians")),
+    ],
+)
+def test_the_report_names_the_epochs_that_were_monitored(
+    epochs: tuple[int, ...], measured: int, told: tuple[str, str]
+) -> None:
+    seen = SeenSteps(8, epochs, 0, None, None, measured, ())
+    _, fields = describe_report(replace(CASES["everything"], seen=seen))
+    texts = dict(fields)
+    assert texts["steps"] == told[0]
+    assert texts["update ratios"].startswith(told[1])
+
+
 def test_epochs_that_were_not_monitored_are_a_gap() -> None:
+    for title in ("Batch loss", "Gradient norm", "Update ratio"):
+        lines = [line for line in panels("gap")[title].lines if len(np.ravel(line.get_ydata())) > 2]
+        assert len(lines) == 2
+        assert all(np.isnan(np.ravel(line.get_ydata()).astype(float)).sum() == 1 for line in lines)
     line = panels("gap")["Batch loss"].lines[0]
     values = np.asarray(line.get_ydata())
     assert np.flatnonzero(np.isnan(values)).tolist() == [40]
