@@ -104,11 +104,10 @@ class TensorBoardWriter:
         self._layout, self._loaders, self._tell = layout, loaders, tell
         self._steps_per_epoch = -(-len(loaders.train) // self._config.accumulate_steps)
         self._epoch_start, self._done = (epoch - 1) * self._steps_per_epoch, done
-        goes_on = any(layout.tensorboard.glob(layout.event_pattern))
         # What is written at the beginning stands at step 0, and what an epoch gives at its last step: both
         # are written again by a training that begins, or has yet to validate.
         is_written = self._now > 0 and done < self._steps_per_epoch
-        self._file = EventFile(layout, self._now + is_written if goes_on else None)
+        self._file = EventFile(layout, self._now + is_written)
         if not self._has_begun:
             self._write_beginning()
         if loaders.val is not None and not self._has_curves:

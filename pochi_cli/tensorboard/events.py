@@ -25,20 +25,21 @@ class EventFile:
 
     Args:
         layout: Of the run; each session writes one more file to its directory.
-        purge_step: What the files of earlier sessions hold from this step on is to be forgotten; `None` for
-            the first session.
+        purge_step: What the files of earlier sessions hold from this step on is to be forgotten. The first
+            session has one, too: readers take the first that they see for the beginning.
 
     Raises:
         StorageError: The directory cannot be made.
     """
 
-    def __init__(self, layout: RunLayout, purge_step: int | None) -> None:
+    def __init__(self, layout: RunLayout, purge_step: int) -> None:
         make_part(layout.tensorboard)
         self._path = _new_file(layout)
-        self._events = [Event(wall_time=time.time(), file_version=_VERSION)]
-        if purge_step is not None:
-            start = SessionLog(status=SessionLog.START)
-            self._events.append(Event(wall_time=time.time(), step=purge_step, session_log=start))
+        start = SessionLog(status=SessionLog.START)
+        self._events = [
+            Event(wall_time=time.time(), file_version=_VERSION),
+            Event(wall_time=time.time(), step=purge_step, session_log=start),
+        ]
 
     def add(self, summary: Summary, step: int) -> None:
         """Add a summary."""

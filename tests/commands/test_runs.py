@@ -180,7 +180,7 @@ def test_scalars_are_exported_as_a_reader_has_them(
     runs: list[Run], capsys: pytest.CaptureFixture[str]
 ) -> None:
     sessions = [
-        (None, {10: 0.1, 20: 0.25, 30: 9.0, 40: 9.0}),
+        (0, {10: 0.1, 20: 0.25, 30: 9.0, 40: 9.0}),
         (30, {30: float("nan"), 40: 1 / 3}),
     ]
     for purge_step, points in sessions:
@@ -211,7 +211,7 @@ def test_scalars_are_exported_as_a_reader_has_them(
 
 def test_damaged_event_files_are_told(runs: list[Run], capsys: pytest.CaptureFixture[str]) -> None:
     layout = runs[0].layout
-    for purge_step in (None, 2):
+    for purge_step in (0, 2):
         file = EventFile(layout, purge_step)
         for step in range(3):
             file.add(scalar("a", step), step)
@@ -236,7 +236,7 @@ def test_damaged_event_files_are_told(runs: list[Run], capsys: pytest.CaptureFix
 def test_scalars_go_where_a_link_or_a_device_leads(
     runs: list[Run], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    file = EventFile(runs[0].layout, None)
+    file = EventFile(runs[0].layout, 0)
     file.add(scalar("a", 1.0), 1)
     file.flush()
     Path("link.csv").symlink_to("target.csv")

@@ -88,7 +88,7 @@ def _open(path: Path) -> None:
             json.loads(path.read_text("utf-8"))
         case ".toml":
             tomllib.loads(path.read_text("utf-8"))
-        case ".csv" if path.name.startswith("gradient_steps"):
+        case ".csv" if path.name.startswith(("gradient_steps", "monitor_")):
             text = path.read_text("utf-8")
             header, *lines = csv.reader(io.StringIO(text))
             is_whole = text.endswith("\n") and all(len(line) == len(header) for line in lines)
