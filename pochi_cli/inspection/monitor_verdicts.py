@@ -25,6 +25,8 @@ LEAST_FALL = 0.95
 """Training loss of the last epochs over that of the same: above, it no longer falls."""
 LEAST_UPDATE, MOST_UPDATE = 1e-5, 1e-1
 """Update ratios of a block; around 1e-3 is usual."""
+NO_BETTER_THAN_GUESSING = 0.98
+"""Median loss of an epoch over the logarithm of the number of classes, above which nothing was learnt."""
 WORSE_THAN_GUESSING = 1.1
 """Median loss of an epoch over the logarithm of the number of classes."""
 
@@ -33,6 +35,7 @@ _FEWEST_UPDATES = 10
 _NEARLY_ALL = 0.9
 _LEAST_RATE = 0.1
 _PERSISTENT_EPOCHS = 3
+_FEWEST_STEPS_TO_LEARN = 100
 
 
 def judge_training(history: History, epochs: Sequence[MonitorEpoch], classes: int) -> list[Finding]:
@@ -53,6 +56,7 @@ def judge_training(history: History, epochs: Sequence[MonitorEpoch], classes: in
         found += [
             *_non_finite(steps),
             *_diverged(steps, level),
+            *_not_learning(steps, math.log(classes)),
             *find_loss_spikes(steps, level),
             *find_norm_spikes(steps),
             *_updates(steps),
@@ -143,6 +147,32 @@ def _diverged(steps: MonitoredSteps, level: float) -> Iterable[Finding]:
         f"medians of the last {len(medians)} epochs {', '.join(f'{median:.4g}' for median in medians)}; "
         f"guessing all classes alike, and the first step, gave at most {level:.4g}",
         "lower learning_rate, add warmup_epochs, or set clip_grad_norm = 1.0",
+    )
+
+
+def _not_learning(steps: MonitoredSteps, guessing: float) -> Iterable[Finding]:
+    """Find a loss that stays at that of guessing all classes alike; above it, it has diverged."""
+    epochs = steps.rows_of_epochs()[-_PERSISTENT_EPOCHS:]
+    medians = np.array([float(np.median(steps.losses[rows])) for rows in epochs])
+    if len(epochs) < _PERSISTENT_EPOCHS or len(steps.losses) < _FEWEST_STEPS_TO_LEARN:
+        return
+    is_stuck = (medians > NO_BETTER_THAN_GUESSING * guessing) & (medians <= WORSE_THAN_GUESSING * guessing)
+    if not is_stuck.all():
+        return
+    epoch, _ = steps.place(int(epochs[0][0]))
+    yield Finding(
+        "not-learning",
+        "warning",
+        "loss",
+        epoch,
+        None,
+        "the network has learnt nothing: its loss is that of guessing all classes alike",
+        float(medians[-1]),
+        NO_BETTER_THAN_GUESSING * guessing,
+        f"medians of the last {len(medians)} epochs {', '.join(f'{median:.4g}' for median in medians)}, "
+        f"after {len(steps.losses):,} recorded steps; guessing gives {guessing:.4g}",
+        "change learning_rate: far too large a rate ends here as well as one too small; add warmup_epochs; "
+        "look at the labels with pochi data check",
     )
 
 

@@ -109,7 +109,30 @@ def test_a_loss_that_stays_above_guessing_has_diverged() -> None:
     assert (found.code, found.severity, found.epoch, found.value) == ("diverged", "error", 2, 3.5)
     assert "medians of the last 3 epochs 3.5, 3.5, 3.5" in found.evidence
     assert "2.4" in found.evidence
-    assert judge_training(NONE, make_epochs(np.full((4, 40), 2.32)), 10) == []
+    assert codes(NONE, make_epochs(np.full((4, 40), 2.32)), 10) == [("not-learning", "loss")]
+
+
+def test_a_loss_that_stays_at_guessing_has_learnt_nothing() -> None:
+    losses = np.full((5, 40), math.log(10)) * np.tile([0.99, 1.02], 20)
+    losses[0] = 5.0  # how it came to that does not matter
+    (found,) = judge_training(NONE, make_epochs(losses, np.ones_like(losses)), 10)
+    assert (found.code, found.severity, found.epoch) == ("not-learning", "warning", 3)
+    assert found.value == pytest.approx(1.005 * math.log(10))
+    assert "medians of the last 3 epochs 2.314, 2.314, 2.314, after 200 recorded steps" in found.evidence
+    # With a hundred classes the same loss is a good deal learnt.
+    assert judge_training(NONE, make_epochs(losses, np.ones_like(losses)), 100) == []
+
+
+@pytest.mark.parametrize("case", ["few steps", "few epochs", "begins to learn"])
+def test_a_training_that_may_still_learn_is_not_accused(case: str) -> None:
+    losses = np.full((4, 40), math.log(10))
+    if case == "few steps":
+        losses = losses[:, :20]
+    elif case == "few epochs":
+        losses = np.full((2, 100), math.log(10))
+    else:
+        losses[3] *= 0.95
+    assert judge_training(NONE, make_epochs(losses, np.ones_like(losses)), 10) == []
 
 
 def test_what_is_not_finite_is_an_error_with_its_step() -> None:

@@ -61,7 +61,7 @@ class Course(NamedTuple):
 
 HEALTHY: frozenset[str] = frozenset()
 OVERFITTING = frozenset({"overfitting"})
-LOST = frozenset({"unstable", "diverged", "non-finite"})
+LOST = frozenset({"unstable", "diverged", "non-finite", "not-learning"})
 
 COURSES = {
     "resnet18 by SGD": Course(HEALTHY, "digits", 8, {"learning_rate": 0.02}),
