@@ -59,3 +59,11 @@ def test_the_model_stays_as_it_is() -> None:
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
     assert torch.equal(torch.get_rng_state(), random)
     assert not any(module._forward_hooks or module._forward_pre_hooks for module in model.modules())
+
+
+def test_a_compiled_model_has_the_same_graph() -> None:
+    model = build_network("vgg_compact", 10)
+    images = torch.zeros(2, 3, 32, 32)
+    plain = model_graph(model, images)
+    model.compile(backend="eager")
+    assert model_graph(model, images) == plain
