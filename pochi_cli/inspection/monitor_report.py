@@ -66,6 +66,7 @@ class MonitorReport:
         status, reason: How it stands, and why it ended before its time.
         epochs: How many it was to have.
         history: The finished ones.
+        is_monitored: Whether the monitor was on.
         seen: What the monitor saw; `None` where that is nothing.
         findings: The verdicts.
         panels: What the figure shows.
@@ -76,6 +77,7 @@ class MonitorReport:
     reason: str | None
     epochs: int
     history: History
+    is_monitored: bool
     seen: SeenSteps | None
     findings: tuple[Finding, ...]
     panels: tuple[Panel, ...]
@@ -127,15 +129,17 @@ def inspect_monitor(run: Run) -> MonitorReport:
     """
     history, epochs = run.history, read_monitor_epochs(run.layout)
     steps = MonitoredSteps.of(epochs) if epochs else None
+    is_monitored = _is_monitored(run)
     return MonitorReport(
         run=run.layout.name,
         status=run.status,
         reason=run.record.reason,
         epochs=run.record.epochs,
         history=history,
+        is_monitored=is_monitored,
         seen=None if steps is None else _summarize(steps),
         findings=tuple(judge_training(history, epochs, len(run.record.class_names))),
-        panels=make_panels(history, epochs, _is_monitored(run)),
+        panels=make_panels(history, epochs, is_monitored),
     )
 
 

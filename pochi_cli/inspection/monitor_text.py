@@ -40,13 +40,15 @@ def _fields(report: MonitorReport) -> Iterator[tuple[str, str]]:
             yield name, f"{value} of the validation data, in epoch {record.epoch}"
     if report.last is not None and not any(bests.values()):
         yield "validation", "none was measured: whether the network overfits cannot be told"
-    if report.seen is None:
+    if report.seen is not None:
+        yield from _steps(report.seen)
+    elif report.is_monitored:
+        yield "monitor", "no step is there: they are written at the end of an epoch"
+    else:
         yield (
             "monitor",
             "no step was recorded (enabled = true in [monitor] does it): only the epochs are judged",
         )
-    else:
-        yield from _steps(report.seen)
 
 
 def _metrics(record: EpochRecord) -> str:

@@ -35,7 +35,7 @@ STEPS = make_epochs(LOSSES, ratios=(1e-3, 3e-2))
 
 def report(history: History, epochs: Sequence[MonitorEpoch], *, is_monitored: bool = True) -> MonitorReport:
     panels = make_panels(history, epochs, is_monitored)
-    return MonitorReport("20261121_001", "finished", None, 4, history, None, (), panels)
+    return MonitorReport("20261121_001", "finished", None, 4, history, is_monitored, None, (), panels)
 
 
 def lost() -> list[MonitorEpoch]:
@@ -149,6 +149,12 @@ def test_the_report_names_the_epochs_that_were_monitored(
     texts = dict(fields)
     assert texts["steps"] == told[0]
     assert texts["update ratios"].startswith(told[1])
+
+
+def test_the_report_tells_a_monitor_that_was_off_from_one_that_saw_no_epoch() -> None:
+    told = [dict(describe_report(CASES[case])[1])["monitor"] for case in ("off", "nothing")]
+    assert "enabled = true in [monitor] does it" in told[0]
+    assert told[1] == "no step is there: they are written at the end of an epoch"
 
 
 def test_epochs_that_were_not_monitored_are_a_gap() -> None:
