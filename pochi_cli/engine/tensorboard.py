@@ -233,7 +233,7 @@ class TensorBoardWriter:
         if self._loaders.val is not None:
             self._write_embedding(self._loaders.val.dataset)
 
-    def state_dict(self) -> dict[str, Any] | None:
+    def state_dict(self) -> dict[str, Any]:
         """Whether the beginning is written, and the sums at the last point of the running loss."""
         return {"has_begun": self._has_begun, "sums": self._sums}
 
@@ -283,8 +283,8 @@ class TensorBoardWriter:
             if bad:
                 left_out[name] = f"{bad:,} of {parameter.numel():,} values are not finite"
             else:
-                spread_of = histogram_of(parameter)
-                self._file.add(summaries.histogram(f"parameters/{name}", spread_of), self._now)
+                summary = summaries.histogram(f"parameters/{name}", histogram_of(parameter))
+                self._file.add(summary, self._now)
         return left_out
 
     def _write_predictions(self) -> None:

@@ -130,11 +130,9 @@ def _non_finite(steps: MonitoredSteps) -> Iterable[Finding]:
 
 def _diverged(steps: MonitoredSteps, level: float) -> Iterable[Finding]:
     """Find a loss that stays above that of guessing all classes alike, and above where it began."""
-    epochs = steps.rows_of_epochs()[-_PERSISTENT_EPOCHS:]
-    medians = [float(np.median(steps.losses[rows])) for rows in epochs]
-    if len(epochs) < 2 or not all(median > WORSE_THAN_GUESSING * level for median in medians):
+    epoch, medians = _last_medians(steps)
+    if len(medians) < 2 or not all(median > WORSE_THAN_GUESSING * level for median in medians):
         return
-    epoch, _ = steps.place(int(epochs[0][0]))
     yield Finding(
         "diverged",
         "error",
@@ -152,14 +150,12 @@ def _diverged(steps: MonitoredSteps, level: float) -> Iterable[Finding]:
 
 def _not_learning(steps: MonitoredSteps, guessing: float) -> Iterable[Finding]:
     """Find a loss that stays at that of guessing all classes alike; above it, it has diverged."""
-    epochs = steps.rows_of_epochs()[-_PERSISTENT_EPOCHS:]
-    medians = np.array([float(np.median(steps.losses[rows])) for rows in epochs])
-    if len(epochs) < _PERSISTENT_EPOCHS or len(steps.losses) < _FEWEST_STEPS_TO_LEARN:
+    epoch, medians = _last_medians(steps)
+    if len(medians) < _PERSISTENT_EPOCHS or len(steps.losses) < _FEWEST_STEPS_TO_LEARN:
         return
-    is_stuck = (medians > NO_BETTER_THAN_GUESSING * guessing) & (medians <= WORSE_THAN_GUESSING * guessing)
-    if not is_stuck.all():
+    low, high = NO_BETTER_THAN_GUESSING * guessing, WORSE_THAN_GUESSING * guessing
+    if not all(low < median <= high for median in medians):
         return
-    epoch, _ = steps.place(int(epochs[0][0]))
     yield Finding(
         "not-learning",
         "warning",
@@ -167,13 +163,20 @@ def _not_learning(steps: MonitoredSteps, guessing: float) -> Iterable[Finding]:
         epoch,
         None,
         "the network has learnt nothing: its loss is that of guessing all classes alike",
-        float(medians[-1]),
-        NO_BETTER_THAN_GUESSING * guessing,
+        medians[-1],
+        low,
         f"medians of the last {len(medians)} epochs {', '.join(f'{median:.4g}' for median in medians)}, "
         f"after {len(steps.losses):,} recorded steps; guessing gives {guessing:.4g}",
         "change learning_rate: far too large a rate ends here as well as one too small; add warmup_epochs; "
         "look at the labels with pochi data check",
     )
+
+
+def _last_medians(steps: MonitoredSteps) -> tuple[int, list[float]]:
+    """The median loss of each of the last epochs, and the first of these."""
+    rows = steps.rows_of_epochs()[-_PERSISTENT_EPOCHS:]
+    epoch, _ = steps.place(int(rows[0][0]))
+    return epoch, [float(np.median(steps.losses[at])) for at in rows]
 
 
 def _updates(steps: MonitoredSteps) -> Iterable[Finding]:
