@@ -193,7 +193,7 @@ def test_what_was_not_recorded_of_a_training_is_said(run: Run, tmp_path: Path) -
     run.layout.history_json.unlink()
     result = pochi("inspect", "monitor", cwd=tmp_path)
     assert result.returncode == 0, result.stderr
-    assert "no step was recorded (enabled = true in [monitor] does it)" in result.stdout
+    assert "no step is there: they are written at the end of an epoch" in result.stdout
     shown = json.loads(pochi("inspect", "monitor", "--json", cwd=tmp_path).stdout)
     assert (shown["last"], shown["steps"], len(shown["missing"])) == (None, None, 6)
     run.layout.monitor_steps.write_text("epoch,step\n1,x\n")
