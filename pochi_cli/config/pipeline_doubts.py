@@ -41,18 +41,6 @@ _UNIT_RANGE = (
 """Steps that clip or count colours between 0 and 1."""
 
 
-@PIPELINE_DOUBTS.rule("dataset", "val_data_root", "val_split", "val_transform")
-def _unused_val_transform(config: DataConfig) -> Iterator[Diagnostic]:
-    if config.val_transform is not None and not config.has_validation:
-        yield warning(
-            "unused-key",
-            "val_transform is given, but there is no validation data: it is not used",
-            ("val_transform",),
-            "give val_data_root, or a val_split such as 0.2",
-            at_key=True,
-        )
-
-
 @PIPELINE_DOUBTS.rule("train_transform")
 def _order_in_training(config: DataConfig) -> Iterator[Diagnostic]:
     yield from _spoilt_by_order("train_transform", config.train_transform)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Discriminator, Field, Tag
+from pydantic import AfterValidator, Discriminator, Field, Tag
 
-from pochi_cli.config.base import Items, PathText, PositiveInt, StrictModel, Word
+from pochi_cli.config.base import Items, Pair, PathText, PositiveInt, StrictModel, Word
+from pochi_cli.config.colormaps import known_colormap
 
 
 def _word_or_flag(value: Any) -> str:
@@ -89,6 +90,30 @@ class TensorBoardConfig(StrictModel):
     )
 
 
+FontSize = Annotated[int, Field(ge=1, le=100)]
+Inches = Annotated[float, Field(ge=1, le=50)]
+
+
+class ConfusionMatrixConfig(StrictModel):
+    """How the picture of a confusion matrix looks."""
+
+    title: str = Field("Confusion Matrix", description="Title.")
+    xlabel: str = Field("Predicted Label", description="Name of the horizontal axis.")
+    ylabel: str = Field("True Label", description="Name of the vertical axis.")
+    fontsize: FontSize = Field(
+        14, description="Size of the numbers in the cells, in points; smaller where the cells are."
+    )
+    title_fontsize: FontSize = Field(16, description="Size of the title, in points.")
+    label_fontsize: FontSize = Field(12, description="Size of the axes' names, in points.")
+    figsize: Pair[Inches] = Field(
+        (8.0, 6.0), description="[width, height] in inches; larger where many classes need it."
+    )
+    cmap: Annotated[str, AfterValidator(known_colormap)] = Field(
+        "Blues",
+        description="Colours: the name of one of matplotlib's colormaps, as it is or with `_r` behind it.",
+    )
+
+
 class RecordingConfig(StrictModel):
     """What a run leaves behind, and where."""
 
@@ -116,3 +141,6 @@ class RecordingConfig(StrictModel):
         GradientTrackingConfig(), description="What is recorded; used with `enable_gradient_tracking`."
     )
     monitor: MonitorConfig = Field(MonitorConfig(), description="The training monitor.")
+    confusion_matrix_config: ConfusionMatrixConfig = Field(
+        ConfusionMatrixConfig(), description="The picture of the confusion matrix."
+    )

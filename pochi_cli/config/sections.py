@@ -126,6 +126,19 @@ histogram_every_epochs = 5
 """,
     ),
     Section(
+        "Confusion matrix",
+        ("confusion_matrix_config",),
+        "The picture that `pochi infer` and `pochi plot confusion` draw. Text in any script is drawn where "
+        "the system has a font for it; cells that are too small for numbers have none.",
+        """\
+[confusion_matrix_config]
+title = "混同行列"
+xlabel = "予測ラベル"
+ylabel = "実際ラベル"
+cmap = "viridis"
+""",
+    ),
+    Section(
         "Hardware and reproducibility",
         (
             "device",

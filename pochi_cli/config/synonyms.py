@@ -82,7 +82,7 @@ REMARKS: Mapping[str, str] = _grouped(
         _CHANNELS: "channels in_channels in_chans num_channels image_channels",
         _AUTOMATIC: "train_pin_memory infer_pin_memory pin_memory gpu_non_blocking non_blocking",
         # The guide's keys and what goes with them; only a key that is unknown is ever looked up here.
-        _ABSENT: "confusion_matrix_config optuna cache",
+        _ABSENT: "optuna cache",
     }
 )
 """What to say of unknown keys of the top level that no other key stands for."""

@@ -24,7 +24,7 @@ from pochi_cli.migration.values import Place, Plain, Unknown, plain
 _AUTOMATIC = ("train_pin_memory", "infer_pin_memory", "pin_memory", "gpu_non_blocking")
 _UNCERTAIN = "only running the file would tell: a value that it had before is kept as a comment"
 # The old program's keys that this version may not have: told of even when the file uses them elsewhere.
-_OTHERS = ("optuna", "enable_gradient_tracking", "gradient_tracking_config", "confusion_matrix_config")
+_OTHERS = ("optuna", "enable_gradient_tracking", "gradient_tracking_config")
 _INLINE = ("optimizer_params", "scheduler_params")
 _NO_DEFAULT = object()
 _KINDS: Mapping[type[ast.stmt], str] = {

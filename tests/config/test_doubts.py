@@ -168,12 +168,6 @@ DOUBTFUL: dict[str, tuple[dict[str, Any], str, str, str]] = {
         "tensorboard",
         "enable_tensorboard is false",
     ),
-    "val_transform without data": (
-        {"val_transform": STEPS},
-        "unused-key",
-        "val_transform",
-        "no validation data",
-    ),
     "random validation": (
         {**VAL, "val_transform": [FLIP, *STEPS]},
         "random-validation",

@@ -322,6 +322,16 @@ DEFAULTS: dict[str, Any] = {
         "aggregation_method": "median",
     },
     "monitor": {"enabled": False, "update_ratio_every": 10},
+    "confusion_matrix_config": {
+        "title": "Confusion Matrix",
+        "xlabel": "Predicted Label",
+        "ylabel": "True Label",
+        "fontsize": 14,
+        "title_fontsize": 16,
+        "label_fontsize": 12,
+        "figsize": (8.0, 6.0),
+        "cmap": "Blues",
+    },
 }
 
 
@@ -407,6 +417,7 @@ FORMS: dict[str, str] = {
             "gradient_tracking_config",
             "monitor",
             "tensorboard",
+            "confusion_matrix_config",
         ],
         TABLE,
     ),
