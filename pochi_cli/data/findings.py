@@ -27,9 +27,9 @@ def listed(names: Sequence[str], most: int = 10) -> str:
     return told + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
-def counted(count: int, noun: str) -> str:
+def counted(count: int, noun: str, plural: str | None = None) -> str:
     """Write a number of things."""
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+    return f"{count:,} {noun if count == 1 else plural or f'{noun}s'}"
 
 
 def folder_findings(index: FolderIndex, key: KeyPath, *, min_classes: int = 2) -> list[Diagnostic]:

@@ -16,7 +16,7 @@ from PIL import Image
 
 from pochi_cli.characters import printable
 from pochi_cli.config.steps.arguments import Size
-from pochi_cli.data.images import is_image, read_rgb, read_size
+from pochi_cli.data.images import IMAGE_SUFFIXES, is_image, read_rgb, read_size
 from pochi_cli.data.pixels import Pixels
 from pochi_cli.errors import DataError
 
@@ -139,6 +139,37 @@ def index_folder(root: Path, key: str = "") -> FolderIndex:
     )
 
 
+def index_images(root: Path, class_names: tuple[str, ...]) -> FolderIndex:
+    """List all images in a folder, or a single one, whatever class they may be of; labels mean nothing.
+
+    Args:
+        root: The folder, searched as `index_folder` searches a class's, or an image file.
+        class_names: What they may be.
+
+    Raises:
+        DataError: It is missing, cannot be read, or is a file that by its name is no image.
+    """
+    if root.is_file():
+        if not is_image(root.name):
+            known = " ".join(sorted(IMAGE_SUFFIXES))
+            raise DataError(f"{printable(root)} is no image by its name", f"images end in {known}")
+        listing = _Listing([(root.name, root.stat().st_size)], [])
+        root = root.parent
+    else:
+        list_directory(root)
+        listing = _list_class(root, "")
+    files = sorted(listing.files)
+    return FolderIndex(
+        root=root,
+        class_names=class_names,
+        paths=tuple(path for path, _ in files),
+        labels=(0,) * len(files),
+        file_bytes=tuple(size for _, size in files),
+        ignored=listing.ignored,
+        unreadable=tuple(listing.unreadable),
+    )
+
+
 def _scan(directory: Path | str) -> list[os.DirEntry[str]]:
     """Visible entries of a directory, sorted."""
     with os.scandir(directory) as entries:
@@ -207,7 +238,7 @@ def _list_class(root: Path, name: str) -> _Listing:
             listing.unreadable.append((directory, error.strerror or str(error)))
             continue
         for entry in entries:
-            relative = f"{directory}/{entry.name}"
+            relative = f"{directory}/{entry.name}" if directory else entry.name
             status = _status(entry)
             if status is not None and stat.S_ISDIR(status.st_mode):
                 if _identity(status) not in visited:

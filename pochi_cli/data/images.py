@@ -175,6 +175,25 @@ def decode(file: BinaryIO, path: str | Path) -> Decoded:
         raise BadImageError(path, str(error)) from error
 
 
+def as_rgb(image: Image.Image, name: str) -> Image.Image:
+    """Turn an image that is open already into what `read_rgb` makes of its file.
+
+    Args:
+        image: Of any mode; it stays as it is.
+        name: What messages call it.
+
+    Raises:
+        BadImageError: If it cannot be decoded, or has values that have no meaning as colours.
+    """
+    with without_pillow_warnings():
+        try:
+            image.load()
+            method = _TRANSPOSE.get(_orientation(image))
+            return _to_rgb(image if method is None else image.transpose(method))
+        except _DECODE_FAILURES as error:
+            raise BadImageError(name, _reason(None, error)) from error
+
+
 def _orientation(image: Image.Image) -> int:
     try:
         return int(image.getexif().get(_ORIENTATION_TAG, 1))

@@ -32,6 +32,25 @@ from pochi_cli.errors import DataError
 _DEAD_WORKER = re.compile(r"DataLoader worker \(pid")
 
 
+class Remedies(NamedTuple):
+    """What to do about bad images.
+
+    Attributes:
+        lost: About a file that vanished.
+        undecodable: About one that cannot be decoded.
+    """
+
+    lost: str
+    undecodable: str
+
+
+_IN_TRAINING = Remedies(
+    lost="bring the data back (is the folder moved, a disk not mounted?), then resume the run",
+    undecodable="leave such files out with `--set on_bad_image=skip`, with which the run can go on as well; "
+    "or mend or remove the file and train anew",
+)
+
+
 class BatchLoader:
     """Batches of one part of the data, epoch by epoch.
 
@@ -50,6 +69,7 @@ class BatchLoader:
         pin_memory: bool,
         on_bad_image: Literal["error", "skip"],
         minimum: int,
+        remedies: Remedies = _IN_TRAINING,
     ) -> None:
         """Start no process yet.
 
@@ -60,6 +80,7 @@ class BatchLoader:
             pin_memory: Whether batches go to page-locked memory.
             on_bad_image: What a file that cannot be decoded does.
             minimum: Batches with fewer good images are passed over.
+            remedies: What errors advise.
         """
         self.dataset = dataset
         self.sampler = sampler
@@ -67,6 +88,7 @@ class BatchLoader:
         self._told = 0
         self._on_bad_image = on_bad_image
         self._minimum = minimum
+        self._remedies = remedies
         stopping = multiprocessing.Event()
         # Before Python's own clearing up at exit, which sends SIGTERM to the workers and waits for them.
         weakref.finalize(self, stopping.set)
@@ -135,17 +157,12 @@ class BatchLoader:
         for bad in loaded.bad:
             if bad.stage == "read":
                 raise DataError(
-                    f"{bad.path}: {bad.reason}; the file was there when training began",
-                    "bring the data back (is the folder moved, a disk not mounted?), then resume the run",
+                    f"{bad.path}: {bad.reason}; the file was there when this began", self._remedies.lost
                 )
             if bad.stage == "transform":
                 raise DataError(f"{bad.path}: {bad.reason}", "resize first, or change the step")
             if self._on_bad_image == "error":
-                raise DataError(
-                    f"{bad.path}: {bad.reason}",
-                    "leave such files out with `--set on_bad_image=skip`, with which the run can go on as "
-                    "well; or mend or remove the file and train anew",
-                )
+                raise DataError(f"{bad.path}: {bad.reason}", self._remedies.undecodable)
             if bad not in self.skipped:
                 self.skipped.append(bad)
         return loaded

@@ -85,16 +85,20 @@ def _smallest_batch(images: int, batch_size: int | Literal["auto"]) -> int:
 
 def build_objective(config: ClassificationConfig, data: Data) -> ClassificationObjective:
     """Build the loss, with the class weights that the config and the data give, and the mixing."""
-    weights: tuple[float, ...] | None
-    match config.class_weights:
-        case "none":
-            weights = None
-        case "balanced":
-            weights = tuple(balanced_weights(data.train.class_counts))
-        case given:
-            weights = tuple(given)
+    weights = class_weights(config, data)
     return ClassificationObjective(
         CrossEntropy(weights, config.label_smoothing),
         CrossEntropy(weights),
         create_mixing(config, len(data.class_names), config.seed),
     )
+
+
+def class_weights(config: ClassificationConfig, data: Data) -> tuple[float, ...] | None:
+    """Find the weights of the classes in the loss; `None` for equal ones."""
+    match config.class_weights:
+        case "none":
+            return None
+        case "balanced":
+            return tuple(balanced_weights(data.train.class_counts))
+        case given:
+            return tuple(given)

@@ -6,9 +6,12 @@ import os
 import re
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
+
+from pochi_cli.errors import MemoryExhaustedError, first_line
 
 _PROC = Path("/proc")
 _CGROUPS = Path("/sys/fs/cgroup")
@@ -26,6 +29,28 @@ def is_out_of_memory(error: BaseException) -> bool:
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
     return isinstance(error, RuntimeError) and _WORDS.search(str(error)) is not None
+
+
+@contextmanager
+def explaining_batches(device: torch.device, images: int) -> Iterator[None]:
+    """Make an error of a lack of memory that says what may help, for work on a model that is trained.
+
+    Args:
+        device: What it runs on.
+        images: Images in a batch.
+
+    Raises:
+        MemoryExhaustedError: Memory ran out inside.
+    """
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        raise MemoryExhaustedError(
+            f"out of memory on {device}, with batches of {images} images: {first_line(error)}",
+            hint="free memory, or use --device cpu or a smaller batch (--set batch_size=8)",
+        ) from error
 
 
 def available_memory(device: torch.device) -> int | None:

@@ -81,6 +81,19 @@ def choose_runtime(config: HardwareConfig) -> Runtime:
     return Runtime(device, precision, channels_last, config.threads or torch.get_num_threads())
 
 
+def own_runtime(config: HardwareConfig) -> Runtime:
+    """Choose what a model was trained on, or what is nearest to it where that is missing.
+
+    Raises:
+        DeviceError: Nothing will do.
+    """
+    try:
+        return choose_runtime(config)
+    except DeviceError:
+        precision = "auto" if config.precision == "fp16" else config.precision
+        return choose_runtime(config.model_copy(update={"device": None, "precision": precision}))
+
+
 def _choose_device(name: str | None) -> torch.device:
     if name is None:
         if torch.cuda.is_available():

@@ -22,6 +22,23 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
+class Contract:
+    """What a model's answers depend on besides its weights: part of every checkpoint.
+
+    Attributes:
+        config: The resolved config, as plain values.
+        class_names: In the order of the labels.
+        image_size: Height and width of the training tensors.
+        class_weights: Of the loss, one per class; `None` for equal ones.
+    """
+
+    config: dict[str, Any]
+    class_names: tuple[str, ...]
+    image_size: tuple[int, int]
+    class_weights: tuple[float, ...] | None
+
+
+@dataclass(frozen=True)
 class Position:
     """Where a training stands within an epoch.
 
@@ -67,13 +84,8 @@ class TrainingState:
     history: History = field(default_factory=History)
     duration_s: float = 0.0
 
-    def to_checkpoint(self, config: dict[str, Any], class_names: tuple[str, ...]) -> dict[str, Any]:
-        """Collect tensors and plain values from which this very state can be restored.
-
-        Args:
-            config: The resolved config.
-            class_names: In the order of the labels.
-        """
+    def to_checkpoint(self, contract: Contract) -> dict[str, Any]:
+        """Collect tensors and plain values from which this very state can be restored."""
         return {
             "format_version": FORMAT_VERSION,
             "epoch": len(self.history),
@@ -98,8 +110,10 @@ class TrainingState:
             },
             "train_history": self.history.to_dict(),
             "duration_s": self.duration_s,
-            "class_names": list(class_names),
-            "config": config,
+            "class_names": list(contract.class_names),
+            "image_size": list(contract.image_size),
+            "class_weights": None if contract.class_weights is None else list(contract.class_weights),
+            "config": contract.config,
         }
 
     def restore(self, checkpoint: dict[str, Any]) -> None:

@@ -13,7 +13,7 @@ from pochi_cli.config.root import ClassificationConfig
 from pochi_cli.data.loaders import create_loaders, raise_if_worker_died
 from pochi_cli.data.prepare import prepare_data
 from pochi_cli.engine.batch_size import decide_batch_size, explaining_memory
-from pochi_cli.engine.building import build_objective, build_state
+from pochi_cli.engine.building import build_objective, build_state, class_weights
 from pochi_cli.engine.fit import Job, OnEpoch, fit
 from pochi_cli.engine.log import LoggedProgress
 from pochi_cli.engine.memory import is_out_of_memory
@@ -23,6 +23,7 @@ from pochi_cli.engine.resolving import resolve
 from pochi_cli.engine.resuming import check_data, describe_continuation, latest_checkpoint, mend_best, restore
 from pochi_cli.engine.runtime import choose_runtime, configured
 from pochi_cli.engine.signals import noting_signals
+from pochi_cli.engine.state import Contract
 from pochi_cli.errors import DataError, MemoryExhaustedError, StorageError, first_line
 from pochi_cli.runs.atomic import remove_leftovers
 from pochi_cli.runs.index import Run, open_run
@@ -127,8 +128,7 @@ def _train(config: ClassificationConfig, run: Run | None, progress: Progress, on
             fit(
                 Job(
                     config=config,
-                    config_values=values,
-                    class_names=data.class_names,
+                    contract=Contract(values, data.class_names, data.size, class_weights(config, data)),
                     runtime=runtime,
                     objective=objective,
                     loaders=loaders,

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -16,10 +15,10 @@ from pochi_cli.data.loaders import create_loaders
 from pochi_cli.data.prepare import Data, prepare_data
 from pochi_cli.engine.building import build_model, build_objective
 from pochi_cli.engine.checkpoint import load_checkpoint, load_weights
-from pochi_cli.engine.memory import is_out_of_memory
+from pochi_cli.engine.memory import explaining_batches
 from pochi_cli.engine.objectives import ClassificationObjective
-from pochi_cli.engine.runtime import Runtime, choose_runtime, configured
-from pochi_cli.errors import DataError, DeviceError, MemoryExhaustedError, ModelError, RunError, first_line
+from pochi_cli.engine.runtime import Runtime, choose_runtime, configured, own_runtime
+from pochi_cli.errors import DataError, ModelError, RunError, first_line
 from pochi_cli.inspection.gradient_flow import judge_flow
 from pochi_cli.inspection.gradient_report import FreshPass, GradientReport
 from pochi_cli.inspection.gradient_rows import survey_gradients
@@ -82,10 +81,10 @@ def inspect_gradients(
 
 def _compute(run: Run, config: ClassificationConfig | None, path: Path, tell: Tell) -> FreshPass:
     checkpoint = load_checkpoint(path)  # before all else: a damaged one is told at once
-    choose = _own_runtime if config is None else choose_runtime
+    choose = own_runtime if config is None else choose_runtime
     config = _for_one_pass(config or run.config)
     runtime = choose(config)
-    with configured(config, runtime), _explaining_memory(config, runtime):
+    with configured(config, runtime), explaining_batches(runtime.device, config.images_per_batch):
         data = prepare_data(config, config.seed)
         if data.class_names != run.record.class_names:
             raise DataError("their classes are no longer those of the run")
@@ -143,25 +142,3 @@ def _for_one_pass(config: ClassificationConfig) -> ClassificationConfig:
     if config.precision == "fp16":
         changes["precision"] = "fp32"  # without a scaled loss small gradients would become 0
     return config.model_copy(update=changes)
-
-
-def _own_runtime(config: ClassificationConfig) -> Runtime:
-    """Choose what the run was trained on, or the best there is where that is missing."""
-    try:
-        return choose_runtime(config)
-    except DeviceError:
-        return choose_runtime(config.model_copy(update={"device": None}))
-
-
-@contextmanager
-def _explaining_memory(config: ClassificationConfig, runtime: Runtime) -> Iterator[None]:
-    try:
-        yield
-    except (RuntimeError, MemoryError) as error:
-        if not is_out_of_memory(error):
-            raise
-        raise MemoryExhaustedError(
-            f"out of memory on {runtime.device}, with batches of {config.images_per_batch} images: "
-            f"{first_line(error)}",
-            hint="free memory, or use --device cpu",
-        ) from error

@@ -29,6 +29,7 @@ _MAY_CHANGE = frozenset(
         "monitor",
         "enable_tensorboard",
         "tensorboard",
+        "confusion_matrix_config",
         # So far there was no bad image, or the run would have failed; or there were, and it will fail.
         "on_bad_image",
         # Moved data are the same data: their fingerprint holds them to it.

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pochi_cli.errors import RunError
-from pochi_cli.runs.index import Run, find_run
+from pochi_cli.runs.index import Run, find_run, names_file
 from pochi_cli.runs.records import require_file
 from pochi_cli.runs.typed import shown
 
@@ -63,9 +63,8 @@ def find_gradient_trace(reference: str, work_dir: Path) -> TraceFile:
     Raises:
         RunError: There is no such run, or it has no trace, or something else in its place.
     """
-    path = Path(reference)
-    if _is_for_reading(path):
-        return TraceFile(path)
+    if names_file(reference, ".csv"):
+        return TraceFile(Path(reference))
     run = find_run(reference, work_dir)
     trace = run.layout.gradient_trace
     if not trace.exists():
@@ -76,16 +75,6 @@ def find_gradient_trace(reference: str, work_dir: Path) -> TraceFile:
         )
     require_file(trace)
     return TraceFile(trace, run)
-
-
-def _is_for_reading(path: Path) -> bool:
-    try:
-        if path.is_dir():
-            return False
-        # The name of a CSV that is missing is no run's name: reading it tells what is wrong.
-        return path.suffix.lower() == ".csv" or path.exists()
-    except OSError:
-        return False  # no name of a file, for its length
 
 
 def read_gradient_trace(path: Path) -> GradientTrace:

@@ -113,6 +113,32 @@ def _has_record(directory: Path) -> bool:
     return True
 
 
+def names_file(reference: str | Path, suffix: str) -> bool:
+    """Tell whether a reference names a file rather than a run.
+
+    Args:
+        reference: What was given.
+        suffix: That of such files. The name of one that is missing is no run's name: reading it tells what is
+            wrong.
+    """
+    path = Path(reference)
+    try:
+        if path.is_dir():
+            return False
+        return path.suffix.lower() == suffix or path.exists()
+    except OSError:
+        return False  # no name of a file, for its length
+
+
+def run_around(checkpoint: Path) -> Run | None:
+    """Open the run that a checkpoint lies in, if there is one."""
+    directory = checkpoint.absolute().parent.parent
+    if not _has_record(directory):
+        return None
+    run = open_run(directory)
+    return run if run.layout.models == checkpoint.absolute().parent else None
+
+
 def _is_directory(path: Path) -> bool:
     try:
         return path.is_dir()

@@ -124,6 +124,18 @@ def _texts(value: Any) -> tuple[str, ...]:
     return tuple(map(_text, value))
 
 
+def _counts(value: Any) -> tuple[int, ...]:
+    if not isinstance(value, list):
+        raise TypeError
+    return tuple(map(read_count, value))
+
+
+def _flag(value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise TypeError
+    return value
+
+
 def _mapping(value: Any) -> Mapping[str, Any]:
     if not isinstance(value, dict):
         raise TypeError
@@ -138,7 +150,9 @@ _READERS: dict[str, tuple[str, Callable[[Any], Any]]] = {
     "Status": ("running, finished, interrupted or failed", _status),
     "Moment": ("a time as ISO 8601 with its zone", _moment),
     "Stamp": ("a time as YYYYMMDD_HHMMSS", _stamp),
+    "bool": ("true or false", _flag),
     "tuple[str, ...]": ("a list of texts", _texts),
+    "tuple[int, ...]": ("a list of whole numbers from 0", _counts),
     "Mapping[str, Any]": ("an object", _mapping),
 }
 """What a field of a type must be, in words, and what reads it."""
