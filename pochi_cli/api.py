@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,8 +18,23 @@ from pochi_cli.runs.records import EpochRecord
 if TYPE_CHECKING:
     from pochi_cli.engine.fit import OnEpoch
     from pochi_cli.engine.progress import Progress
+    from pochi_cli.inference.infer import Inference
+    from pochi_cli.inference.model import LoadedModel
+    from pochi_cli.inference.predict import ImageInput, Tell
+    from pochi_cli.inference.predictions import Predictions
 
-__all__ = ["Interrupted", "PochiError", "Run", "load_config", "load_run", "resume", "train"]
+__all__ = [
+    "Interrupted",
+    "PochiError",
+    "Run",
+    "infer",
+    "load_config",
+    "load_model",
+    "load_run",
+    "predict",
+    "resume",
+    "train",
+]
 
 
 def load_run(reference: str | Path, work_dir: str | Path = "work_dirs") -> Run:
@@ -82,6 +98,100 @@ def resume(
     from pochi_cli.engine.training import resume as resume_run
 
     return _with_figures(resume_run(run, config, progress=progress, on_epoch=on_epoch or _go_on), config)
+
+
+def load_model(
+    reference: str | Path, work_dir: str | Path = "work_dirs", overrides: Iterable[str] = ()
+) -> LoadedModel:
+    """Load a trained model: the best of a run, or that of a checkpoint.
+
+    Args:
+        reference: A checkpoint's path, or what `load_run` finds a run by.
+        work_dir: Where all but a path are looked up.
+        overrides: `key=value` arguments of how it is asked, such as `device=cpu` or `batch_size=64`.
+
+    Returns:
+        The network in eval mode as `.model`, with `.class_names`, `.transform` and `.config`.
+
+    Raises:
+        PochiError: There is no such model, it is damaged, or an override is not allowed.
+    """
+    require_torch()
+    from pochi_cli.inference.model import load_model as load
+
+    return load(reference, Path(work_dir), overrides)
+
+
+def predict(loaded: LoadedModel, images: Sequence[ImageInput]) -> Predictions:
+    """Predict images that are at hand.
+
+    Args:
+        loaded: As `load_model` returns it.
+        images: Paths of files, or images of Pillow's, of any mode and size; at least one.
+
+    Returns:
+        Among others `.predicted_names`, `.confidence` (0 to 1) and `.probabilities`, float64 (N, K).
+
+    Raises:
+        DataError: An image cannot be decoded, or the transform cannot take it.
+        MemoryExhaustedError: The device has too little memory for a batch.
+    """
+    from pochi_cli.inference.predict import predict as predict_images
+
+    return predict_images(loaded, images)
+
+
+def infer(
+    loaded: LoadedModel,
+    data: str | Path | None = None,
+    output: str | Path | None = None,
+    *,
+    unlabelled: bool = False,
+    tell: Tell = lambda *_: None,
+) -> Inference:
+    """Predict a folder of images, and write predictions, scores and pictures.
+
+    Args:
+        loaded: As `load_model` returns it.
+        data: A directory of images, labelled where its directories are named like classes, or an image file;
+            by default the validation data of its training.
+        output: Directory of the files; by default a new one in the run's.
+        unlabelled: Take every image, and no directory for a class.
+        tell: Told how many images are done, and of how many.
+
+    Raises:
+        PochiError: Images, memory or storage failed.
+    """
+    from pochi_cli.engine.runtime import configured
+    from pochi_cli.inference.images import find_images, validation_images
+    from pochi_cli.inference.infer import infer as infer_images
+
+    config, class_names = loaded.config, loaded.class_names
+    with configured(config, loaded.runtime):
+        source = (
+            validation_images(config, class_names)
+            if data is None
+            else find_images(Path(data), class_names, unlabelled=unlabelled)
+        )
+        done = infer_images(loaded, source, None if output is None else Path(output), tell)
+    _finish(done)
+    return done
+
+
+def _finish(done: Inference) -> None:
+    """Write what is looked at, and the summary last."""
+    from pochi_cli.inference.mistakes import predicted_images
+    from pochi_cli.inference.results import write_summary
+    from pochi_cli.inference.summary_text import summary_text
+    from pochi_cli.plots.inference import write_inference_figures
+    from pochi_cli.runs.atomic import write_text
+    from pochi_cli.web.gallery import mistakes_page
+
+    if done.scores is not None:
+        write_inference_figures(done.scores, done.layout, done.look)
+        images = predicted_images(done.answers.predictions)
+        write_text(done.layout.mistakes, mistakes_page(done.summary, images, done.source.index))
+    write_summary(done.layout, done.summary, summary_text(done.summary))
 
 
 def require_torch() -> None:

@@ -21,6 +21,12 @@ Overrides = Annotated[
 WorkDir = Annotated[
     Path, typer.Option("--work-dir", help="Where runs are looked up by name, UUID or `latest`.")
 ]
+RunOrCheckpoint = Annotated[
+    str,
+    typer.Argument(
+        metavar="RUN|CHECKPOINT", help="Run directory, name, UUID, or `latest`; or the path of a checkpoint."
+    ),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from pochi_cli.commands.options import WorkDir
+from pochi_cli.commands.options import Overrides, WorkDir
 
 app = typer.Typer(help="Draw pictures from recorded files.", no_args_is_help=True)
 
@@ -60,3 +60,41 @@ def gradients(
         written = write_gradient_figures(found, output_dir, progress)
     for path in written:
         show(str(path))
+
+
+@app.command("confusion")
+def confusion(
+    matrix: Annotated[
+        str,
+        typer.Argument(
+            metavar="CSV|RUN",
+            help="A CSV of counts; or run directory, name, UUID, or `latest`: of its newest inference.",
+        ),
+    ] = "latest",
+    overrides: Overrides = None,
+    output_dir: Annotated[
+        Path | None,
+        typer.Option("--output-dir", help="Default: the directory of the CSV.", show_default=False),
+    ] = None,
+    work_dir: WorkDir = Path("work_dirs"),
+) -> None:
+    """Draw a confusion matrix as `confusion_matrix_config` says; --set changes that of a run."""
+    from pochi_cli.config.load import load_config
+    from pochi_cli.config.recording import ConfusionMatrixConfig
+    from pochi_cli.console import note, show
+    from pochi_cli.inference.results import find_confusion_matrix, read_confusion_matrix
+    from pochi_cli.plots.inference import missing_fonts, write_confusion_figure
+    from pochi_cli.runs.layout import confusion_figure
+
+    found = find_confusion_matrix(matrix, work_dir)
+    if found.run is None and overrides:
+        raise typer.BadParameter("goes with a run, whose config it changes", param_hint="--set")
+    look = ConfusionMatrixConfig()
+    if found.run is not None:
+        look = load_config(found.run.layout.config_toml, overrides or ()).confusion_matrix_config
+    content = read_confusion_matrix(found.path)
+    path = confusion_figure(output_dir or found.path.parent)
+    write_confusion_figure(content, path, look)
+    if advice := missing_fonts(content.class_names, look):
+        note(f"warning: {advice}")
+    show(str(path))

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 from pochi_cli.errors import StorageError
 from pochi_cli.runs.atomic import atomic_writer
@@ -22,9 +23,20 @@ def save_figure(figure: Figure, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise StorageError(f"cannot make {path.parent}: {error.strerror or error}") from error
+    with atomic_writer(path) as file:
+        _draw(figure, file, compress_level=1)  # pictures of few colours hardly get smaller by more effort
+
+
+def figure_png(figure: Figure) -> bytes:
+    """Draw a figure as PNG in memory, compressed as far as it goes."""
+    buffer = io.BytesIO()
+    _draw(figure, buffer, compress_level=9)
+    return buffer.getvalue()
+
+
+def _draw(figure: Figure, file: IO[bytes], *, compress_level: int) -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-    with atomic_writer(path) as file:
-        # `savefig` would draw it twice, once for nothing but the layout, which drawing makes anyway.
-        # And pictures of few colours hardly get smaller by more effort.
-        FigureCanvasAgg(figure).print_png(file, pil_kwargs={"compress_level": 1})  # type: ignore[no-untyped-call]
+    # `savefig` would draw it twice, once for nothing but the layout, which drawing makes anyway.
+    canvas = FigureCanvasAgg(figure)
+    canvas.print_png(file, pil_kwargs={"compress_level": compress_level})  # type: ignore[no-untyped-call]

@@ -1,0 +1,219 @@
+"""A trained model, ready to be asked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import tomli_w
+import torch
+from torch import nn
+
+from pochi_cli.config.document import Document
+from pochi_cli.config.load import check_document, validate
+from pochi_cli.config.root import ClassificationConfig
+from pochi_cli.config.spans import SourceText
+from pochi_cli.config.steps.arguments import Size
+from pochi_cli.config.steps.nested import Pipeline, final_size, flatten
+from pochi_cli.data.transforms import ImagePipeline, build_pipeline
+from pochi_cli.engine.checkpoint import load_checkpoint, load_weights
+from pochi_cli.engine.runtime import Runtime, choose_runtime, own_runtime
+from pochi_cli.errors import ConfigError, Diagnostic, RunError
+from pochi_cli.models.factory import check_input, create_model
+from pochi_cli.runs.index import Run, find_run, names_file, run_around
+
+_MAY_CHANGE = (
+    "device", "precision", "channels_last", "threads", "compile", "cudnn_benchmark", "deterministic",
+    "batch_size", "num_workers", "on_bad_image", "val_transform", "confusion_matrix_config",
+)  # fmt: skip
+"""Keys that say how the model is asked; all others say what it is."""
+
+
+@dataclass(frozen=True, eq=False)
+class LoadedModel:
+    """A trained model with all that its answers depend on.
+
+    Attributes:
+        model: In eval mode, on the runtime's device; takes float32 (N, 3, height, width) to logits (N, K).
+            With the averaged weights, where an average was kept.
+        class_names: Name of each of its K classes.
+        transform: Turns an RGB image into what it takes, float32 (3, height, width).
+        config: The config that it was trained with.
+        steps: What `transform` is made of.
+        class_weights: Of the loss, one per class; `None` for equal ones.
+        size: Height and width that it was trained on.
+        runtime: Device, precision and layout: those of the training, where they are to be had.
+        checkpoint: The file that it was loaded from.
+        epoch: Finished epochs when that was written.
+        is_averaged: Whether its weights are averaged.
+        run: The run that it is of; `None` for a checkpoint elsewhere.
+        messages: What is not as it was in training, in words.
+    """
+
+    model: nn.Module
+    class_names: tuple[str, ...]
+    transform: ImagePipeline
+    config: ClassificationConfig
+    steps: Pipeline
+    class_weights: tuple[float, ...] | None
+    size: Size
+    runtime: Runtime
+    checkpoint: Path
+    epoch: int
+    is_averaged: bool
+    run: Run | None
+    messages: tuple[str, ...]
+
+    @property
+    def home(self) -> Path:
+        """Directory of its run, or of its file."""
+        return self.checkpoint.parent if self.run is None else self.run.directory
+
+
+def load_model(
+    reference: str | Path, work_dir: Path = Path("work_dirs"), overrides: Iterable[str] = ()
+) -> LoadedModel:
+    """Load the model of a run, its best if there is one and else its latest, or that of a checkpoint.
+
+    Args:
+        reference: A checkpoint's path, or what names a run: its directory, name, UUID, a unique prefix of it,
+            or `latest`.
+        work_dir: Where all but a path are looked up.
+        overrides: `key=value` arguments that replace keys of the config which it was trained with, of those
+            that say how it is asked.
+
+    Raises:
+        RunError: There is no such run or checkpoint, or it is damaged.
+        ConfigError: An override is no valid one, or of a key that says what the model is.
+        ModelError: The model cannot take images of the size that the transform gives.
+        DeviceError: A device or precision that an override asks for is not there.
+    """
+    run, path = _find(reference, work_dir)
+    checkpoint = load_checkpoint(path)
+    try:
+        trained = _plain_config(checkpoint, path)
+        class_names = tuple(map(str, checkpoint["class_names"]))
+        height, width = map(int, checkpoint["image_size"])
+        weights = checkpoint["class_weights"]
+        class_weights = None if weights is None else tuple(map(float, weights))
+        epoch = int(checkpoint["epoch"])
+    except KeyError as error:
+        raise RunError(f"{path} is incomplete: it has no {error}") from error
+    except (TypeError, ValueError) as error:
+        raise RunError(f"{path} is damaged: {error}") from error
+    overrides = tuple(overrides)
+    config = _overridden(trained, overrides, path)
+    steps = evaluation_steps(config)
+    chosen = {key for key in ("device", "precision") if getattr(config, key) != getattr(trained, key)}
+    runtime = choose_runtime(config) if chosen else own_runtime(config)
+    model = _build(config, len(class_names), (height, width))
+    is_averaged = load_weights(model, checkpoint, path)
+    if (size := final_size(steps)) is not None and size != (height, width):
+        check_input(model, config.model_name, size, 2)
+    model.to(runtime.device)
+    model.to(memory_format=runtime.memory_format)
+    model.eval()
+    return LoadedModel(
+        model=model,
+        class_names=class_names,
+        transform=build_pipeline(steps, config.mean, config.std),
+        config=config,
+        steps=steps,
+        class_weights=class_weights,
+        size=(height, width),
+        runtime=runtime,
+        checkpoint=path,
+        epoch=epoch,
+        is_averaged=is_averaged,
+        run=run,
+        messages=() if chosen else tuple(_replacements(trained, runtime)),
+    )
+
+
+def _find(reference: str | Path, work_dir: Path) -> tuple[Run | None, Path]:
+    path = Path(reference)
+    if names_file(reference, ".pth"):
+        return run_around(path), path
+    run = find_run(reference, work_dir)
+    for path in (run.layout.best_model, run.layout.latest_model):
+        if path.exists():
+            return run, path
+    raise RunError(f"{run.directory} has no model yet: no epoch is finished", hint="train it first")
+
+
+def _plain_config(checkpoint: dict[str, Any], path: Path) -> ClassificationConfig:
+    try:
+        return validate(checkpoint["config"])
+    except ConfigError as error:
+        raise RunError(
+            f"{path} is damaged: its config is not valid: {error.diagnostics[0].message}"
+        ) from error
+
+
+def _overridden(trained: ClassificationConfig, overrides: Iterable[str], path: Path) -> ClassificationConfig:
+    text = tomli_w.dumps(trained.model_dump(mode="json", exclude_none=True))
+    document = Document(SourceText(text, f"config of {path}"), overrides)
+    config = check_document(document).valid()
+    changed = [
+        Diagnostic(
+            "conflict",
+            f"{key} says what the trained model is, and cannot be changed",
+            (key,),
+            help=f"may be changed: {', '.join(_MAY_CHANGE)}",
+        )
+        for key in type(config).model_fields
+        if key not in _MAY_CHANGE and getattr(config, key) != getattr(trained, key)
+    ]
+    if changed:
+        raise ConfigError(document.place(changed))
+    return config
+
+
+def evaluation_steps(config: ClassificationConfig) -> Pipeline:
+    """Find what the model sees of an image: the validation transform, or one for training without chance.
+
+    Raises:
+        ConfigError: There is none.
+    """
+    if config.val_transform is not None:
+        return config.val_transform
+    if not any(step.is_random for step in flatten(config.train_transform)):
+        return config.train_transform
+    raise ConfigError(
+        [
+            Diagnostic(
+                "missing-key",
+                "it was trained without `val_transform`, and its train_transform is random: how images are "
+                "to be shown to it is not known",
+                ("val_transform",),
+                help='give it: --set \'val_transform=[{ name = "Resize", size = [224, 224] }, '
+                '{ name = "ToTensor" }, { name = "Normalize" }]\'',
+            )
+        ]
+    )
+
+
+@contextmanager
+def _own_randomness() -> Iterator[None]:
+    """Leave torch's generator as it was found: building a model draws weights from it."""
+    state = torch.get_rng_state()
+    try:
+        yield
+    finally:
+        torch.set_rng_state(state)
+
+
+def _build(config: ClassificationConfig, classes: int, size: Size) -> nn.Module:
+    untrained = config.model_copy(update={"pretrained": False, "weights": None})
+    with _own_randomness():
+        return create_model(untrained, classes, size).model
+
+
+def _replacements(trained: ClassificationConfig, runtime: Runtime) -> Iterator[str]:
+    now = {"device": str(runtime.device), "precision": runtime.precision}
+    for key, value in now.items():
+        if (before := getattr(trained, key)) != value:
+            yield f"it was trained with {key} = {before}; here it is {value}"
