@@ -103,6 +103,6 @@ def _draw_histogram(axes: Axes, calibration: Calibration) -> None:
         axes.yaxis.set_minor_formatter(NullFormatter())
     else:
         axes.yaxis.set_major_locator(MaxNLocator(nbins=4, integer=True, min_n_ticks=1))
-    pass
+    axes.yaxis.set_major_formatter("{x:,.0f}")
     style.set_label(axes, "Images")
     axes.set_xlabel("Confidence", fontsize=style.LABEL_SIZE, color=style.INK)

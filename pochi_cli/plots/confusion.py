@@ -43,6 +43,20 @@ class _Room(NamedTuple):
     height: float
 
 
+class _Plan(NamedTuple):
+    """How the picture is laid out.
+
+    Attributes:
+        figure: All of it.
+        matrix: What is left for the matrix, about.
+        column_size: Of the columns' names, in points; `None` where they fit only upwards.
+    """
+
+    figure: _Room
+    matrix: _Room
+    column_size: float | None
+
+
 def draw_confusion(counts: Counts, class_names: Sequence[str], config: ConfusionMatrixConfig) -> Figure:
     """Draw the images by true class (rows) and predicted class (columns).
 
@@ -63,13 +77,11 @@ def draw_confusion(counts: Counts, class_names: Sequence[str], config: Confusion
     names = layers.layer_labels(class_names)
     figure, axes = style.new_axes(config.figsize)
     FigureCanvasAgg(figure)  # else every text would be measured on a new canvas
-    widest = max(_measure(figure, name, style.TICK_SIZE).width for name in names)
-    around = _room_around(widest, config)
-    figure.set_size_inches(_figure_size(around, _least_cell(figure, counts), len(names), config))
-    matrix = _Room(figure.get_figwidth() - around.width, figure.get_figheight() - around.height)
-    image = _draw_shares(figure, axes, counts, config.cmap, matrix.height)
-    _name_classes(axes, names, widest, matrix)
-    _name_axes(axes, axis_names, matrix, config.label_fontsize)
+    plan = _plan(figure, counts, names, config)
+    figure.set_size_inches(plan.figure)
+    image = _draw_shares(figure, axes, counts, config.cmap, plan.matrix.height)
+    _name_classes(axes, names, plan)
+    _name_axes(axes, axis_names, plan.matrix, config.label_fontsize)
     heading = figure.suptitle(title, fontsize=config.title_fontsize, fontweight="bold", color=style.INK)
     _shrink(heading, 0.96 * figure.get_figwidth())
     # The numbers are as large as the cells allow, which are known when all else has its place.
@@ -86,26 +98,28 @@ def _measure(figure: Figure, text: str, size: float) -> _Room:
     return _Room(box.width / style.DPI, box.height / style.DPI)
 
 
-def _room_around(widest: float, config: ConfusionMatrixConfig) -> _Room:
-    """Reckon what the matrix needs beside it, and below and above it, for a bar of colours and all texts."""
-    line = 1.5 / _POINTS
-    return _Room(
-        1.5 + widest + line * config.label_fontsize,
-        0.6 + widest + line * (config.label_fontsize + config.title_fontsize),
-    )
-
-
-def _least_cell(figure: Figure, counts: Counts) -> _Room:
+def _plan(figure: Figure, counts: Counts, names: Sequence[str], config: ConfusionMatrixConfig) -> _Plan:
+    """Reckon how large the picture must be, with a bar of colours and all texts around the matrix."""
+    count, line = len(names), 1.5 / _POINTS
+    widest = max(_measure(figure, name, style.TICK_SIZE).width for name in names)
     number = _measure(figure, f"{counts.max():,}", style.SMALL_SIZE)
-    return _Room(max(1.3 * number.width, _ROW_HEIGHT), _ROW_HEIGHT)
-
-
-def _figure_size(around: _Room, cell: _Room, count: int, config: ConfusionMatrixConfig) -> _Room:
-    wanted = (
-        min(beside + max(count * least, _LEAST_MATRIX), _MAX_SIZE)
-        for beside, least in zip(around, cell, strict=True)
+    beside = 1.5 + widest + line * config.label_fontsize
+    width = _side(config.figsize[0], beside, count * max(1.3 * number.width, _ROW_HEIGHT))
+    room = (width - beside) / count
+    fitting = [
+        size for size in (style.TICK_SIZE, style.SMALL_SIZE) if 1.05 * widest * size / style.TICK_SIZE <= room
+    ]
+    above = 0.75 + line * (config.label_fontsize + config.title_fontsize) + (0 if fitting else widest)
+    height = _side(config.figsize[1], above, count * _ROW_HEIGHT)
+    return _Plan(
+        figure=_Room(width, height),
+        matrix=_Room(width - beside, height - above),
+        column_size=fitting[0] if fitting else None,
     )
-    return _Room(*map(max, config.figsize, wanted))
+
+
+def _side(configured: float, around: float, matrix: float) -> float:
+    return max(configured, min(around + max(matrix, _LEAST_MATRIX), _MAX_SIZE))
 
 
 def _draw_shares(figure: Figure, axes: Axes, counts: Counts, cmap: str, height: float) -> AxesImage:
@@ -149,17 +163,15 @@ def _hatch_empty(axes: Axes, rows: NDArray[np.intp]) -> None:
         )
 
 
-def _name_classes(axes: Axes, names: Sequence[str], widest: float, matrix: _Room) -> None:
-    """Name rows and columns, these upwards where they are narrow; of very many every second, third, ..."""
-    cell = _Room(*(side / len(names) for side in matrix))
-    _set_ticks(axes.yaxis, names, matrix.height)
-    small = style.SMALL_SIZE / style.TICK_SIZE
-    if 1.05 * small * widest <= cell.width:
-        size = style.TICK_SIZE if 1.05 * widest <= cell.width else style.SMALL_SIZE
-        axes.set_xticks(range(len(names)), labels=names, fontsize=size)
-    else:
-        _set_ticks(axes.xaxis, names, matrix.width)
+def _name_classes(axes: Axes, names: Sequence[str], plan: _Plan) -> None:
+    """Name rows and columns; of very many every second, third, ..."""
+    _set_ticks(axes.yaxis, names, plan.matrix.height)
+    if plan.column_size is None:
+        _set_ticks(axes.xaxis, names, plan.matrix.width)
         axes.tick_params("x", labelrotation=90)
+    else:
+        axes.set_xticks(range(len(names)), labels=names, fontsize=plan.column_size)
+        axes.tick_params("x", length=2)
 
 
 def _set_ticks(axis: Axis, names: Sequence[str], room: float) -> None:
