@@ -39,7 +39,7 @@ class Inference:
 
     def to_record(self) -> dict[str, Any]:
         """Plain values for JSON."""
-        files = {path.stem: str(path) for path in self.layout.files if path.exists()}
+        files = {path.name: str(path) for path in self.layout.files if path.exists()}
         return {
             **asdict(self.summary),
             "classes": [] if self.scores is None else [asdict(row) for row in self.scores.classes],

@@ -97,7 +97,7 @@ def ask(loaded: LoadedModel, source: ImageSource, tell: Tell = lambda *_: None) 
     collected = _Collected(tell, len(index))
     with explaining_batches(runtime.device, batch_size):
         started = time.perf_counter()
-        loader = _create_loader(loaded, index, workers)
+        loader = create_loader(loaded, index, workers)
         loss, _ = evaluate(
             loaded.model,
             _objective(loaded),
@@ -162,7 +162,14 @@ def _workers(loaded: LoadedModel, images: int) -> int:
     return max(1, workers) if loaded.config.num_workers == "auto" else workers
 
 
-def _create_loader(loaded: LoadedModel, index: FolderIndex, workers: int) -> BatchLoader:
+def create_loader(loaded: LoadedModel, index: FolderIndex, workers: int) -> BatchLoader:
+    """Create what loads images for a model.
+
+    Args:
+        loaded: The model.
+        index: The images.
+        workers: Processes that load; 0 loads in this one.
+    """
     config = loaded.config
     return BatchLoader(
         ImageDataset(index, loaded.transform, config.seed),

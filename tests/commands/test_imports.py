@@ -43,6 +43,9 @@ def test_help_imports_hardly_anything() -> None:
         ("plot", "gradients", "--help"),
         ("inspect", "gradients", "--help"),
         ("data", "check", "--help"),
+        ("infer", "--help"),
+        ("report", "--help"),
+        ("export", "--help"),
     ],
 )
 def test_help_of_a_command_imports_nothing_heavy(arguments: tuple[str, ...]) -> None:
@@ -76,6 +79,12 @@ def test_runs_are_listed_without_what_reads_configs(tmp_path: Path) -> None:
     for arguments in (("runs",), ("runs", "--json"), ("runs", "compare", "20261120_001", "20261120_002")):
         assert not imported_by(*arguments, *work_dir) & slow
     assert not imported_by("runs", "show", *work_dir) & HEAVY
+
+
+def test_a_confusion_matrix_is_drawn_without_torch(tmp_path: Path) -> None:
+    path = tmp_path / "matrix.csv"
+    path.write_text(",a,b\na,3,1\nb,0,2\n")
+    assert not imported_by("plot", "confusion", str(path)) & {"torch", "torchvision", "sklearn"}
 
 
 def test_migrate_imports_no_torch(tmp_path: Path) -> None:
