@@ -11,7 +11,20 @@ from typing import Annotated
 
 import typer
 
-from pochi_cli.commands import data, init, inspect, migrate, plot, runs, schema, train, validate_config
+from pochi_cli.commands import (
+    data,
+    export,
+    infer,
+    init,
+    inspect,
+    migrate,
+    plot,
+    report,
+    runs,
+    schema,
+    train,
+    validate_config,
+)
 from pochi_cli.errors import Interrupted, MemoryExhaustedError, PochiError
 from pochi_cli.version import __version__
 
@@ -27,6 +40,9 @@ app.command("validate-config")(validate_config.validate_config)
 app.command("schema")(schema.schema)
 app.command("migrate")(migrate.migrate)
 app.command("train")(train.train)
+app.command("infer")(infer.infer)
+app.command("export")(export.export)
+app.command("report")(report.report)
 app.add_typer(data.app, name="data")
 app.add_typer(plot.app, name="plot")
 app.add_typer(runs.app, name="runs")

@@ -7,7 +7,7 @@ PochiError                   an expected failure: told without a traceback, exit
 ├── DeviceError              the device or precision asked for is not there
 ├── RunError                 a run that is missing, damaged or cannot go on
 ├── StorageError             a file could not be written
-├── InstallationError        PyTorch and torchvision do not work together
+├── InstallationError        a package is missing, or PyTorch and torchvision do not work together
 └── TrainingError            training itself failed
     ├── NonFiniteLossError   the loss or a weight became NaN or infinite
     └── MemoryExhaustedError the device has too little memory
@@ -156,7 +156,7 @@ class DataError(PochiError):
 
 
 class ModelError(PochiError):
-    """A model cannot be built, cannot take this input, or its weights cannot be loaded."""
+    """A model cannot be built, cannot take this input, cannot be exported, or its weights cannot be loaded."""
 
 
 class DeviceError(PochiError):
@@ -172,7 +172,7 @@ class StorageError(PochiError):
 
 
 class InstallationError(PochiError):
-    """PyTorch or torchvision cannot be imported."""
+    """A package that is needed is missing or of another version, or two do not work together."""
 
 
 class TrainingError(PochiError):

@@ -98,7 +98,7 @@ def test_the_curves_are_scikit_learns(predictions: Predictions) -> None:
     for curve in scores.curves:
         is_true, values = predictions.labels == curve.label, predictions.probabilities[:, curve.label]
         false_rate, true_rate, _ = roc_curve(is_true, values)
-        precision, recall, _ = precision_recall_curve(is_true, values)
+        precision, recall, _ = precision_recall_curve(is_true, values, drop_intermediate=True)
         np.testing.assert_array_equal(curve.false_positive_rate, false_rate)
         np.testing.assert_array_equal(curve.true_positive_rate, true_rate)
         np.testing.assert_array_equal(curve.precision, precision)
