@@ -3,7 +3,7 @@
 PochiError                   an expected failure: told without a traceback, exit code 1
 ├── ConfigError              the config is wrong; carries every diagnostic
 ├── DataError                an image folder or one of its images
-├── ModelError               a model cannot be built, or its weights cannot be loaded
+├── ModelError               a model cannot be built or exported, or its weights cannot be loaded
 ├── DeviceError              the device or precision asked for is not there
 ├── RunError                 a run that is missing, damaged or cannot go on
 ├── StorageError             a file could not be written
@@ -156,7 +156,7 @@ class DataError(PochiError):
 
 
 class ModelError(PochiError):
-    """A model cannot be built, cannot take this input, cannot be exported, or its weights cannot be loaded."""
+    """A model cannot be built or exported or take this input, or its weights cannot be loaded."""
 
 
 class DeviceError(PochiError):

@@ -43,13 +43,14 @@ class Predictions:
     @cached_property
     def predicted(self) -> NDArray[np.int64]:
         """The most probable class of each image, (N,); of equal ones the first, as in training."""
-        return self.logits.argmax(axis=1).astype(np.int64)
+        largest: NDArray[np.int64] = self.logits.argmax(axis=1)
+        return largest
 
     @cached_property
     def confidence(self) -> NDArray[np.float64]:
         """Probability of the predicted class, 0 to 1, (N,)."""
-        largest: NDArray[np.float64] = self.probabilities[np.arange(len(self)), self.predicted]
-        return largest
+        shares: NDArray[np.float64] = self.probabilities[np.arange(len(self)), self.predicted]
+        return shares
 
     @cached_property
     def top(self) -> NDArray[np.int64]:
