@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pochi_cli.config.load import load_config as load_config
 from pochi_cli.config.root import ClassificationConfig
-from pochi_cli.errors import InstallationError, StorageError, first_line
+from pochi_cli.errors import DataError, InstallationError, StorageError, first_line
 from pochi_cli.errors import Interrupted as Interrupted
 from pochi_cli.errors import PochiError as PochiError
 from pochi_cli.runs.continuation import continued_config
 from pochi_cli.runs.index import Run, find_run
+from pochi_cli.runs.layout import InferenceLayout
 from pochi_cli.runs.records import EpochRecord
 
 if TYPE_CHECKING:
@@ -101,12 +103,12 @@ def resume(
 
 
 def load_model(
-    reference: str | Path, work_dir: str | Path = "work_dirs", overrides: Iterable[str] = ()
+    reference: str | Path | Run, work_dir: str | Path = "work_dirs", overrides: Iterable[str] = ()
 ) -> LoadedModel:
     """Load a trained model: the best of a run, or that of a checkpoint.
 
     Args:
-        reference: A checkpoint's path, or what `load_run` finds a run by.
+        reference: A checkpoint's path, a run, or what `load_run` finds one by.
         work_dir: Where all but a path are looked up.
         overrides: `key=value` arguments of how it is asked, such as `device=cpu` or `batch_size=64`.
 
@@ -122,18 +124,19 @@ def load_model(
     return load(reference, Path(work_dir), overrides)
 
 
-def predict(loaded: LoadedModel, images: Sequence[ImageInput]) -> Predictions:
+def predict(loaded: LoadedModel, images: Iterable[ImageInput]) -> Predictions:
     """Predict images that are at hand.
 
     Args:
-        loaded: As `load_model` returns it.
+        loaded: As `load_model` returns it; it is set to eval mode.
         images: Paths of files, or images of Pillow's, of any mode and size; at least one.
 
     Returns:
         Among others `.predicted_names`, `.confidence` (0 to 1) and `.probabilities`, float64 (N, K).
 
     Raises:
-        DataError: An image cannot be decoded, or the transform cannot take it.
+        DataError: An image is none or cannot be decoded, or the transform cannot take it.
+        ModelError: The model gives no finite numbers.
         MemoryExhaustedError: The device has too little memory for a batch.
     """
     from pochi_cli.inference.predict import predict as predict_images
@@ -155,27 +158,39 @@ def infer(
         loaded: As `load_model` returns it.
         data: A directory of images, labelled where its directories are named like classes, or an image file;
             by default the validation data of its training.
-        output: Directory of the files; by default a new one in the run's.
+        output: Directory of the files, new, empty or with earlier results, which are replaced; by default a
+            new one in the run's.
         unlabelled: Take every image, and no directory for a class.
         tell: Told how many images are done, and of how many.
 
     Raises:
         PochiError: Images, memory or storage failed.
     """
-    from pochi_cli.engine.runtime import configured
+    from pochi_cli.engine.runtime import configured, random_state, restore_random_state
     from pochi_cli.inference.images import find_images, validation_images
     from pochi_cli.inference.infer import infer as infer_images
+    from pochi_cli.inference.infer import results_directory
 
-    config, class_names = loaded.config, loaded.class_names
-    with configured(config, loaded.runtime):
-        source = (
-            validation_images(config, class_names)
-            if data is None
-            else find_images(Path(data), class_names, unlabelled=unlabelled)
+    if data is None and unlabelled:
+        raise DataError(
+            "without data there is nothing to predict as unlabelled", "name a directory of images"
         )
-        done = infer_images(loaded, source, None if output is None else Path(output), tell)
-    _finish(done)
-    return done
+    config, class_names = loaded.config, loaded.class_names
+    record = None if loaded.run is None else loaded.run.record
+    source = (
+        validation_images(config, class_names, record)
+        if data is None
+        else find_images(Path(data), class_names, unlabelled=unlabelled)
+    )
+    before = random_state()
+    with results_directory(loaded.home, None if output is None else Path(output)) as layout:
+        try:
+            with configured(config, loaded.runtime):
+                done = infer_images(loaded, source, layout, tell)
+        finally:
+            restore_random_state(before)
+        _finish(done)
+    return done if output is None else replace(done, layout=InferenceLayout(Path(output)))
 
 
 def _finish(done: Inference) -> None:

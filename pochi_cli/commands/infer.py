@@ -116,13 +116,14 @@ def _show_classes(done: Inference) -> None:
 
 def _show_predictions(done: Inference) -> None:
     from pochi_cli import console
+    from pochi_cli.characters import unicode_text
     from pochi_cli.inference import summary_text as text
 
     predictions = done.answers.predictions
     console.show("")
     console.show_listing(
         text.PREDICTION_HEADER,
-        text.prediction_rows(predictions),
+        text.prediction_rows(predictions, unicode_text(done.source.index.root)),
         right=("confidence",),
         shortened=("image", "predicted"),
         left_out=(),

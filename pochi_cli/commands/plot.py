@@ -91,7 +91,10 @@ def confusion(
         raise typer.BadParameter("goes with a run, whose config it changes", param_hint="--set")
     look = ConfusionMatrixConfig()
     if found.run is not None:
-        look = load_config(found.run.layout.config_toml, overrides or ()).confusion_matrix_config
+        changed = load_config(found.run.layout.config_toml, overrides or ())
+        look = changed.confusion_matrix_config
+        if changed != found.run.config.model_copy(update={"confusion_matrix_config": look}):
+            raise typer.BadParameter("only confusion_matrix_config is drawn by", param_hint="--set")
     content = read_confusion_matrix(found.path)
     path = confusion_figure(output_dir or found.path.parent)
     write_confusion_figure(content, path, look)

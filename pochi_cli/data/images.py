@@ -141,7 +141,7 @@ def opened(path: str | Path) -> Iterator[BinaryIO]:
     """
     try:
         file = Path(path).open("rb")  # noqa: SIM115 - what fails inside the block is not about opening it
-    except OSError as error:
+    except (OSError, ValueError) as error:  # ValueError: a null character
         raise BadImageError(path, _reason(None, error), is_unread=True) from error
     with file:
         yield file

@@ -69,8 +69,6 @@ def prepare_data(
         val_size, val_refusals = output_size(val, config.val_transform, "val_transform")
         refusals += val_refusals
     raise_errors(refusals)
-    fingerprint = hashlib.sha256(train.fingerprint.encode())
-    fingerprint.update(val.fingerprint.encode() if val is not None else b"")
     return Data(
         train=train,
         val=val,
@@ -78,8 +76,15 @@ def prepare_data(
         size=size,
         val_size=val_size,
         warnings=tuple(map(in_words, found.findings)),
-        fingerprint=fingerprint.hexdigest(),
+        fingerprint=data_fingerprint(train, val),
     )
+
+
+def data_fingerprint(train: FolderIndex, val: FolderIndex | None) -> str:
+    """Tell data apart: SHA-256, in hex, over both parts, which have the training data's labels."""
+    digest = hashlib.sha256(train.fingerprint.encode())
+    digest.update(val.fingerprint.encode() if val is not None else b"")
+    return digest.hexdigest()
 
 
 def missing_folders(config: DataConfig) -> list[Diagnostic]:

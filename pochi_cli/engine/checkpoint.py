@@ -118,7 +118,7 @@ def check_whole(path: Path) -> None:
     Raises:
         RunError: It is missing or damaged.
     """
-    if not path.exists():
+    if not os.path.lexists(path):
         raise RunError(f"there is no checkpoint {path}")
     require_file(path)
     try:
@@ -126,6 +126,8 @@ def check_whole(path: Path) -> None:
             if any(part.compress_type != zipfile.ZIP_STORED for part in archive.infolist()):
                 raise RunError(f"{path} is refused: parts of it are compressed, as torch.save makes none")
             damaged = archive.testzip()
+    except PermissionError as error:
+        raise RunError(f"cannot read {path}: {error.strerror}", hint="mend its permissions") from error
     except (OSError, zipfile.BadZipFile, EOFError, NotImplementedError, zlib.error) as error:
         raise RunError(f"{path} is damaged, or no checkpoint: {first_line(error)}") from error
     if damaged is not None:

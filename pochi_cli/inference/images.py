@@ -18,8 +18,9 @@ from pochi_cli.data.findings import (
     raise_errors,
 )
 from pochi_cli.data.folder import FolderIndex, index_folder, index_images, match_labels
-from pochi_cli.data.prepare import find_folders
+from pochi_cli.data.prepare import data_fingerprint, find_folders
 from pochi_cli.errors import DataError, Diagnostic
+from pochi_cli.runs.records import RunRecord
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,7 @@ class ImageSource:
         is_validation: Whether they are the validation data of the training.
         name: What they are called.
         warnings: What is doubtful, in words.
+        has_changed: Whether they are no longer what they were in training.
     """
 
     index: FolderIndex
@@ -39,31 +41,45 @@ class ImageSource:
     is_validation: bool
     name: str
     warnings: tuple[str, ...]
+    has_changed: bool = False
 
 
-def validation_images(config: ClassificationConfig, class_names: tuple[str, ...]) -> ImageSource:
+def validation_images(
+    config: ClassificationConfig, class_names: tuple[str, ...], record: RunRecord | None = None
+) -> ImageSource:
     """Find the validation data of a training.
 
     Args:
         config: Of the training.
         class_names: Of the model.
+        record: Of the run, where there is one: it tells whether the data are still those.
 
     Raises:
         DataError: There were none, or they are not as they have to be.
     """
     if not config.has_validation:
         raise DataError("it was trained without validation data", "name images: --data DIR_OR_FILE")
-    key = "val_data_root"
+    key, has_changed = "val_data_root", False
     if config.dataset == "folder" and config.val_data_root is not None:
         # The training data are not looked for: they may have stayed on another machine.
         val = index_folder(Path(config.val_data_root), key)
         findings = folder_findings(val, (key,), min_classes=1)
+        has_changed = record is not None and record.settings.get("val_images") != len(val)
     else:
         found = find_folders(config, config.seed)
         raise_errors(found.findings)
         assert found.val is not None  # has_validation
         val, findings = found.val, []
-    return _labelled(val, class_names, findings, printable(val.root), is_validation=True)
+        if record is not None:
+            now = data_fingerprint(found.train, match_labels(found.train, val))
+            has_changed = now != record.data_fingerprint
+    source = _labelled(val, class_names, findings, printable(val.root), is_validation=True)
+    if has_changed:
+        changed = "the data have changed since the training"
+        if config.val_split is not None:
+            changed += ": what is split off now may hold images that it was trained on"
+        source = replace(source, warnings=(*source.warnings, changed), has_changed=True)
+    return source
 
 
 def find_images(path: Path, class_names: tuple[str, ...], *, unlabelled: bool) -> ImageSource:
@@ -81,7 +97,7 @@ def find_images(path: Path, class_names: tuple[str, ...], *, unlabelled: bool) -
         DataError: There is none, or a directory is named like no class.
     """
     name = printable(path)
-    if path.is_file() or unlabelled:
+    if unlabelled or _is_file(path):
         return _unlabelled(index_images(path, class_names), name)
     index = index_folder(path)
     if not len(index):
@@ -101,6 +117,13 @@ def find_images(path: Path, class_names: tuple[str, ...], *, unlabelled: bool) -
     return _labelled(index, class_names, folder_findings(index, (), min_classes=1), name, is_validation=False)
 
 
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError as error:  # it may not be looked at, or its name is too long
+        raise DataError(f"{printable(path)} cannot be read: {error.strerror or error}") from error
+
+
 def _labelled(
     index: FolderIndex,
     class_names: tuple[str, ...],
@@ -113,8 +136,10 @@ def _labelled(
     known = FolderIndex(Path("the model"), class_names, (), (), ())
     findings = [*findings, *class_findings(known, index, ())]
     raise_errors(findings)
-    warnings = tuple(in_words(finding) for finding in findings)
-    return ImageSource(match_labels(known, index), True, is_validation, name, warnings)
+    warnings = [in_words(finding) for finding in findings]
+    if others := index.ignored - index.loose_images:
+        warnings.append(f"{counted(others, 'other file')} in {name}, left out")
+    return ImageSource(match_labels(known, index), True, is_validation, name, tuple(warnings))
 
 
 def _unlabelled(index: FolderIndex, name: str) -> ImageSource:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
+from tempfile import mkdtemp
 from typing import Any
 
 from pochi_cli.config.recording import ConfusionMatrixConfig
@@ -14,7 +18,13 @@ from pochi_cli.inference.model import LoadedModel
 from pochi_cli.inference.predict import Answers, Tell, ask
 from pochi_cli.inference.results import InferenceSummary, describe_scores, write_predictions, write_scores
 from pochi_cli.inference.scores import Scores, score
-from pochi_cli.runs.layout import InferenceLayout, create_inference_directory, inference_results_in
+from pochi_cli.runs.atomic import TEMPORARY_PREFIX
+from pochi_cli.runs.layout import (
+    InferenceLayout,
+    create_inference_directory,
+    inference_results_in,
+    make_part,
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,60 +58,96 @@ class Inference:
         }
 
 
-def infer(
-    loaded: LoadedModel, source: ImageSource, output: Path | None = None, tell: Tell = lambda *_: None
-) -> Inference:
+def infer(loaded: LoadedModel, source: ImageSource, layout: InferenceLayout, tell: Tell) -> Inference:
     """Predict images and write the predictions and their scores; the summary is left to be written last.
 
     Args:
         loaded: The model.
         source: The images.
-        output: Directory of the files; those of an earlier inference are replaced. By default a new one below
-            the run's.
+        layout: Where the files go.
         tell: Told how many images are done, and of how many.
 
     Raises:
-        DataError, MemoryExhaustedError: As for `ask`.
+        DataError, ModelError, MemoryExhaustedError: As for `ask`.
         StorageError: A file cannot be written.
     """
     answers = ask(loaded, source, tell)
     scores = score(answers.predictions) if source.is_labelled else None
-    now = datetime.now().astimezone()
-    layout = (
-        create_inference_directory(inference_results_in(loaded.home), now)
-        if output is None
-        else _emptied(InferenceLayout(output))
-    )
     write_predictions(layout, answers.predictions)
     if scores is not None:
         write_scores(layout, scores)
-    summary = _summarize(loaded, source, answers, scores, now)
+    summary = _summarize(loaded, source, answers, scores)
     return Inference(layout, source, answers, scores, summary, loaded.config.confusion_matrix_config)
 
 
-def _emptied(layout: InferenceLayout) -> InferenceLayout:
-    """Make a directory where missing, and remove what an earlier inference left in it."""
+@contextmanager
+def results_directory(home: Path, output: Path | None) -> Iterator[InferenceLayout]:
+    """Make a directory for results, before there are any; what is not finished leaves nothing behind.
+
+    Args:
+        home: Directory of the run or checkpoint; without `output` they get a new one below it.
+        output: Directory that a user named. Results of an earlier inference in it are replaced, all at once;
+            anything else must not be in it.
+
+    Raises:
+        StorageError: It cannot be made or written to, or holds something else.
+    """
+    if output is None:
+        make_part(inference_results_in(home))
+        layout = create_inference_directory(inference_results_in(home), datetime.now())
+        try:
+            yield layout
+        except BaseException:
+            shutil.rmtree(layout.directory, ignore_errors=True)
+            raise
+        return
+    final = InferenceLayout(output)
+    staged = InferenceLayout(_stage_in(final))
     try:
-        layout.directory.mkdir(parents=True, exist_ok=True)
-        for path in layout.files:
-            path.unlink(missing_ok=True)
+        yield staged
+        _publish(staged, final)
+    finally:
+        shutil.rmtree(staged.directory, ignore_errors=True)
+
+
+def _stage_in(final: InferenceLayout) -> Path:
+    output = final.directory
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        if any(output.iterdir()) and not final.summary_json.is_file():
+            raise StorageError(
+                f"{output} is not empty, and holds no results of `pochi infer`",
+                "name a new or an empty directory for --output",
+            )
+        return Path(mkdtemp(prefix=TEMPORARY_PREFIX, dir=output))
     except OSError as error:
-        reason = error.strerror or str(error)
         raise StorageError(
-            f"cannot write to {layout.directory}: {reason}", "choose another --output"
+            f"cannot write to {output}: {error.strerror or error}", "choose another --output"
         ) from error
-    return layout
+
+
+def _publish(staged: InferenceLayout, final: InferenceLayout) -> None:
+    """Put new files in the place of the old ones; the summary goes first and comes last."""
+    try:
+        final.summary_json.unlink(missing_ok=True)
+        for new, old in reversed(list(zip(staged.files, final.files, strict=True))):
+            if new.exists():
+                new.replace(old)
+            else:
+                old.unlink(missing_ok=True)
+    except OSError as error:
+        raise StorageError(f"cannot write to {final.directory}: {error.strerror or error}") from error
 
 
 def _summarize(
-    loaded: LoadedModel, source: ImageSource, answers: Answers, scores: Scores | None, now: datetime
+    loaded: LoadedModel, source: ImageSource, answers: Answers, scores: Scores | None
 ) -> InferenceSummary:
     run, runtime, speed = loaded.run, loaded.runtime, answers.speed
     judged = {}
     if scores is not None and answers.loss is not None:
         judged = describe_scores(scores, answers.loss)
     return InferenceSummary(
-        created_at=now.isoformat(timespec="seconds"),
+        created_at=datetime.now().astimezone().isoformat(timespec="seconds"),
         run=None if run is None else run.layout.name,
         experiment_id=None if run is None else run.record.experiment_id,
         checkpoint=str(loaded.checkpoint.absolute()),
@@ -115,6 +161,8 @@ def _summarize(
         channels_last=runtime.channels_last,
         data=source.name,
         is_validation=source.is_validation,
+        data_fingerprint=source.index.fingerprint,
+        altered=loaded.altered,
         images=len(answers.predictions),
         skipped={image.path: image.reason for image in answers.skipped},
         scores=judged,

@@ -23,11 +23,12 @@ from pochi_cli.engine.checkpoint import load_checkpoint, load_weights
 from pochi_cli.engine.runtime import Runtime, choose_runtime, own_runtime
 from pochi_cli.errors import ConfigError, Diagnostic, RunError
 from pochi_cli.models.factory import check_input, create_model
-from pochi_cli.runs.index import Run, find_run, names_file, run_around
+from pochi_cli.runs.index import Run, choose_checkpoint, find_run, names_file, run_around
 
 _MAY_CHANGE = (
-    "device", "precision", "channels_last", "threads", "compile", "cudnn_benchmark", "deterministic",
-    "batch_size", "num_workers", "on_bad_image", "val_transform", "confusion_matrix_config",
+    "device", "precision", "channels_last", "threads", "cudnn_benchmark", "deterministic", "batch_size",
+    "num_workers", "on_bad_image", "train_data_root", "val_data_root", "val_transform",
+    "confusion_matrix_config",
 )  # fmt: skip
 """Keys that say how the model is asked; all others say what it is."""
 
@@ -50,7 +51,8 @@ class LoadedModel:
         epoch: Finished epochs when that was written.
         is_averaged: Whether its weights are averaged.
         run: The run that it is of; `None` for a checkpoint elsewhere.
-        messages: What is not as it was in training, in words.
+        altered: Keys on which its answers depend, and that are not as they were in training.
+        messages: What is not as one would expect, in words.
     """
 
     model: nn.Module
@@ -65,6 +67,7 @@ class LoadedModel:
     epoch: int
     is_averaged: bool
     run: Run | None
+    altered: tuple[str, ...]
     messages: tuple[str, ...]
 
     @property
@@ -74,13 +77,13 @@ class LoadedModel:
 
 
 def load_model(
-    reference: str | Path, work_dir: Path = Path("work_dirs"), overrides: Iterable[str] = ()
+    reference: str | Path | Run, work_dir: Path = Path("work_dirs"), overrides: Iterable[str] = ()
 ) -> LoadedModel:
     """Load the model of a run, its best if there is one and else its latest, or that of a checkpoint.
 
     Args:
-        reference: A checkpoint's path, or what names a run: its directory, name, UUID, a unique prefix of it,
-            or `latest`.
+        reference: A checkpoint's path, a run, or what names one: its directory, name, UUID, a unique prefix
+            of it, or `latest`.
         work_dir: Where all but a path are looked up.
         overrides: `key=value` arguments that replace keys of the config which it was trained with, of those
             that say how it is asked.
@@ -100,11 +103,13 @@ def load_model(
         weights = checkpoint["class_weights"]
         class_weights = None if weights is None else tuple(map(float, weights))
         epoch = int(checkpoint["epoch"])
+        is_within_epoch = bool(checkpoint["sampler_state"]["batches"])
+        if class_weights is not None and (len(class_weights) != len(class_names) or min(class_weights) <= 0):
+            raise ValueError(f"its class weights {class_weights} are none for {len(class_names)} classes")
     except KeyError as error:
         raise RunError(f"{path} is incomplete: it has no {error}") from error
     except (TypeError, ValueError) as error:
         raise RunError(f"{path} is damaged: {error}") from error
-    overrides = tuple(overrides)
     config = _overridden(trained, overrides, path)
     steps = evaluation_steps(config)
     chosen = {key for key in ("device", "precision") if getattr(config, key) != getattr(trained, key)}
@@ -129,22 +134,42 @@ def load_model(
         epoch=epoch,
         is_averaged=is_averaged,
         run=run,
-        messages=() if chosen else tuple(_replacements(trained, runtime)),
+        altered=tuple(_altered(trained, config, runtime)),
+        messages=(
+            *_doubts(run, path, epoch, is_within_epoch=is_within_epoch),
+            *(() if chosen else _replacements(trained, runtime)),
+        ),
     )
 
 
-def _find(reference: str | Path, work_dir: Path) -> tuple[Run | None, Path]:
-    path = Path(reference)
-    if names_file(reference, ".pth"):
-        return run_around(path), path
-    run = find_run(reference, work_dir)
-    for path in (run.layout.best_model, run.layout.latest_model):
-        if path.exists():
-            return run, path
-    raise RunError(f"{run.directory} has no model yet: no epoch is finished", hint="train it first")
+def _find(reference: str | Path | Run, work_dir: Path) -> tuple[Run | None, Path]:
+    if not isinstance(reference, Run) and names_file(reference, ".pth"):
+        return run_around(Path(reference)), Path(reference)
+    run = reference if isinstance(reference, Run) else find_run(reference, work_dir)
+    return run, choose_checkpoint(run).path
+
+
+def _doubts(run: Run | None, path: Path, epoch: int, *, is_within_epoch: bool) -> Iterator[str]:
+    best = None if run is None else run.record.best_epoch
+    is_latest = run is not None and path == run.layout.latest_model
+    if is_latest and best is not None and epoch != best:
+        yield f"the best checkpoint, of epoch {best}, is gone: {path} is of epoch {epoch}"
+    if is_within_epoch:
+        yield f"{path} was saved within epoch {epoch + 1}: its weights are those of no finished epoch"
+
+
+def _altered(trained: ClassificationConfig, config: ClassificationConfig, runtime: Runtime) -> Iterator[str]:
+    if config.val_transform != trained.val_transform:
+        yield "val_transform"
+    if runtime.precision != trained.precision:
+        yield "precision"
+    if config.on_bad_image != trained.on_bad_image:
+        yield "on_bad_image"
 
 
 def _plain_config(checkpoint: dict[str, Any], path: Path) -> ClassificationConfig:
+    if not isinstance(checkpoint["config"], dict):
+        raise RunError(f"{path} is damaged: its config is no table")
     try:
         return validate(checkpoint["config"])
     except ConfigError as error:
@@ -167,6 +192,9 @@ def _overridden(trained: ClassificationConfig, overrides: Iterable[str], path: P
         for key in type(config).model_fields
         if key not in _MAY_CHANGE and getattr(config, key) != getattr(trained, key)
     ]
+    if config.batch_size == "auto":
+        undecided = "batch_size must be a number here: nothing is tried out"
+        changed.append(Diagnostic("conflict", undecided, ("batch_size",), help="give one, or leave it out"))
     if changed:
         raise ConfigError(document.place(changed))
     return config

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -16,6 +16,7 @@ from torch import Tensor
 from pochi_cli.characters import unicode_text
 from pochi_cli.config.steps.arguments import Size
 from pochi_cli.data.datasets import BadImage, Batch, ImageDataset
+from pochi_cli.data.findings import counted
 from pochi_cli.data.folder import FolderIndex
 from pochi_cli.data.images import as_rgb, read_rgb
 from pochi_cli.data.loaders import BatchLoader, Remedies, resolve_workers
@@ -26,7 +27,7 @@ from pochi_cli.engine.losses import CrossEntropy
 from pochi_cli.engine.memory import explaining_batches
 from pochi_cli.engine.mixing import NoMixing
 from pochi_cli.engine.objectives import ClassificationObjective
-from pochi_cli.errors import DataError
+from pochi_cli.errors import DataError, ModelError
 from pochi_cli.inference.images import ImageSource
 from pochi_cli.inference.model import LoadedModel
 from pochi_cli.inference.predictions import Predictions
@@ -116,6 +117,7 @@ def ask(loaded: LoadedModel, source: ImageSource, tell: Tell = lambda *_: None) 
         logits=torch.cat(collected.logits).numpy(),
         labels=labels if source.is_labelled else None,
     )
+    _require_numbers(predictions, loaded)
     speed = Speed(len(collected.first) / forward_s, len(indices) / duration_s, batch_size, workers)
     height, width = collected.first.images.shape[-2:]
     return Answers(
@@ -211,20 +213,36 @@ def synchronize(device: torch.device) -> None:
         torch.mps.synchronize()
 
 
+def _require_numbers(predictions: Predictions, loaded: LoadedModel) -> None:
+    is_finite = np.isfinite(predictions.logits).all(axis=1)
+    if not is_finite.all():
+        first = predictions.paths[int(np.flatnonzero(~is_finite)[0])]
+        raise ModelError(
+            f"the model gives no finite numbers for {counted(int((~is_finite).sum()), 'image')} of "
+            f"{len(predictions):,}, the first is {first}",
+            f"the training may have diverged, or {loaded.checkpoint} is spoilt: use another checkpoint",
+        )
+
+
 @torch.inference_mode()
-def predict(loaded: LoadedModel, images: Sequence[ImageInput]) -> Predictions:
+def predict(loaded: LoadedModel, images: Iterable[ImageInput]) -> Predictions:
     """Predict images that are at hand.
 
     Args:
-        loaded: The model.
+        loaded: The model; it is set to eval mode.
         images: Files or images of Pillow's, of any mode and size; at least one.
 
     Raises:
-        DataError: There is none, one cannot be decoded, the transform cannot take one, or it makes them of
-            different sizes.
+        DataError: There is none, one is something else or cannot be decoded, the transform cannot take one,
+            or it makes them of different sizes.
+        ModelError: The model gives no finite numbers.
     """
+    if isinstance(images, str | bytes | Path | Image.Image):
+        raise DataError("one image alone is no sequence of images", "write [image]")
+    images = list(images)
     if not images:
         raise DataError("there is no image to predict")
+    loaded.model.eval()
     tensors = [_prepared(loaded, image, at) for at, image in enumerate(images)]
     other = next((tensor for tensor in tensors if tensor.shape != tensors[0].shape), None)
     if other is not None:
@@ -246,10 +264,17 @@ def predict(loaded: LoadedModel, images: Sequence[ImageInput]) -> Predictions:
         unicode_text(image) if isinstance(image, str | Path) else f"images[{at}]"
         for at, image in enumerate(images)
     )
-    return Predictions(loaded.class_names, paths, torch.cat(logits).numpy())
+    predictions = Predictions(loaded.class_names, paths, torch.cat(logits).numpy())
+    _require_numbers(predictions, loaded)
+    return predictions
 
 
 def _prepared(loaded: LoadedModel, image: ImageInput, at: int) -> Tensor:
+    if not isinstance(image, str | Path | Image.Image):
+        raise DataError(
+            f"images[{at}] is of type {type(image).__name__}, and neither a path nor an image of Pillow's",
+            "PIL.Image.fromarray makes one of an array (height, width, 3) of uint8",
+        )
     name = f"images[{at}]" if isinstance(image, Image.Image) else str(image)
     decoded = as_rgb(image, name) if isinstance(image, Image.Image) else read_rgb(image)
     try:

@@ -5,19 +5,19 @@ from __future__ import annotations
 import csv
 import io
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from pochi_cli.characters import without_surrogates
 from pochi_cli.errors import RunError
 from pochi_cli.inference.predictions import Predictions
 from pochi_cli.inference.scores import ClassScore, Counts, Scores
 from pochi_cli.runs.atomic import write_json, write_text
-from pochi_cli.runs.index import Run, find_run, names_file
+from pochi_cli.runs.index import Run, choose_checkpoint, find_run, names_file
 from pochi_cli.runs.layout import InferenceLayout, inferences_in
 from pochi_cli.runs.records import read_json, require_file
 from pochi_cli.runs.rows import csv_lines
@@ -25,6 +25,7 @@ from pochi_cli.runs.typed import Moment, read_fields
 
 _CORNER = "true/predicted"
 _REPORT_HEADER = ["class", "precision", "recall", "f1", "support"]
+_PNG_BEGINNING, _PNG_END = b"\x89PNG\r\n\x1a\n", b"IEND\xaeB`\x82"
 _MATRIX_FORM = (
     f"a confusion matrix is a CSV of the form {_CORNER},<class>,... with a row of counts for each class, "
     "in the same order"
@@ -48,6 +49,8 @@ class InferenceSummary:
         device, precision, channels_last: What it ran on.
         data: Where the images are.
         is_validation: Whether they are the validation data of the training.
+        data_fingerprint: SHA-256 over the images' paths and sizes.
+        altered: Keys on which the answers depend, and that were not as in training.
         images: How many were predicted.
         skipped: Those that cannot be decoded: path and reason of each.
         scores: Names of metrics and their values; empty without labels. Accuracies are in percent.
@@ -70,6 +73,8 @@ class InferenceSummary:
     channels_last: bool
     data: str
     is_validation: bool
+    data_fingerprint: str
+    altered: tuple[str, ...]
     images: int
     skipped: Mapping[str, Any]
     scores: Mapping[str, Any]
@@ -101,7 +106,16 @@ def write_predictions(layout: InferenceLayout, predictions: Predictions) -> None
     Raises:
         StorageError: Writing failed.
     """
-    write_text(layout.predictions, without_surrogates(csv_lines(_prediction_rows(predictions))))
+    _write_csv(layout.predictions, _prediction_rows(predictions))
+
+
+def _write_csv(path: Path, rows: Iterable[Iterable[object]]) -> None:
+    write_text(path, _unicode(csv_lines(rows)))
+
+
+def _unicode(text: str) -> str:
+    """Write what is no Unicode in names as escapes: two names must not become one."""
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def _prediction_rows(predictions: Predictions) -> Iterator[list[object]]:
@@ -140,12 +154,12 @@ def write_scores(layout: InferenceLayout, scores: Scores) -> None:
         [row.name, repr(row.precision), repr(row.recall), repr(row.f1), row.support]
         for row in (*scores.classes, scores.macro, scores.weighted)
     ]
-    write_text(layout.class_report, without_surrogates(csv_lines([_REPORT_HEADER, *rows])))
+    _write_csv(layout.class_report, [_REPORT_HEADER, *rows])
     matrix = [
         [name, *counts.tolist()] for name, counts in zip(scores.class_names, scores.confusion, strict=True)
     ]
     header = [_CORNER, *scores.class_names]
-    write_text(layout.confusion_matrix, without_surrogates(csv_lines([header, *matrix])))
+    _write_csv(layout.confusion_matrix, [header, *matrix])
 
 
 def write_summary(layout: InferenceLayout, summary: InferenceSummary, text: str) -> None:
@@ -154,7 +168,7 @@ def write_summary(layout: InferenceLayout, summary: InferenceSummary, text: str)
     Raises:
         StorageError: Writing failed.
     """
-    write_text(layout.summary_text, without_surrogates(text))
+    write_text(layout.summary_text, _unicode(text))
     write_json(layout.summary_json, asdict(summary))
 
 
@@ -170,14 +184,44 @@ def read_summary(layout: InferenceLayout) -> InferenceSummary:
         raise RunError(f"{layout.summary_json} is damaged: {error}") from error
 
 
-def latest_of_validation(run: Run) -> InferenceLayout | None:
-    """Find the newest inference of a run's validation data with the model that it has now."""
-    epoch = run.record.best_epoch or run.record.epochs_done
+def latest_of_validation(run: Run, fingerprint: str | None) -> InferenceLayout | None:
+    """Find the newest whole inference of a run's validation data with the model that it has now.
+
+    Args:
+        run: The run.
+        fingerprint: Of the validation data as they are now; `None` where they are not to be had.
+
+    Raises:
+        RunError: The run has no model.
+    """
+    epoch = choose_checkpoint(run).epoch
     for layout in reversed(inferences_in(run.layout.inference_results)):
-        summary = read_summary(layout)
-        if summary.is_validation and summary.epoch == epoch:
-            return layout
+        with suppress(RunError):  # a damaged one is passed over
+            summary = read_summary(layout)
+            is_of_now = fingerprint in (None, summary.data_fingerprint)
+            if summary.is_validation and summary.epoch == epoch and is_of_now and not summary.altered:
+                read_predictions(layout)
+                read_class_report(layout)
+                for figure in layout.figures:
+                    read_png(figure)
+                return layout
     return None
+
+
+def read_png(path: Path) -> bytes:
+    """Read a picture.
+
+    Raises:
+        RunError: It is missing, or no whole PNG.
+    """
+    require_file(path)
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise RunError(f"cannot read {path}: {error.strerror or error}") from error
+    if not (content.startswith(_PNG_BEGINNING) and content.endswith(_PNG_END)):
+        raise RunError(f"{path} is damaged: it is no whole PNG")
+    return content
 
 
 @dataclass(frozen=True)

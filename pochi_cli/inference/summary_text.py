@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from pochi_cli.characters import visible
 from pochi_cli.data.findings import counted
 from pochi_cli.inference.predictions import Predictions
 from pochi_cli.inference.results import InferenceSummary
@@ -65,6 +66,8 @@ def _fields(summary: InferenceSummary) -> Iterator[tuple[str, str]]:
     yield from describe_values(summary)
     if not summary.scores:
         yield "scores", "none: the images have no labels"
+    if summary.altered:
+        yield "not as in training", ", ".join(summary.altered)
     if summary.skipped:
         yield "left out", f"{counted(len(summary.skipped), 'image')} that cannot be decoded"
     averaged = ", averaged weights" if summary.is_averaged else ""
@@ -107,12 +110,18 @@ def class_rows(scores: Scores) -> tuple[str, list[tuple[str, ...]]]:
 
 
 def _class_row(row: ClassScore) -> tuple[str, ...]:
-    return (row.name, f"{row.precision:.4f}", f"{row.recall:.4f}", f"{row.f1:.4f}", f"{row.support:,}")
+    return (
+        visible(row.name),
+        f"{row.precision:.4f}",
+        f"{row.recall:.4f}",
+        f"{row.f1:.4f}",
+        f"{row.support:,}",
+    )
 
 
 def confusion_rows(scores: Scores, most: int = 5) -> list[tuple[str, ...]]:
     """Write the classes that are most often taken for another as cells below `CONFUSION_HEADER`."""
-    counts, names = scores.confusion, scores.class_names
+    counts, names = scores.confusion, [visible(name) for name in scores.class_names]
     pairs = [(int(counts[i, j]), i, j) for i, j in np.argwhere(counts) if i != j]
     pairs.sort(key=lambda pair: -pair[0])
     return [
@@ -121,7 +130,10 @@ def confusion_rows(scores: Scores, most: int = 5) -> list[tuple[str, ...]]:
     ]
 
 
-def prediction_rows(predictions: Predictions, most: int = MOST_ROWS) -> list[tuple[str, ...]]:
-    """Write the first predictions as cells below `PREDICTION_HEADER`."""
+def prediction_rows(predictions: Predictions, root: str, most: int = MOST_ROWS) -> list[tuple[str, ...]]:
+    """Write the first predictions as cells below `PREDICTION_HEADER`, with the paths inside a directory."""
     rows = zip(predictions.paths, predictions.predicted_names, predictions.confidence, strict=True)
-    return [(path, name, f"{100 * confidence:.1f} %") for path, name, confidence in islice(rows, most)]
+    return [
+        (visible(path.removeprefix(f"{root}/")), visible(name), f"{100 * confidence:.1f} %")
+        for path, name, confidence in islice(rows, most)
+    ]

@@ -143,15 +143,17 @@ def write_output(path: Path, text: str) -> None:
     Raises:
         StorageError: Writing failed.
     """
-    target = path.resolve() if path.is_symlink() else path
-    if target.is_file() or not target.exists():
-        write_text(target, text)
-        return
     try:
-        with path.open("wb") as file:
-            file.write(text.encode("utf-8"))
-    except OSError as error:
-        raise StorageError(f"cannot write {path}: {error.strerror or error}", _remedy(error)) from error
+        target = path.resolve() if path.is_symlink() else path
+        if not target.is_file() and target.exists():
+            with path.open("wb") as file:
+                file.write(text.encode("utf-8"))
+            return
+    except (OSError, RuntimeError) as error:  # RuntimeError: links in a circle
+        reason = getattr(error, "strerror", None) or error
+        remedy = _remedy(error) if isinstance(error, OSError) else None
+        raise StorageError(f"cannot write {path}: {reason}", remedy) from error
+    write_text(target, text)
 
 
 def write_json(path: Path, content: Any) -> None:

@@ -113,6 +113,36 @@ def _has_record(directory: Path) -> bool:
     return True
 
 
+@dataclass(frozen=True)
+class ChosenCheckpoint:
+    """The checkpoint by which a run is judged.
+
+    Attributes:
+        path: The file.
+        epoch: Finished epochs in it.
+    """
+
+    path: Path
+    epoch: int
+
+
+def choose_checkpoint(run: Run) -> ChosenCheckpoint:
+    """Choose the best checkpoint of a run, wherever it still is, or else the latest.
+
+    Raises:
+        RunError: It has none, or they cannot be looked for.
+    """
+    layout, best = run.layout, run.record.best_epoch
+    places = [] if best is None else [(layout.best_model, best), (layout.checkpoint(best), best)]
+    try:
+        for path, epoch in (*places, (layout.latest_model, run.record.epochs_done)):
+            if path.exists():
+                return ChosenCheckpoint(path, epoch)
+    except OSError as error:
+        raise RunError(f"cannot look into {layout.models}: {error.strerror or error}") from error
+    raise RunError(f"{run.directory} has no model yet: no epoch is finished", hint="train it first")
+
+
 def names_file(reference: str | Path, suffix: str) -> bool:
     """Tell whether a reference names a file rather than a run.
 
@@ -133,9 +163,10 @@ def names_file(reference: str | Path, suffix: str) -> bool:
 def run_around(checkpoint: Path) -> Run | None:
     """Open the run that a checkpoint lies in, if there is one."""
     directory = checkpoint.absolute().parent.parent
-    if not _has_record(directory):
-        return None
-    run = open_run(directory)
+    try:
+        run = open_run(directory)
+    except RunError:
+        return None  # a checkpoint needs no run around it, so none that is whole
     return run if run.layout.models == checkpoint.absolute().parent else None
 
 

@@ -256,6 +256,11 @@ class InferenceLayout:
         return self.directory / "mistakes.html"
 
     @property
+    def figures(self) -> tuple[Path, ...]:
+        """Its pictures."""
+        return confusion_figure(self.directory), self.calibration_figure, self.curves_figure
+
+    @property
     def files(self) -> tuple[Path, ...]:
         """All of them; which there are depends on what was inferred."""
         return (
@@ -264,9 +269,7 @@ class InferenceLayout:
             self.predictions,
             self.class_report,
             self.confusion_matrix,
-            confusion_figure(self.directory),
-            self.calibration_figure,
-            self.curves_figure,
+            *self.figures,
             self.mistakes,
         )
 

@@ -13,7 +13,11 @@ from pochi_cli.errors import RunError
 def csv_lines(rows: Iterable[Iterable[object]]) -> str:
     """Write rows."""
     buffer = io.StringIO()
-    csv.writer(buffer, lineterminator="\n").writerows(rows)
+    writer = csv.writer(buffer, lineterminator="\n")
+    # Left to itself the writer would not quote a carriage return, which ends a line for every reader.
+    quoting = csv.writer(buffer, lineterminator="\n", quoting=csv.QUOTE_ALL)
+    for row in map(list, rows):
+        (quoting if any("\r" in str(cell) for cell in row) else writer).writerow(row)
     return buffer.getvalue()
 
 

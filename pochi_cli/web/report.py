@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from pochi_cli.data.folder import FolderIndex
 from pochi_cli.errors import RunError
@@ -16,6 +16,7 @@ from pochi_cli.inference.mistakes import Mistake, most_confident_mistakes, with_
 from pochi_cli.inference.results import (
     InferenceSummary,
     read_class_report,
+    read_png,
     read_predictions,
     read_summary,
 )
@@ -34,7 +35,7 @@ from pochi_cli.runs.details_text import describe_details
 from pochi_cli.runs.gradient_record import read_gradient_epochs
 from pochi_cli.runs.gradient_trace import read_gradient_trace
 from pochi_cli.runs.index import Run
-from pochi_cli.runs.layout import InferenceLayout, confusion_figure
+from pochi_cli.runs.layout import InferenceLayout
 from pochi_cli.runs.quantities import duration_text, metric_text
 from pochi_cli.runs.records import require_file
 from pochi_cli.web.pages import render
@@ -45,6 +46,8 @@ if TYPE_CHECKING:
 _MISTAKES = 48
 _WIDE = 1.7
 """Width over height from which a picture gets the whole width of the page."""
+_LARGE = 1600
+"""Pixels in a picture's width from which its texts would be too small there."""
 _FEW_CLASSES = 30
 """Up to here the table of classes stands open."""
 
@@ -60,12 +63,12 @@ class Picture(NamedTuple):
     Attributes:
         title: What it shows, for those who cannot see it.
         url: The picture itself, as a `data:` URL.
-        is_wide: Whether it needs the whole width of the page.
+        kind: `wide` for one that needs the whole width of the page, `large` for one that is larger than that.
     """
 
     title: str
     url: str
-    is_wide: bool
+    kind: Literal["", "wide", "large"]
 
 
 @dataclass(frozen=True)
@@ -140,9 +143,17 @@ def report_page(
         gradients=_gradient_part(run),
         inference=part,
         obstacle=obstacle,
+        doubt=None if part is None else _doubt(run, part.summary),
         few_classes=_FEW_CLASSES,
         config=_config_text(run),
     )
+
+
+def _doubt(run: Run, summary: InferenceSummary) -> str | None:
+    best = run.record.best_epoch
+    if best in (None, summary.epoch):
+        return None
+    return f"The best checkpoint, of epoch {best}, is gone: these predictions are of epoch {summary.epoch}."
 
 
 def _tiles(details: RunDetails, part: InferencePart | None) -> Iterator[tuple[str, str]]:
@@ -190,17 +201,15 @@ def _inference_part(layout: InferenceLayout, index: FolderIndex | None) -> Infer
     summary = read_summary(layout)
     images = read_predictions(layout)
     *classes, macro, weighted = read_class_report(layout)
-    pictures = (
-        ("Confusion matrix", confusion_figure(layout.directory)),
-        ("Calibration", layout.calibration_figure),
-        ("ROC and precision-recall curves", layout.curves_figure),
-    )
+    titles = ("Confusion matrix", "Calibration", "ROC and precision-recall curves")
     return InferencePart(
         summary=summary,
         fields=describe_summary(summary)[1],
         classes=classes,
         averages=(macro, weighted),
-        pictures=[_embedded(title, _read(path)) for title, path in pictures],
+        pictures=[
+            _embedded(title, read_png(path)) for title, path in zip(titles, layout.figures, strict=True)
+        ],
         mistakes=with_pictures(most_confident_mistakes(images, _MISTAKES), index),
         wrong=sum(image.predicted != image.true for image in images),
     )
@@ -214,7 +223,9 @@ def _embedded(title: str, png: bytes) -> Picture:
     # The header of every PNG has them at this place (ISO/IEC 15948, 11.2.2).
     width, height = struct.unpack(">II", png[16:24])
     url = f"data:image/png;base64,{base64.b64encode(png).decode()}"
-    return Picture(title, url, width > _WIDE * height)
+    if width > _LARGE and width <= _WIDE * height:
+        return Picture(title, url, "large")
+    return Picture(title, url, "wide" if width > _WIDE * height else "")
 
 
 def _config_text(run: Run) -> str:

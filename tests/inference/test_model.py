@@ -27,7 +27,8 @@ def test_the_best_model_of_a_run_is_loaded(trained_run: Run) -> None:
 
 
 def test_the_latest_is_loaded_where_there_is_no_best(own_run: Run) -> None:
-    own_run.layout.best_model.unlink()
+    for path in (own_run.layout.best_model, *own_run.layout.numbered_checkpoints().values()):
+        path.unlink()
     assert load_model(own_run.directory).checkpoint == own_run.layout.latest_model
 
 

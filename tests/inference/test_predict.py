@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -171,3 +172,35 @@ def test_the_forward_pass_is_measured_alone(trained_run: Run) -> None:
     loaded = load_model(trained_run.directory, overrides=["num_workers=0", "batch_size=30"])
     found = ask(loaded, validation_images(loaded.config, loaded.class_names))
     assert found.speed.forward_images_per_second > found.speed.images_per_second > 0
+
+
+def test_images_that_are_made_on_the_way_are_predicted(trained_run: Run, few_digits: Path) -> None:
+    loaded = load_model(trained_run)
+    found = predict(loaded, (few_digits / "val" / "1").iterdir())
+    assert len(found) == len(found.predicted_names) == 10
+
+
+def test_a_model_in_training_mode_predicts_and_stays_as_it_is(trained_run: Run, few_digits: Path) -> None:
+    loaded = load_model(trained_run)
+    files = sorted((few_digits / "val" / "1").iterdir())
+    expected = predict(loaded, files).logits
+    before = {name: value.clone() for name, value in loaded.model.state_dict().items()}
+    loaded.model.train()
+    np.testing.assert_array_equal(predict(loaded, files).logits, expected)
+    assert all(torch.equal(value, before[name]) for name, value in loaded.model.state_dict().items())
+
+
+@pytest.mark.parametrize(
+    ("images", "told"),
+    [
+        ("some.png", "one image alone"),
+        (Path("some.png"), "one image alone"),
+        ([np.zeros((8, 8, 3), dtype=np.uint8)], r"images\[0\] is of type ndarray"),
+        ([None], r"images\[0\] is of type NoneType"),
+        (["a\0b"], "null"),
+        (["gone.png"], "gone.png: no such file"),
+    ],
+)
+def test_what_is_no_image_is_refused(trained_run: Run, images: Any, told: str) -> None:
+    with pytest.raises(DataError, match=told):
+        predict(load_model(trained_run), images)

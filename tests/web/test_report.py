@@ -154,7 +154,7 @@ def test_a_run_that_has_hardly_begun_has_a_report(own_run: Run, tmp_path: Path) 
     own_run.layout.history_json.unlink()
     result = pochi("report", cwd=tmp_path)
     assert result.returncode == 0, result.stderr
-    assert "it has no model yet" in own_run.layout.report.read_text("utf-8")
+    assert "has no model yet" in own_run.layout.report.read_text("utf-8")
 
 
 def test_names_of_classes_and_files_are_texts(few_digits: Path, tmp_path: Path) -> None:
