@@ -114,7 +114,9 @@ def _stage_in(final: InferenceLayout) -> Path:
     output = final.directory
     try:
         output.mkdir(parents=True, exist_ok=True)
-        if any(output.iterdir()) and not final.summary_json.is_file():
+        # What begins like this is left by an inference that was killed, or of one that goes on.
+        others = (entry for entry in output.iterdir() if not entry.name.startswith(TEMPORARY_PREFIX))
+        if any(others) and not final.summary_json.is_file():
             raise StorageError(
                 f"{output} is not empty, and holds no results of `pochi infer`",
                 "name a new or an empty directory for --output",

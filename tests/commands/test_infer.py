@@ -295,7 +295,7 @@ def test_validation_data_that_have_moved_are_named(own_run: Run, few_digits: Pat
     assert json.loads(newest(own_run).summary_json.read_text())["is_validation"]
 
 
-def test_earlier_results_stay_where_new_ones_fail(own_run: Run, few_digits: Path, tmp_path: Path) -> None:
+def test_earlier_results_stay_where_new_ones_fail(own_run: Run, tmp_path: Path) -> None:
     assert own_run.layout.best_model.exists()
     assert pochi("infer", "--output", "out", cwd=tmp_path).returncode == 0
     before = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}

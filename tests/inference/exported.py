@@ -35,6 +35,7 @@ def write_model(path: Path, data: Path, size: tuple[int, int] = (32, 32), **chan
         "image_size": list(size),
         "class_weights": None,
         "epoch": 3,
+        "sampler_state": {"batches": 0},
         "model_state_dict": model.state_dict(),
         "ema_state_dict": None,
     }

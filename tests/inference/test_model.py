@@ -59,7 +59,9 @@ def test_a_missing_checkpoint_is_told(tmp_path: Path) -> None:
         load_model(tmp_path / "gone.pth")
 
 
-@pytest.mark.parametrize("key", ["class_names", "image_size", "class_weights", "config", "epoch"])
+@pytest.mark.parametrize(
+    "key", ["class_names", "image_size", "class_weights", "config", "epoch", "sampler_state"]
+)
 def test_an_incomplete_checkpoint_is_told(trained_run: Run, tmp_path: Path, key: str) -> None:
     content = torch.load(trained_run.layout.best_model, weights_only=True)
     del content[key]
