@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pochi_cli.commands.options import AsJson, RunOrCheckpoint, WorkDir
+from pochi_cli.commands.options import AsJson, Overrides, RunOrCheckpoint, WorkDir
 from pochi_cli.inference.contract import ExportFormat
 
 if TYPE_CHECKING:
@@ -43,6 +43,7 @@ def export(
             show_default=False,
         ),
     ] = None,
+    overrides: Overrides = None,
     work_dir: WorkDir = Path("work_dirs"),
     as_json: AsJson = False,
 ) -> None:
@@ -58,9 +59,12 @@ def export(
     from pochi_cli.inference.export import ON_CPU, default_path, export_model
     from pochi_cli.inference.images import find_images, validation_images
 
-    loaded = api.load_model(model, work_dir, ON_CPU)
+    loaded = api.load_model(model, work_dir, [*(overrides or ()), *ON_CPU])
+    for message in loaded.messages:
+        console.note(message)
+    record = None if loaded.run is None else loaded.run.record
     source = (
-        validation_images(loaded.config, loaded.class_names)
+        validation_images(loaded.config, loaded.class_names, record)
         if data is None
         else find_images(data, loaded.class_names, unlabelled=True)
     )
@@ -73,6 +77,8 @@ def export(
         f"exporting {loaded.config.model_name} of epoch {loaded.epoch}, and comparing it with PyTorch"
     )
     exported = export_model(loaded, form, path, source)
+    for text in exported.skipped:
+        console.note(f"warning: left out {text}")
     if as_json:
         console.show_values(exported.to_record())
     else:

@@ -79,6 +79,7 @@ class Export:
         classes: Logits that it gives for each.
         agreement: How it compares with PyTorch.
         opset: Version of ONNX's operators; `None` for other formats.
+        skipped: Images that it could not be compared on, and why.
     """
 
     path: Path
@@ -88,6 +89,7 @@ class Export:
     classes: int
     agreement: Agreement
     opset: int | None
+    skipped: tuple[str, ...]
 
     def to_record(self) -> dict[str, Any]:
         """Write it as plain values."""
@@ -101,6 +103,7 @@ class Export:
             "images": self.agreement.images,
             "largest_difference": self.agreement.largest_difference,
             "same_class": self.agreement.same_class,
+            "skipped": list(self.skipped),
         }
 
 
@@ -124,16 +127,17 @@ def export_model(loaded: LoadedModel, form: ExportFormat, path: Path, source: Im
     """
     if form is ExportFormat.onnx:
         require_onnx()
+    target = _target(path)
     size = final_size(loaded.steps) or loaded.size
-    images, names = _prepared_images(loaded, source, size)
+    images, names, skipped = _prepared_images(loaded, source, size)
     model = copy.deepcopy(loaded.model).cpu().to(memory_format=torch.contiguous_format)
     make_file, open_file = (onnx_file, open_onnx) if form is ExportFormat.onnx else (torch_file, open_torch)
+    expected = _own_logits(model, images, loaded.checkpoint)
     content = make_file(capture(model, size), metadata(loaded))
-    _make_directory(path.parent)
-    with atomic_writer(path) as file:
+    with atomic_writer(target) as file:
         file.write(content)
         file.flush()
-        agreement = _compare(model, open_file(Path(file.name)), images, names)
+        agreement = _compare(model, open_file(Path(file.name)), images, names, expected)
     return Export(
         path=path,
         format=form,
@@ -142,6 +146,7 @@ def export_model(loaded: LoadedModel, form: ExportFormat, path: Path, source: Im
         classes=len(loaded.class_names),
         agreement=agreement,
         opset=OPSET if form is ExportFormat.onnx else None,
+        skipped=skipped,
     )
 
 
@@ -157,8 +162,10 @@ def default_path(loaded: LoadedModel, form: ExportFormat) -> Path:
     return loaded.run.layout.exported_model(form.suffix)
 
 
-def _prepared_images(loaded: LoadedModel, source: ImageSource, size: Size) -> tuple[Tensor, list[str]]:
-    """Take some images, (N, 3, height, width), as the model sees them, and their names."""
+def _prepared_images(
+    loaded: LoadedModel, source: ImageSource, size: Size
+) -> tuple[Tensor, list[str], tuple[str, ...]]:
+    """Take some images, (N, 3, height, width), as the model sees them, their names, and what was left out."""
     count = min(MOST_IMAGES, len(source.index))
     index = source.index.subset([at * len(source.index) // count for at in range(count)])
     seed = loaded.config.seed
@@ -180,12 +187,24 @@ def _prepared_images(loaded: LoadedModel, source: ImageSource, size: Size) -> tu
             f"for {size[0]} x {size[1]}",
             "compare on images like those of its training: --data DIR_OR_FILE",
         )
-    return batch.images, names
+    return batch.images, names, tuple(f"{bad.path}: {bad.reason}" for bad in loader.skipped)
 
 
 @torch.no_grad()
-def _compare(model: nn.Module, run: Runner, images: Tensor, names: Sequence[str]) -> Agreement:
-    expected = model(images)
+def _own_logits(model: nn.Module, images: Tensor, checkpoint: Path) -> Tensor:
+    logits: Tensor = model(images)
+    if not logits.isfinite().all():
+        raise ModelError(
+            "the model's own logits are not finite: there is nothing to export",
+            f"the training may have diverged, or {checkpoint} is spoilt: export another checkpoint",
+        )
+    return logits
+
+
+@torch.no_grad()
+def _compare(
+    model: nn.Module, run: Runner, images: Tensor, names: Sequence[str], expected: Tensor
+) -> Agreement:
     together, singly = run(images), torch.cat([run(image[None]) for image in images])
     differences = torch.maximum((together - expected).abs(), (singly - expected).abs()).amax(dim=1)
     worst = int(differences.argmax())  # a NaN counts as the largest
@@ -203,8 +222,6 @@ def _compare(model: nn.Module, run: Runner, images: Tensor, names: Sequence[str]
 
 def _excuse(model: nn.Module, images: Tensor, expected: Tensor, difference: float) -> str | None:
     """Say where a difference lies in the model itself, which no export can mend."""
-    if not expected.isfinite().all():
-        return "the model's own logits are not finite; export another checkpoint"
     exact = copy.deepcopy(model).double()(images.double())
     own = float((exact - expected).abs().max())
     if own < difference / _FACTOR:
@@ -215,8 +232,19 @@ def _excuse(model: nn.Module, images: Tensor, expected: Tensor, difference: floa
     )
 
 
-def _make_directory(directory: Path) -> None:
+def _target(path: Path) -> Path:
+    """Find the file that is meant, before anything is computed for it; its directory is made where missing.
+
+    Raises:
+        StorageError: It is something else than a file, or its directory cannot be made.
+    """
     try:
-        directory.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise StorageError(f"cannot make {directory}: {error.strerror or error}") from error
+        target = path.resolve() if path.is_symlink() else path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        is_else = target.exists() and not target.is_file()
+    except (OSError, RuntimeError) as error:  # RuntimeError: links in a circle
+        reason = getattr(error, "strerror", None) or error
+        raise StorageError(f"cannot write {path}: {reason}", "choose another --output") from error
+    if is_else:
+        raise StorageError(f"cannot write {path}: it is no regular file", "choose another --output")
+    return target

@@ -98,8 +98,8 @@ def onnx_file(program: ExportedProgram, metadata: Mapping[str, str]) -> bytes:
             )
     except ImportError as error:  # onnxscript has a module for each version of torch
         raise InstallationError(
-            f"onnxscript does not fit torch {torch.__version__}: {first_line(error)}",
-            "pip install --upgrade onnxscript",
+            f"a package cannot be loaded, or does not fit torch {torch.__version__}: {first_line(error)}",
+            'pip install --upgrade "pochi[onnx]"',
         ) from error
     except RuntimeError as error:  # of which the exporter's own errors are
         raise _refused(error) from error
@@ -118,7 +118,12 @@ def torch_file(program: ExportedProgram, metadata: Mapping[str, str]) -> bytes:
 
 def open_onnx(path: Path) -> Runner:
     """Open an ONNX file with onnxruntime, on the CPU."""
-    import onnxruntime
+    try:
+        import onnxruntime
+    except (ImportError, OSError) as error:
+        raise InstallationError(
+            f"onnxruntime cannot be loaded: {first_line(error)}", 'pip install --upgrade "pochi[onnx]"'
+        ) from error
 
     options = onnxruntime.SessionOptions()
     # As many as torch has. By default each is bound to a core, and where that is forbidden it complains.

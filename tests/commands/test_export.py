@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import sys
 from pathlib import Path
@@ -125,6 +126,7 @@ def test_json_holds_everything(run: Run, few_digits: Path, tmp_path: Path) -> No
         "classes": 4,
         "images": 1,
         "same_class": 1,
+        "skipped": [],
     }
     assert not run.layout.exported_model("pt2").exists()
 
@@ -208,3 +210,57 @@ def test_a_models_directory_that_leads_out_of_the_run_is_refused(run: Run, tmp_p
     assert result.returncode == 1
     assert "is a symbolic link" in result.stderr
     assert files(outside) == before
+
+
+def test_a_link_leads_to_the_file_that_is_written(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "link.pt2").symlink_to("target.pt2")
+    result = pochi("export", run.directory, "--format", "torch", "--output", "link.pt2", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert (tmp_path / "link.pt2").is_symlink()
+    assert (tmp_path / "target.pt2").stat().st_size > 1_000_000
+
+
+@pytest.mark.parametrize("name", ["pipe.pt2", "directory.pt2", "loop.pt2", "notes.txt/model.pt2"])
+def test_what_is_no_place_for_a_file_is_refused_at_once(run: Run, tmp_path: Path, name: str) -> None:
+    os.mkfifo(tmp_path / "pipe.pt2")
+    (tmp_path / "directory.pt2").mkdir()
+    (tmp_path / "loop.pt2").symlink_to("loop.pt2")
+    (tmp_path / "notes.txt").write_text("text")
+    result = pochi("export", run.directory, "--format", "torch", "--output", name, cwd=tmp_path)
+    assert result.returncode == 1
+    assert f"cannot write {name}" in result.stderr
+    assert (tmp_path / "pipe.pt2").is_fifo()
+
+
+def test_what_is_exported_instead_of_the_best_is_told(run: Run, tmp_path: Path) -> None:
+    content = checkpoint(run.layout.latest_model)
+    content["sampler_state"] |= {"batches": 2}
+    torch.save(content, tmp_path / "within.pth")
+    result = pochi(
+        "export", "within.pth", "--format", "torch", "--data", run.config.val_data_root or "", cwd=tmp_path
+    )
+    assert result.returncode == 0, result.stderr
+    assert "was saved within epoch 2" in result.stderr
+
+
+def test_images_that_are_left_out_are_told(run: Run, few_digits: Path, tmp_path: Path) -> None:
+    shutil.copytree(few_digits / "val" / "1", tmp_path / "few")
+    (tmp_path / "few" / "0.png").write_bytes(b"no image")
+    result = pochi(
+        "export", run.directory, "--format", "torch", "--data", "few", "--set", "on_bad_image=skip", "--json",
+        cwd=tmp_path,
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    assert "warning: left out few/0.png: not an image" in result.stderr
+    assert len(json.loads(result.stdout)["skipped"]) == 1
+
+
+def test_how_images_are_prepared_may_be_given(run: Run, tmp_path: Path) -> None:
+    steps = '[{ name = "Resize", size = [32, 32] }, { name = "ToTensor" }]'
+    result = pochi(
+        "export", run.directory, "--format", "onnx", "--set", f"val_transform={steps}", cwd=tmp_path
+    )
+    assert result.returncode == 0, result.stderr
+    session = onnxruntime.InferenceSession(run.layout.exported_model("onnx"))
+    contract = json.loads(session.get_modelmeta().custom_metadata_map["preprocessing"])
+    assert [step["name"] for step in contract["steps"]] == ["Resize", "ToTensor"]

@@ -226,17 +226,21 @@ def test_a_wrong_weight_is_noticed_and_an_older_file_stays(
 
 
 @pytest.mark.parametrize(
-    ("factor", "hint"), [(float("nan"), "are not finite"), (1e7, "float32 is not enough for this model")]
+    ("factor", "message", "hint"),
+    [
+        (float("nan"), "own logits are not finite", "export another checkpoint"),
+        (1e7, "differs from PyTorch", "float32 is not enough for this model"),
+    ],
 )
 def test_what_no_export_can_mend_is_told(
-    few_digits: Path, source: ImageSource, factor: float, hint: str, tmp_path: Path
+    few_digits: Path, source: ImageSource, factor: float, message: str, hint: str, tmp_path: Path
 ) -> None:
     loaded = load_model(
         write_model(tmp_path / "model.pth", few_digits, model_name="vgg_compact", stem="auto")
     )
     with torch.no_grad():
         loaded.model.get_parameter("classifier.3.weight").mul_(factor)
-    with pytest.raises(ModelError, match="differs from PyTorch") as told:
+    with pytest.raises(ModelError, match=message) as told:
         export_model(loaded, ExportFormat.torch, tmp_path / "model.pt2", source)
     assert told.value.hint is not None
     assert hint in told.value.hint
@@ -308,7 +312,7 @@ def test_an_onnxscript_that_does_not_know_torch_is_told(
         InstallationError, match=r"does not fit torch .*: No module named .*torch_9_9"
     ) as told:
         export_model(compact, ExportFormat.onnx, tmp_path / "model.onnx", source)
-    assert told.value.hint == "pip install --upgrade onnxscript"
+    assert told.value.hint == 'pip install --upgrade "pochi[onnx]"'
 
 
 def test_a_model_too_large_for_one_onnx_file_is_told(
@@ -379,7 +383,7 @@ def test_a_place_that_cannot_be_written_is_told(
     compact: LoadedModel, source: ImageSource, tmp_path: Path
 ) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(StorageError, match="cannot make"):
+    with pytest.raises(StorageError, match="cannot write"):
         export_model(compact, ExportFormat.torch, tmp_path / "file" / "model.pt2", source)
 
 
