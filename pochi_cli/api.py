@@ -14,12 +14,13 @@ from pochi_cli.errors import Interrupted as Interrupted
 from pochi_cli.errors import PochiError as PochiError
 from pochi_cli.runs.continuation import continued_config
 from pochi_cli.runs.index import Run, find_run
-from pochi_cli.runs.layout import InferenceLayout
+from pochi_cli.runs.inference_layout import InferenceLayout
 from pochi_cli.runs.records import EpochRecord
 
 if TYPE_CHECKING:
     from pochi_cli.engine.fit import OnEpoch
     from pochi_cli.engine.progress import Progress
+    from pochi_cli.inference.images import ImageSource
     from pochi_cli.inference.infer import Inference
     from pochi_cli.inference.model import LoadedModel
     from pochi_cli.inference.predict import ImageInput, Tell
@@ -146,7 +147,7 @@ def predict(loaded: LoadedModel, images: Iterable[ImageInput]) -> Predictions:
 
 def infer(
     loaded: LoadedModel,
-    data: str | Path | None = None,
+    data: str | Path | ImageSource | None = None,
     output: str | Path | None = None,
     *,
     unlabelled: bool = False,
@@ -156,8 +157,8 @@ def infer(
 
     Args:
         loaded: As `load_model` returns it.
-        data: A directory of images, labelled where its directories are named like classes, or an image file;
-            by default the validation data of its training.
+        data: A directory of images, labelled where its directories are named like classes, or an image file,
+            or images that were found already; by default the validation data of its training.
         output: Directory of the files, new, empty or with earlier results, which are replaced; by default a
             new one in the run's.
         unlabelled: Take every image, and no directory for a class.
@@ -175,17 +176,18 @@ def infer(
         raise DataError(
             "without data there is nothing to predict as unlabelled", "name a directory of images"
         )
-    config, class_names = loaded.config, loaded.class_names
-    record = None if loaded.run is None else loaded.run.record
-    source = (
-        validation_images(config, class_names, record)
-        if data is None
-        else find_images(Path(data), class_names, unlabelled=unlabelled)
-    )
+    match data:
+        case None:
+            record = None if loaded.run is None else loaded.run.record
+            source = validation_images(loaded.config, loaded.class_names, record)
+        case str() | Path():
+            source = find_images(Path(data), loaded.class_names, unlabelled=unlabelled)
+        case _:
+            source = data
     before = random_state()
     with results_directory(loaded.home, None if output is None else Path(output)) as layout:
         try:
-            with configured(config, loaded.runtime):
+            with configured(loaded.config, loaded.runtime):
                 done = infer_images(loaded, source, layout, tell)
         finally:
             restore_random_state(before)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pochi_cli.commands.options import AsJson, Overrides, RunOrCheckpoint, WorkDir, quoted
+from pochi_cli.commands.options import AsJson, Device, Overrides, RunOrCheckpoint, WorkDir, quoted
 
 if TYPE_CHECKING:
     from pochi_cli.inference.infer import Inference
@@ -41,12 +41,7 @@ def infer(
         ),
     ] = None,
     overrides: Overrides = None,
-    device: Annotated[
-        str | None,
-        typer.Option(
-            "--device", help="cpu, mps, cuda or cuda:N; the run's own by default.", show_default=False
-        ),
-    ] = None,
+    device: Device = None,
     work_dir: WorkDir = Path("work_dirs"),
     as_json: AsJson = False,
 ) -> None:
@@ -61,7 +56,6 @@ def infer(
     from pochi_cli.inference.summary_text import describe_summary
 
     changes = [*(overrides or ()), *([] if device is None else [f"device={quoted(device)}"])]
-    api.require_torch()
     loaded = api.load_model(model, work_dir, changes)
     for message in loaded.messages:
         console.note(message)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pochi_cli.commands.options import AsJson, WorkDir, quoted
+from pochi_cli.commands.options import AsJson, Device, RunName, WorkDir, quoted
 
 if TYPE_CHECKING:
     from pochi_cli.inspection.findings import Finding
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="Look inside a network.", no_args_is_help=True)
 
-_Run = Annotated[str, typer.Argument(help="Run directory, name, UUID, or `latest`.")]
 _Strict = Annotated[bool, typer.Option("--strict", help="Exit with 1 where a finding is an error.")]
 _OutputDir = Annotated[
     Path | None,
@@ -32,14 +31,9 @@ def _group() -> None:
 
 @app.command("gradients")
 def gradients(
-    run: _Run = "latest",
+    run: RunName = "latest",
     strict: _Strict = False,
-    device: Annotated[
-        str | None,
-        typer.Option(
-            "--device", help="cpu, mps, cuda or cuda:N; the run's own by default.", show_default=False
-        ),
-    ] = None,
+    device: Device = None,
     output_dir: _OutputDir = None,
     work_dir: WorkDir = Path("work_dirs"),
     as_json: AsJson = False,
@@ -76,7 +70,7 @@ def gradients(
 
 @app.command("monitor")
 def monitor(
-    run: _Run = "latest",
+    run: RunName = "latest",
     strict: _Strict = False,
     output_dir: _OutputDir = None,
     work_dir: WorkDir = Path("work_dirs"),

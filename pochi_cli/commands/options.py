@@ -21,6 +21,11 @@ Overrides = Annotated[
 WorkDir = Annotated[
     Path, typer.Option("--work-dir", help="Where runs are looked up by name, UUID or `latest`.")
 ]
+RunName = Annotated[str, typer.Argument(help="Run directory, name, UUID, or `latest`.")]
+Device = Annotated[
+    str | None,
+    typer.Option("--device", help="cpu, mps, cuda or cuda:N; the run's own by default.", show_default=False),
+]
 RunOrCheckpoint = Annotated[
     str,
     typer.Argument(

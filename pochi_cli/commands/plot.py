@@ -7,9 +7,13 @@ from typing import Annotated
 
 import typer
 
-from pochi_cli.commands.options import Overrides, WorkDir
+from pochi_cli.commands.options import Overrides, RunName, WorkDir
 
 app = typer.Typer(help="Draw pictures from recorded files.", no_args_is_help=True)
+
+_BesideCsv = Annotated[
+    Path | None, typer.Option("--output-dir", help="Default: the directory of the CSV.", show_default=False)
+]
 
 
 @app.callback()
@@ -19,7 +23,7 @@ def _group() -> None:
 
 @app.command("metrics")
 def metrics(
-    run: Annotated[str, typer.Argument(help="Run directory, name, UUID, or `latest`.")] = "latest",
+    run: RunName = "latest",
     output_dir: Annotated[
         Path | None,
         typer.Option("--output-dir", help="Default: the run's own directory.", show_default=False),
@@ -43,10 +47,7 @@ def gradients(
             metavar="CSV|RUN", help="A CSV `epoch,<name>,...`, or run directory, name, UUID, or `latest`."
         ),
     ] = "latest",
-    output_dir: Annotated[
-        Path | None,
-        typer.Option("--output-dir", help="Default: the directory of the CSV.", show_default=False),
-    ] = None,
+    output_dir: _BesideCsv = None,
     work_dir: WorkDir = Path("work_dirs"),
 ) -> None:
     """Draw the ten pictures of a gradient trace: each layer's norm over the epochs."""
@@ -72,19 +73,16 @@ def confusion(
         ),
     ] = "latest",
     overrides: Overrides = None,
-    output_dir: Annotated[
-        Path | None,
-        typer.Option("--output-dir", help="Default: the directory of the CSV.", show_default=False),
-    ] = None,
+    output_dir: _BesideCsv = None,
     work_dir: WorkDir = Path("work_dirs"),
 ) -> None:
     """Draw a confusion matrix as `confusion_matrix_config` says; --set changes that of a run."""
     from pochi_cli.config.load import load_config
     from pochi_cli.config.recording import ConfusionMatrixConfig
     from pochi_cli.console import note, show
-    from pochi_cli.inference.results import find_confusion_matrix, read_confusion_matrix
+    from pochi_cli.inference.confusion import find_confusion_matrix, read_confusion_matrix
     from pochi_cli.plots.inference import missing_fonts, write_confusion_figure
-    from pochi_cli.runs.layout import confusion_figure
+    from pochi_cli.runs.inference_layout import confusion_figure
 
     found = find_confusion_matrix(matrix, work_dir)
     if found.run is None and overrides:

@@ -12,16 +12,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pochi_cli.commands.options import AsJson, Overrides, WorkDir, quoted
+from pochi_cli.commands.options import AsJson, Overrides, RunName, WorkDir
 
 if TYPE_CHECKING:
     from pochi_cli.data.folder import FolderIndex
+    from pochi_cli.inference.images import ImageSource
+    from pochi_cli.inference.results import InferenceResults
     from pochi_cli.runs.index import Run
-    from pochi_cli.runs.layout import InferenceLayout
 
 
 def report(
-    run: Annotated[str, typer.Argument(help="Run directory, name, UUID, or `latest`.")] = "latest",
+    run: RunName = "latest",
     output: Annotated[
         Path | None,
         typer.Option("--output", help="File to write; by default in the run.", show_default=False),
@@ -43,36 +44,28 @@ def report(
 
     found = find_run(run, work_dir)
     path = found.layout.report if output is None else output
-    with ExitStack() as stack:
-        inferred, index, obstacle = _inference(found, overrides or [], stack)
-        if obstacle is not None:
-            console.note(f"without predictions: {obstacle}")
-        page = report_page(found, datetime.now().astimezone(), inferred, index, obstacle)
-        # In the run a link is replaced: whoever made it, what it leads to is none of the run's.
-        (write_text if output is None else write_output)(path, page)
-        results = None if inferred is None else str(inferred.directory)
+    results, index, obstacle = _results(found, overrides or [])
+    if obstacle is not None:
+        console.note(f"without predictions: {obstacle}")
+    page = report_page(found, datetime.now().astimezone(), results, index, obstacle)
+    # In the run a link is replaced: whoever made it, what it leads to is none of the run's.
+    (write_text if output is None else write_output)(path, page)
     if as_json:
-        console.show_values({"report": str(path), "inference": results, "obstacle": obstacle})
+        inference = None if results is None else str(results.layout.directory)
+        console.show_values({"report": str(path), "inference": inference, "obstacle": obstacle})
     elif path.is_file():  # else it went to a pipe or a terminal
         console.show(str(path))
 
 
-def _inference(
-    run: Run, overrides: Sequence[str], stack: ExitStack
-) -> tuple[InferenceLayout | None, FolderIndex | None, str | None]:
-    """Find what was inferred of a run's validation data, or infer it.
-
-    Args:
-        run: The run.
-        overrides: Of its config.
-        stack: Closed when the results are no longer needed: those of a run that may not be written to.
+def _results(
+    run: Run, overrides: Sequence[str]
+) -> tuple[InferenceResults | None, FolderIndex | None, str | None]:
+    """Read what was inferred of a run's validation data, or infer it.
 
     Returns:
         The results, the images, and what stood in the way of the results.
     """
-    from pochi_cli import api, console
     from pochi_cli.config.load import load_config
-    from pochi_cli.display import counting
     from pochi_cli.errors import DataError, RunError, first_line
     from pochi_cli.inference.images import validation_images
     from pochi_cli.inference.results import latest_of_validation
@@ -85,23 +78,25 @@ def _inference(
         missing = first_line(error)
     index = None if source is None else source.index
     try:
-        inferred = latest_of_validation(run, None if index is None else index.fingerprint)
+        results = latest_of_validation(run, None if index is None else index.fingerprint)
     except RunError as error:
         return None, index, error.message
-    if inferred is not None or source is None:
-        return inferred, index, None if inferred is not None else missing
-    for warning in source.warnings:
-        console.note(f"warning: {warning}")
-    roots = [
-        f"{key}={quoted(root)}"
-        for key in ("train_data_root", "val_data_root")
-        if (root := getattr(config, key)) is not None
-    ]
-    loaded = api.load_model(run, overrides=[*roots, *overrides])
-    for message in loaded.messages:
-        console.note(message)
-    output = None
-    if not os.access(run.directory, os.W_OK):
-        output = stack.enter_context(TemporaryDirectory())
-    with counting("predicting images") as progress:
-        return api.infer(loaded, output=output, tell=progress).layout, index, None
+    if results is None and source is not None:
+        results = _infer(run, source, overrides)
+    return results, index, missing if results is None else None
+
+
+def _infer(run: Run, source: ImageSource, overrides: Sequence[str]) -> InferenceResults:
+    """Predict the validation data; where the run may not be written to, only for now."""
+    from pochi_cli import api, console
+    from pochi_cli.display import counting
+    from pochi_cli.inference.results import read_results
+
+    loaded = api.load_model(run, overrides=overrides)
+    for text in (*(f"warning: {warning}" for warning in source.warnings), *loaded.messages):
+        console.note(text)
+    with ExitStack() as stack:
+        is_ours = os.access(run.directory, os.W_OK)
+        output = None if is_ours else stack.enter_context(TemporaryDirectory())
+        progress = stack.enter_context(counting("predicting images"))
+        return read_results(api.infer(loaded, source, output, tell=progress).layout)

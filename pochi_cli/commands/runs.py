@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from pochi_cli.commands.options import AsJson, WorkDir
+from pochi_cli.commands.options import AsJson, RunName, WorkDir
 
 app = typer.Typer(invoke_without_command=True)
 
@@ -53,7 +53,7 @@ def list_all(context: typer.Context, work_dir: WorkDir = Path("work_dirs"), as_j
 
 @app.command("show")
 def show(
-    run: Annotated[str, typer.Argument(help="Run directory, name, UUID, or `latest`.")] = "latest",
+    run: RunName = "latest",
     work_dir: WorkDir = Path("work_dirs"),
     as_json: AsJson = False,
 ) -> None:
@@ -98,7 +98,7 @@ def compare(
 
 @app.command("export-scalars")
 def export_scalars(
-    run: Annotated[str, typer.Argument(help="Run directory, name, UUID, or `latest`.")] = "latest",
+    run: RunName = "latest",
     csv: Annotated[
         Path | None,
         typer.Option("--csv", help="File to write; without it, the terminal.", show_default=False),

@@ -22,7 +22,7 @@ from pochi_cli.engine.optim import set_learning_rates
 from pochi_cli.engine.progress import Progress, StepRecord
 from pochi_cli.engine.runtime import Runtime
 from pochi_cli.engine.signals import SignalFlag
-from pochi_cli.engine.state import Contract, Position, TrainingState
+from pochi_cli.engine.state import ModelSpec, Position, TrainingState
 from pochi_cli.engine.totals import EpochTotals, FiniteGuard, check_weights
 from pochi_cli.errors import Interrupted, NonFiniteLossError
 from pochi_cli.models.freezing import train_mode
@@ -38,7 +38,7 @@ class Job:
 
     Attributes:
         config: The resolved config.
-        contract: What the model's answers depend on, for checkpoints.
+        spec: What the model's answers depend on, for checkpoints.
         objective: What a step computes.
         state: What changes.
         files: Where it is recorded.
@@ -47,7 +47,7 @@ class Job:
     """
 
     config: ClassificationConfig
-    contract: Contract
+    spec: ModelSpec
     runtime: Runtime
     objective: Objective
     loaders: Loaders
@@ -247,7 +247,7 @@ def record_epoch(job: Job, record: EpochRecord, rates: Mapping[str, float], *, i
         *([layout.checkpoint(record.epoch)] if numbered else []),
         layout.latest_model,
     ]
-    save_checkpoint(state.to_checkpoint(job.contract), paths)
+    save_checkpoint(state.to_checkpoint(job.spec), paths)
     files.write_history(state.history)
     changes: dict[str, Any] = {
         "epochs_done": len(state.history),
@@ -279,7 +279,7 @@ def decide(job: Job, record: EpochRecord) -> bool:
 def save_latest(job: Job) -> None:
     """Save the state, which is that between two steps."""
     state = job.state
-    save_checkpoint(state.to_checkpoint(job.contract), [job.files.layout.latest_model])
+    save_checkpoint(state.to_checkpoint(job.spec), [job.files.layout.latest_model])
 
 
 def interrupt(job: Job) -> NoReturn:

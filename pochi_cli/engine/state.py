@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Contract:
+class ModelSpec:
     """What a model's answers depend on besides its weights: part of every checkpoint.
 
     Attributes:
@@ -84,7 +84,7 @@ class TrainingState:
     history: History = field(default_factory=History)
     duration_s: float = 0.0
 
-    def to_checkpoint(self, contract: Contract) -> dict[str, Any]:
+    def to_checkpoint(self, spec: ModelSpec) -> dict[str, Any]:
         """Collect tensors and plain values from which this very state can be restored."""
         return {
             "format_version": FORMAT_VERSION,
@@ -110,10 +110,10 @@ class TrainingState:
             },
             "train_history": self.history.to_dict(),
             "duration_s": self.duration_s,
-            "class_names": list(contract.class_names),
-            "image_size": list(contract.image_size),
-            "class_weights": None if contract.class_weights is None else list(contract.class_weights),
-            "config": contract.config,
+            "class_names": list(spec.class_names),
+            "image_size": list(spec.image_size),
+            "class_weights": None if spec.class_weights is None else list(spec.class_weights),
+            "config": spec.config,
         }
 
     def restore(self, checkpoint: dict[str, Any]) -> None:

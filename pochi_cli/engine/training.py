@@ -23,7 +23,7 @@ from pochi_cli.engine.resolving import resolve
 from pochi_cli.engine.resuming import check_data, describe_continuation, latest_checkpoint, mend_best, restore
 from pochi_cli.engine.runtime import choose_runtime, configured
 from pochi_cli.engine.signals import noting_signals
-from pochi_cli.engine.state import Contract
+from pochi_cli.engine.state import ModelSpec
 from pochi_cli.errors import DataError, MemoryExhaustedError, StorageError, first_line
 from pochi_cli.runs.atomic import remove_leftovers
 from pochi_cli.runs.index import Run, open_run
@@ -128,7 +128,7 @@ def _train(config: ClassificationConfig, run: Run | None, progress: Progress, on
             fit(
                 Job(
                     config=config,
-                    contract=Contract(values, data.class_names, data.size, class_weights(config, data)),
+                    spec=ModelSpec(values, data.class_names, data.size, class_weights(config, data)),
                     runtime=runtime,
                     objective=objective,
                     loaders=loaders,

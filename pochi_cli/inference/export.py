@@ -14,9 +14,7 @@ from torch import Tensor, nn
 from pochi_cli.characters import printable
 from pochi_cli.config.steps.arguments import Size
 from pochi_cli.config.steps.nested import final_size
-from pochi_cli.data.datasets import ImageDataset
-from pochi_cli.data.loaders import BatchLoader, Remedies
-from pochi_cli.data.sampling import EpochBatchSampler
+from pochi_cli.data.loaders import Remedies
 from pochi_cli.errors import DataError, ModelError, StorageError
 from pochi_cli.inference.contract import ExportFormat, metadata
 from pochi_cli.inference.export_formats import (
@@ -31,7 +29,8 @@ from pochi_cli.inference.export_formats import (
 )
 from pochi_cli.inference.images import ImageSource
 from pochi_cli.inference.model import LoadedModel
-from pochi_cli.runs.atomic import atomic_writer
+from pochi_cli.inference.predict import create_loader
+from pochi_cli.runs.atomic import atomic_writer, followed
 from pochi_cli.runs.layout import make_part
 
 MOST_IMAGES = 32
@@ -168,16 +167,7 @@ def _prepared_images(
     """Take some images, (N, 3, height, width), as the model sees them, their names, and what was left out."""
     count = min(MOST_IMAGES, len(source.index))
     index = source.index.subset([at * len(source.index) // count for at in range(count)])
-    seed = loaded.config.seed
-    loader = BatchLoader(
-        ImageDataset(index, loaded.transform, seed),
-        EpochBatchSampler(index.labels, count, seed, "sequential"),
-        workers=0,
-        pin_memory=False,
-        on_bad_image=loaded.config.on_bad_image,
-        minimum=1,
-        remedies=_REMEDIES,
-    )
+    loader = create_loader(loaded, index, workers=0, batch_size=count, remedies=_REMEDIES)
     _, batch = next(loader.batches(epoch=0))
     names = [printable(index.file(at)) for at in batch.indices.tolist()]
     height, width = batch.images.shape[2:]
@@ -238,12 +228,12 @@ def _target(path: Path) -> Path:
     Raises:
         StorageError: It is something else than a file, or its directory cannot be made.
     """
+    target = followed(path)
     try:
-        target = path.resolve() if path.is_symlink() else path
         target.parent.mkdir(parents=True, exist_ok=True)
         is_else = target.exists() and not target.is_file()
-    except (OSError, RuntimeError) as error:  # RuntimeError: links in a circle
-        reason = getattr(error, "strerror", None) or error
+    except OSError as error:
+        reason = error.strerror or str(error)
         raise StorageError(f"cannot write {path}: {reason}", "choose another --output") from error
     if is_else:
         raise StorageError(f"cannot write {path}: it is no regular file", "choose another --output")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -33,7 +32,6 @@ class ImageSource:
         is_validation: Whether they are the validation data of the training.
         name: What they are called.
         warnings: What is doubtful, in words.
-        has_changed: Whether they are no longer what they were in training.
     """
 
     index: FolderIndex
@@ -41,7 +39,6 @@ class ImageSource:
     is_validation: bool
     name: str
     warnings: tuple[str, ...]
-    has_changed: bool = False
 
 
 def validation_images(
@@ -78,7 +75,7 @@ def validation_images(
         changed = "the data have changed since the training"
         if config.val_split is not None:
             changed += ": what is split off now may hold images that it was trained on"
-        source = replace(source, warnings=(*source.warnings, changed), has_changed=True)
+        source = replace(source, warnings=(*source.warnings, changed))
     return source
 
 
@@ -157,8 +154,7 @@ def _where_else(path: Path, index: FolderIndex) -> str | None:
 
 def _inside(path: Path, names: list[str]) -> str | None:
     """Suggest the directory inside that is meant, where the parts of a data set lie there."""
-    parts: Iterator[str] = (name for name in names if SPLIT_ROLES.get(name.lower()) in ("test", "val"))
-    part = next(parts, None)
+    part = next((name for name in names if SPLIT_ROLES.get(name.lower()) in ("test", "val")), None)
     return None if part is None else f"did you mean {printable(path / part)}?"
 
 

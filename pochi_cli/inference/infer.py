@@ -19,12 +19,8 @@ from pochi_cli.inference.predict import Answers, Tell, ask
 from pochi_cli.inference.results import InferenceSummary, describe_scores, write_predictions, write_scores
 from pochi_cli.inference.scores import Scores, score
 from pochi_cli.runs.atomic import TEMPORARY_PREFIX
-from pochi_cli.runs.layout import (
-    InferenceLayout,
-    create_inference_directory,
-    inference_results_in,
-    make_part,
-)
+from pochi_cli.runs.inference_layout import InferenceLayout, create_inference_directory
+from pochi_cli.runs.layout import inference_results_in, make_part
 
 
 @dataclass(frozen=True, eq=False)

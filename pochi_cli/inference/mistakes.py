@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from PIL import Image
@@ -49,10 +49,18 @@ def predicted_images(predictions: Predictions) -> list[PredictedImage]:
     ]
 
 
+def count_mistakes(images: Sequence[PredictedImage]) -> int:
+    """Count the wrong predictions."""
+    return sum(map(_is_mistaken, images))
+
+
 def most_confident_mistakes(images: Sequence[PredictedImage], most: int = MOST) -> list[PredictedImage]:
     """Choose the wrong predictions of which the model was surest, the surest first."""
-    wrong = [image for image in images if image.true not in (None, image.predicted)]
-    return sorted(wrong, key=lambda image: -image.confidence)[:most]
+    return sorted(filter(_is_mistaken, images), key=lambda image: -image.confidence)[:most]
+
+
+def _is_mistaken(image: PredictedImage) -> bool:
+    return image.true not in (None, image.predicted)
 
 
 def with_pictures(images: Sequence[PredictedImage], index: FolderIndex | None) -> list[Mistake]:
@@ -62,13 +70,11 @@ def with_pictures(images: Sequence[PredictedImage], index: FolderIndex | None) -
         images: Some of the images.
         index: All of them; `None` where they are not to be had.
     """
-    wanted = {image.path for image in images}
-    places = _places(index, wanted) if index is not None else {}
-    read: Callable[[int], Image.Image] | None = None if index is None else index.read_rgb
+    if index is None:
+        return [Mistake(image, None) for image in images]
+    places = _places(index, {image.path for image in images})
     return [
-        Mistake(
-            image, None if read is None or image.path not in places else _picture(read, places[image.path])
-        )
+        Mistake(image, _picture(index, places[image.path]) if image.path in places else None)
         for image in images
     ]
 
@@ -78,9 +84,9 @@ def _places(index: FolderIndex, wanted: set[str]) -> Mapping[str, int]:
     return {name: at for at, name in enumerate(names) if name in wanted}
 
 
-def _picture(read: Callable[[int], Image.Image], at: int) -> str | None:
+def _picture(index: FolderIndex, at: int) -> str | None:
     try:
-        image = read(at)
+        image = index.read_rgb(at)
     except BadImageError:
         return None  # it was there when it was predicted, and is no more
     buffer = io.BytesIO()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -224,19 +223,9 @@ def evaluation_steps(config: ClassificationConfig) -> Pipeline:
     )
 
 
-@contextmanager
-def _own_randomness() -> Iterator[None]:
-    """Leave torch's generator as it was found: building a model draws weights from it."""
-    state = torch.get_rng_state()
-    try:
-        yield
-    finally:
-        torch.set_rng_state(state)
-
-
 def _build(config: ClassificationConfig, classes: int, size: Size) -> nn.Module:
     untrained = config.model_copy(update={"pretrained": False, "weights": None})
-    with _own_randomness():
+    with torch.random.fork_rng(devices=[]):  # it draws weights that are then replaced
         return create_model(untrained, classes, size).model
 
 

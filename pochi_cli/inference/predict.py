@@ -164,23 +164,31 @@ def _workers(loaded: LoadedModel, images: int) -> int:
     return max(1, workers) if loaded.config.num_workers == "auto" else workers
 
 
-def create_loader(loaded: LoadedModel, index: FolderIndex, workers: int) -> BatchLoader:
+def create_loader(
+    loaded: LoadedModel,
+    index: FolderIndex,
+    workers: int,
+    batch_size: int | None = None,
+    remedies: Remedies = _REMEDIES,
+) -> BatchLoader:
     """Create what loads images for a model.
 
     Args:
         loaded: The model.
         index: The images.
         workers: Processes that load; 0 loads in this one.
+        batch_size: Images in a batch; `None`: as the model's config says.
+        remedies: What errors advise.
     """
     config = loaded.config
     return BatchLoader(
         ImageDataset(index, loaded.transform, config.seed),
-        EpochBatchSampler(index.labels, config.images_per_batch, config.seed, "sequential"),
+        EpochBatchSampler(index.labels, batch_size or config.images_per_batch, config.seed, "sequential"),
         workers=workers,
         pin_memory=loaded.runtime.device.type == "cuda",
         on_bad_image=config.on_bad_image,
         minimum=1,
-        remedies=_REMEDIES,
+        remedies=remedies,
     )
 
 

@@ -1,35 +1,26 @@
-"""What was inferred, as files: predictions, summary, per-class report, confusion matrix. Free of torch."""
+"""What was inferred, to and from its files: predictions, summary, per-class report. Free of torch."""
 
 from __future__ import annotations
 
-import csv
-import io
-import shlex
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from pochi_cli.errors import RunError
+from pochi_cli.inference.confusion import ConfusionMatrix, write_confusion_matrix
 from pochi_cli.inference.predictions import Predictions
-from pochi_cli.inference.scores import ClassScore, Counts, Scores
+from pochi_cli.inference.scores import ClassScore, Scores
 from pochi_cli.runs.atomic import write_json, write_text
-from pochi_cli.runs.index import Run, choose_checkpoint, find_run, names_file
-from pochi_cli.runs.layout import InferenceLayout, inferences_in
-from pochi_cli.runs.records import read_json, require_file
-from pochi_cli.runs.rows import csv_lines
+from pochi_cli.runs.index import Run, choose_checkpoint
+from pochi_cli.runs.inference_layout import InferenceLayout, inferences_in
+from pochi_cli.runs.records import read_bytes, read_json
+from pochi_cli.runs.rows import distinct_unicode, read_table, write_table
 from pochi_cli.runs.typed import Moment, read_fields
 
-_CORNER = "true/predicted"
 _REPORT_HEADER = ["class", "precision", "recall", "f1", "support"]
 _PNG_BEGINNING, _PNG_END = b"\x89PNG\r\n\x1a\n", b"IEND\xaeB`\x82"
-_MATRIX_FORM = (
-    f"a confusion matrix is a CSV of the form {_CORNER},<class>,... with a row of counts for each class, "
-    "in the same order"
-)
 
 
 @dataclass(frozen=True)
@@ -106,16 +97,7 @@ def write_predictions(layout: InferenceLayout, predictions: Predictions) -> None
     Raises:
         StorageError: Writing failed.
     """
-    _write_csv(layout.predictions, _prediction_rows(predictions))
-
-
-def _write_csv(path: Path, rows: Iterable[Iterable[object]]) -> None:
-    write_text(path, _unicode(csv_lines(rows)))
-
-
-def _unicode(text: str) -> str:
-    """Write what is no Unicode in names as escapes: two names must not become one."""
-    return text.encode("utf-8", "backslashreplace").decode()
+    write_table(layout.predictions, _prediction_rows(predictions))
 
 
 def _prediction_rows(predictions: Predictions) -> Iterator[list[object]]:
@@ -154,12 +136,8 @@ def write_scores(layout: InferenceLayout, scores: Scores) -> None:
         [row.name, repr(row.precision), repr(row.recall), repr(row.f1), row.support]
         for row in (*scores.classes, scores.macro, scores.weighted)
     ]
-    _write_csv(layout.class_report, [_REPORT_HEADER, *rows])
-    matrix = [
-        [name, *counts.tolist()] for name, counts in zip(scores.class_names, scores.confusion, strict=True)
-    ]
-    header = [_CORNER, *scores.class_names]
-    _write_csv(layout.confusion_matrix, [header, *matrix])
+    write_table(layout.class_report, [_REPORT_HEADER, *rows])
+    write_confusion_matrix(layout.confusion_matrix, ConfusionMatrix(scores.class_names, scores.confusion))
 
 
 def write_summary(layout: InferenceLayout, summary: InferenceSummary, text: str) -> None:
@@ -168,7 +146,7 @@ def write_summary(layout: InferenceLayout, summary: InferenceSummary, text: str)
     Raises:
         StorageError: Writing failed.
     """
-    write_text(layout.summary_text, _unicode(text))
+    write_text(layout.summary_text, distinct_unicode(text))
     write_json(layout.summary_json, asdict(summary))
 
 
@@ -182,46 +160,6 @@ def read_summary(layout: InferenceLayout) -> InferenceSummary:
         return read_fields(InferenceSummary, read_json(layout.summary_json))
     except ValueError as error:
         raise RunError(f"{layout.summary_json} is damaged: {error}") from error
-
-
-def latest_of_validation(run: Run, fingerprint: str | None) -> InferenceLayout | None:
-    """Find the newest whole inference of a run's validation data with the model that it has now.
-
-    Args:
-        run: The run.
-        fingerprint: Of the validation data as they are now; `None` where they are not to be had.
-
-    Raises:
-        RunError: The run has no model.
-    """
-    epoch = choose_checkpoint(run).epoch
-    for layout in reversed(inferences_in(run.layout.inference_results)):
-        with suppress(RunError):  # a damaged one is passed over
-            summary = read_summary(layout)
-            is_of_now = fingerprint in (None, summary.data_fingerprint)
-            if summary.is_validation and summary.epoch == epoch and is_of_now and not summary.altered:
-                read_predictions(layout)
-                read_class_report(layout)
-                for figure in layout.figures:
-                    read_png(figure)
-                return layout
-    return None
-
-
-def read_png(path: Path) -> bytes:
-    """Read a picture.
-
-    Raises:
-        RunError: It is missing, or no whole PNG.
-    """
-    require_file(path)
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise RunError(f"cannot read {path}: {error.strerror or error}") from error
-    if not (content.startswith(_PNG_BEGINNING) and content.endswith(_PNG_END)):
-        raise RunError(f"{path} is damaged: it is no whole PNG")
-    return content
 
 
 @dataclass(frozen=True)
@@ -247,7 +185,7 @@ def read_predictions(layout: InferenceLayout) -> list[PredictedImage]:
     Raises:
         RunError: They are missing or damaged.
     """
-    rows = _read_csv(layout.predictions)
+    rows = read_table(layout.predictions)
     columns = {name: at for at, name in enumerate(rows[0])}
     try:
         path, predicted, true, confidence = (
@@ -267,7 +205,7 @@ def read_class_report(layout: InferenceLayout) -> list[ClassScore]:
     Raises:
         RunError: It is missing or damaged.
     """
-    rows = _read_csv(layout.class_report)
+    rows = read_table(layout.class_report)
     try:
         if rows[0] != _REPORT_HEADER or len(rows) < 3:
             raise ValueError(f"it does not begin with {','.join(_REPORT_HEADER)}, or has no averages")
@@ -280,96 +218,65 @@ def read_class_report(layout: InferenceLayout) -> list[ClassScore]:
 
 
 @dataclass(frozen=True, eq=False)
-class ConfusionMatrix:
-    """Images by true class (row) and predicted class (column).
+class InferenceResults:
+    """What the files of an inference of labelled images hold.
 
     Attributes:
-        class_names: Name of each class.
-        counts: int64 (K, K).
+        layout: Where they are.
+        summary: What it came to.
+        images: What was predicted of each.
+        classes: The per-class report, without the averages.
+        averages: Those: macro and weighted.
+        figures: The pictures, as PNG.
     """
 
-    class_names: tuple[str, ...]
-    counts: Counts
+    layout: InferenceLayout
+    summary: InferenceSummary
+    images: Sequence[PredictedImage]
+    classes: Sequence[ClassScore]
+    averages: Sequence[ClassScore]
+    figures: Sequence[bytes]
 
 
-@dataclass(frozen=True)
-class ConfusionFile:
-    """Where a confusion matrix lies.
-
-    Attributes:
-        path: The CSV.
-        run: The run that it is of, where it was found by that.
-    """
-
-    path: Path
-    run: Run | None = None
-
-
-def find_confusion_matrix(reference: str, work_dir: Path) -> ConfusionFile:
-    """Find a confusion matrix: the newest of a run, or a CSV.
-
-    Args:
-        reference: The path of a CSV, or what names a run.
-        work_dir: Where runs are looked up by all but a path.
+def read_results(layout: InferenceLayout) -> InferenceResults:
+    """Read the results of labelled images.
 
     Raises:
-        RunError: There is no such run, or it has none.
+        RunError: A file is missing or damaged.
     """
-    if names_file(reference, ".csv"):
-        return ConfusionFile(Path(reference))
-    run = find_run(reference, work_dir)
-    for layout in reversed(inferences_in(run.layout.inference_results)):
-        if layout.confusion_matrix.exists():
-            return ConfusionFile(layout.confusion_matrix, run)
-    raise RunError(
-        f"nothing was inferred with {run.layout.name} on images whose classes are known",
-        hint=f"do so first: pochi infer {shlex.quote(str(run.directory))}",
+    *classes, macro, weighted = read_class_report(layout)
+    return InferenceResults(
+        layout=layout,
+        summary=read_summary(layout),
+        images=read_predictions(layout),
+        classes=classes,
+        averages=(macro, weighted),
+        figures=[_read_png(path) for path in layout.figures],
     )
 
 
-def read_confusion_matrix(path: Path) -> ConfusionMatrix:
-    """Read the CSV of a confusion matrix, from Pochi or from another tool.
+def latest_of_validation(run: Run, fingerprint: str | None) -> InferenceResults | None:
+    """Find the newest whole results of a run's validation data with the model that it has now.
+
+    Args:
+        run: The run.
+        fingerprint: Of the validation data as they are now; `None` where they are not to be had.
 
     Raises:
-        RunError: It cannot be read or is something else; the message names row and column, from 1.
+        RunError: The run has no model.
     """
-    rows = _read_csv(path)
-    names = rows[0][1:]
-    try:
-        if not names:
-            raise ValueError("its first row names no class")
-        if (given := [row[0] for row in rows[1:]]) != names:
-            raise ValueError(f"its columns are {_few(names)} and its rows {_few(given)}")
-        counts = np.array(
-            [_read_counts(row, number, len(names)) for number, row in enumerate(rows[1:], 2)], dtype=np.int64
-        )
-    except ValueError as error:
-        raise RunError(f"{path} is no confusion matrix: {error}", hint=_MATRIX_FORM) from error
-    return ConfusionMatrix(tuple(names), counts)
+    epoch = choose_checkpoint(run).epoch
+    for layout in reversed(inferences_in(run.layout.inference_results)):
+        with suppress(RunError):  # damaged ones are passed over
+            summary = read_summary(layout)
+            is_of_now = fingerprint in (None, summary.data_fingerprint)
+            if summary.is_validation and summary.epoch == epoch and is_of_now and not summary.altered:
+                return read_results(layout)
+    return None
 
 
-def _read_counts(row: Sequence[str], number: int, columns: int) -> list[int]:
-    if len(row) != columns + 1:
-        raise ValueError(f"row {number} has {len(row)} cells, the first {columns + 1}")
-    for column, cell in enumerate(row[1:], 2):
-        if not (cell.strip().isascii() and cell.strip().isdecimal() and len(cell.strip()) <= 15):
-            raise ValueError(f"row {number}, column {column}: {cell!r} is no count")
-    return [int(cell) for cell in row[1:]]
-
-
-def _few(names: Sequence[str]) -> str:
-    return ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
-
-
-def _read_csv(path: Path) -> list[list[str]]:
-    require_file(path)
-    try:
-        text = path.read_bytes().decode("utf-8-sig")
-        rows = [row for row in csv.reader(io.StringIO(text, newline=""), strict=True) if row]
-    except OSError as error:
-        raise RunError(f"cannot read {path}: {error.strerror or error}") from error
-    except (ValueError, csv.Error) as error:
-        raise RunError(f"{path} is damaged: {error}") from error
-    if not rows:
-        raise RunError(f"{path} is damaged: it is empty")
-    return rows
+def _read_png(path: Path) -> bytes:
+    content = read_bytes(path)
+    if not (content.startswith(_PNG_BEGINNING) and content.endswith(_PNG_END)):
+        raise RunError(f"{path} is damaged: it is no whole PNG")
+    return content

@@ -5,14 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 from pochi_cli.config.recording import ConfusionMatrixConfig
-from pochi_cli.inference.results import ConfusionMatrix
+from pochi_cli.inference.confusion import ConfusionMatrix
 from pochi_cli.inference.scores import Scores
 from pochi_cli.plots.calibration import draw_calibration
 from pochi_cli.plots.confusion import draw_confusion
 from pochi_cli.plots.curves import draw_curves
 from pochi_cli.plots.files import save_figure
 from pochi_cli.plots.fonts import font_advice
-from pochi_cli.runs.layout import InferenceLayout, confusion_figure
+from pochi_cli.runs.inference_layout import InferenceLayout, confusion_figure
 
 
 def write_inference_figures(scores: Scores, layout: InferenceLayout, config: ConfusionMatrixConfig) -> None:

@@ -143,17 +143,33 @@ def write_output(path: Path, text: str) -> None:
     Raises:
         StorageError: Writing failed.
     """
+    target = followed(path)
     try:
-        target = path.resolve() if path.is_symlink() else path
         if not target.is_file() and target.exists():
             with path.open("wb") as file:
                 file.write(text.encode("utf-8"))
             return
-    except (OSError, RuntimeError) as error:  # RuntimeError: links in a circle
-        reason = getattr(error, "strerror", None) or error
-        remedy = _remedy(error) if isinstance(error, OSError) else None
-        raise StorageError(f"cannot write {path}: {reason}", remedy) from error
+    except OSError as error:
+        raise StorageError(f"cannot write {path}: {error.strerror or error}", _remedy(error)) from error
     write_text(target, text)
+
+
+def followed(path: Path) -> Path:
+    """Find what a path that a user named leads to, through links.
+
+    Raises:
+        StorageError: They lead in a circle, or may not be followed.
+    """
+    try:
+        target = path.resolve() if path.is_symlink() else path
+        if not target.is_symlink():
+            return target
+        reason: object = "its links lead in a circle"
+    except OSError as error:
+        reason = error.strerror or error
+    except RuntimeError as error:  # Python before 3.13 says so of a circle
+        reason = error
+    raise StorageError(f"cannot write {path}: {reason}")
 
 
 def write_json(path: Path, content: Any) -> None:

@@ -1,4 +1,4 @@
-"""Where everything of a run lies. The only module that knows a file's name."""
+"""Where everything of a run lies. Only this and `inference_layout` know a file's name."""
 
 from __future__ import annotations
 
@@ -205,104 +205,6 @@ class RunLayout:
         return self.embeddings / "sprite.png"
 
 
-@dataclass(frozen=True)
-class InferenceLayout:
-    """The paths of what was inferred at one time.
-
-    Attributes:
-        directory: Its own directory.
-    """
-
-    directory: Path
-
-    @property
-    def predictions(self) -> Path:
-        """One row for each image."""
-        return self.directory / "predictions.csv"
-
-    @property
-    def summary_text(self) -> Path:
-        """What it came to, in words."""
-        return self.directory / "inference_summary.txt"
-
-    @property
-    def summary_json(self) -> Path:
-        """The same for programs."""
-        return self.directory / "inference_summary.json"
-
-    @property
-    def class_report(self) -> Path:
-        """Precision, recall and F1 of each class."""
-        return self.directory / "classification_report.csv"
-
-    @property
-    def confusion_matrix(self) -> Path:
-        """Images by true and predicted class."""
-        return self.directory / "confusion_matrix.csv"
-
-    @property
-    def calibration_figure(self) -> Path:
-        """Confidence against accuracy."""
-        return self.directory / "calibration.png"
-
-    @property
-    def curves_figure(self) -> Path:
-        """ROC and precision-recall curves."""
-        return self.directory / "roc_pr.png"
-
-    @property
-    def mistakes(self) -> Path:
-        """Gallery of the most confident mistakes."""
-        return self.directory / "mistakes.html"
-
-    @property
-    def figures(self) -> tuple[Path, ...]:
-        """Its pictures."""
-        return confusion_figure(self.directory), self.calibration_figure, self.curves_figure
-
-    @property
-    def files(self) -> tuple[Path, ...]:
-        """All of them; which there are depends on what was inferred."""
-        return (
-            self.summary_json,  # first: without it the others are no longer taken for a whole
-            self.summary_text,
-            self.predictions,
-            self.class_report,
-            self.confusion_matrix,
-            *self.figures,
-            self.mistakes,
-        )
-
-
-def confusion_figure(directory: Path) -> Path:
-    """Picture of a confusion matrix, which need not be a run's."""
-    return directory / "confusion_matrix.png"
-
-
-def inference_results_in(directory: Path) -> Path:
-    """Where what is inferred with a model goes, in the directory of its run or checkpoint."""
-    return directory / "inference_results"
-
-
-def inferences_in(results: Path) -> list[InferenceLayout]:
-    """List what was inferred, the newest last; what was not written to its end has no summary.
-
-    Args:
-        results: The directory that holds the directories.
-    """
-    named = [(match, entry) for entry in _entries(results) if (match := RUN_NAME.fullmatch(entry.name))]
-    named.sort(key=lambda found: (found[0]["date"], int(found[0]["number"])))
-    layouts = [InferenceLayout(entry) for _, entry in named]
-    return [layout for layout in layouts if layout.summary_json.is_file()]
-
-
-def _entries(directory: Path) -> list[Path]:
-    try:
-        return list(directory.iterdir())
-    except OSError:
-        return []  # there is none, or none that can be read
-
-
 def gradient_figure(directory: Path, kind: GradientFigure) -> Path:
     """Picture of a gradient trace, which need not be a run's."""
     return directory / f"gradient_trace_{kind}.png"
@@ -316,6 +218,11 @@ def gradient_flow_figure(directory: Path) -> Path:
 def monitor_figure(directory: Path) -> Path:
     """Picture of the course of a training."""
     return directory / "training_monitor.png"
+
+
+def inference_results_in(directory: Path) -> Path:
+    """Where what is inferred with a model goes, in the directory of its run or checkpoint."""
+    return directory / "inference_results"
 
 
 def run_json_in(directory: Path) -> Path:
@@ -335,7 +242,7 @@ def create_run_directory(work_dir: Path, now: datetime) -> RunLayout:
     Raises:
         StorageError: It cannot be made.
     """
-    directory = _create_numbered(
+    directory = create_numbered(
         work_dir, now, "a run directory", "choose another work_dir, or mend its permissions or space"
     )
     layout = RunLayout(directory, f"{now:%Y%m%d_%H%M%S}")
@@ -347,18 +254,20 @@ def create_run_directory(work_dir: Path, now: datetime) -> RunLayout:
     return layout
 
 
-def create_inference_directory(results: Path, now: datetime) -> InferenceLayout:
-    """Make the directory of a new inference, as `create_run_directory` makes a run's.
+def create_numbered(parent: Path, now: datetime, what: str, remedy: str) -> Path:
+    """Make `YYYYMMDD_NNN` with the next number in a directory, which is made where missing.
+
+    Making a directory is atomic, so two that are made together get different numbers.
+
+    Args:
+        parent: Where.
+        now: Local time.
+        what: What it is, for the message.
+        remedy: What to do where it cannot be made.
 
     Raises:
         StorageError: It cannot be made.
     """
-    remedy = "choose another --output, or mend its permissions or space"
-    return InferenceLayout(_create_numbered(results, now, "a directory", remedy))
-
-
-def _create_numbered(parent: Path, now: datetime, what: str, remedy: str) -> Path:
-    """Make `YYYYMMDD_NNN` with the next number in a directory, which is made where missing."""
     date = f"{now:%Y%m%d}"
     try:
         parent.mkdir(parents=True, exist_ok=True)

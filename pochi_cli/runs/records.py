@@ -298,17 +298,28 @@ def require_file(path: Path) -> None:
         raise RunError(f"{path} is damaged: it has more than {_LARGEST:,} bytes")
 
 
+def read_bytes(path: Path) -> bytes:
+    """Read a file of a run.
+
+    Raises:
+        RunError: It is missing, cannot be read, or is none.
+    """
+    require_file(path)
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise RunError(f"cannot read {path}: {error.strerror or error}") from error
+
+
 def read_json(path: Path) -> Any:
     """Read a JSON file of a run.
 
     Raises:
         RunError: It is missing or damaged.
     """
-    require_file(path)
+    content = read_bytes(path)
     try:
-        return json.loads(path.read_text("utf-8"))
-    except OSError as error:
-        raise RunError(f"cannot read {path}: {error.strerror or error}") from error
+        return json.loads(content.decode("utf-8"))
     except (ValueError, RecursionError) as error:
         raise RunError(f"{path} is damaged: {error}") from error
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from pochi_cli.data.folder import FolderIndex
-from pochi_cli.inference.mistakes import most_confident_mistakes, with_pictures
+from pochi_cli.inference.mistakes import count_mistakes, most_confident_mistakes, with_pictures
 from pochi_cli.inference.results import InferenceSummary, PredictedImage
 from pochi_cli.web.pages import render
 
@@ -20,7 +20,7 @@ def mistakes_page(
         images: What was predicted, with known classes.
         index: The images themselves; `None` where they are not to be had.
     """
-    wrong = sum(image.predicted != image.true for image in images)
+    wrong = count_mistakes(images)
     shown = with_pictures(most_confident_mistakes(images), index)
     told = f"{wrong:,} of {len(images):,} predictions for {summary.data} are wrong"
     if len(shown) < wrong:

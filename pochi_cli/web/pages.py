@@ -42,5 +42,4 @@ def _environment() -> Environment:
         finalize=lambda value: visible_lines(value) if type(value) is str else value,
     )
     environment.filters["percent"] = lambda share: f"{100 * share:.1f} %"
-    environment.filters["full"] = repr
     return environment

@@ -7,20 +7,11 @@ import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from pochi_cli.data.folder import FolderIndex
-from pochi_cli.errors import RunError
-from pochi_cli.inference.mistakes import Mistake, most_confident_mistakes, with_pictures
-from pochi_cli.inference.results import (
-    InferenceSummary,
-    read_class_report,
-    read_png,
-    read_predictions,
-    read_summary,
-)
-from pochi_cli.inference.scores import ClassScore
+from pochi_cli.inference.mistakes import Mistake, count_mistakes, most_confident_mistakes, with_pictures
+from pochi_cli.inference.results import InferenceResults, InferenceSummary
 from pochi_cli.inference.summary_text import describe_summary, describe_values
 from pochi_cli.inspection.findings import Finding
 from pochi_cli.inspection.monitor_report import inspect_monitor
@@ -35,9 +26,8 @@ from pochi_cli.runs.details_text import describe_details
 from pochi_cli.runs.gradient_record import read_gradient_epochs
 from pochi_cli.runs.gradient_trace import read_gradient_trace
 from pochi_cli.runs.index import Run
-from pochi_cli.runs.layout import InferenceLayout
 from pochi_cli.runs.quantities import duration_text, metric_text
-from pochi_cli.runs.records import require_file
+from pochi_cli.runs.records import read_bytes
 from pochi_cli.web.pages import render
 
 if TYPE_CHECKING:
@@ -53,6 +43,8 @@ _FEW_CLASSES = 30
 
 _TILES = ("macro F1", "loss", "calibration error", "macro ROC AUC")
 """Metrics that are told first."""
+
+_INFERENCE_FIGURES = ("Confusion matrix", "Calibration", "ROC and precision-recall curves")
 
 Fields = Sequence[tuple[str, str]]
 
@@ -86,33 +78,10 @@ class Part:
     pictures: Sequence[Picture]
 
 
-@dataclass(frozen=True)
-class InferencePart:
-    """What the model makes of its validation data.
-
-    Attributes:
-        summary: What it came to.
-        fields: The same as names and values.
-        classes: The per-class report, without the averages.
-        averages: Those.
-        pictures: Confusion matrix, calibration, curves.
-        mistakes: The most confident ones.
-        wrong: How many there are.
-    """
-
-    summary: InferenceSummary
-    fields: Fields
-    classes: Sequence[ClassScore]
-    averages: Sequence[ClassScore]
-    pictures: Sequence[Picture]
-    mistakes: Sequence[Mistake]
-    wrong: int
-
-
 def report_page(
     run: Run,
     now: datetime,
-    inferred: InferenceLayout | None,
+    results: InferenceResults | None,
     index: FolderIndex | None = None,
     obstacle: str | None = None,
 ) -> str:
@@ -121,7 +90,7 @@ def report_page(
     Args:
         run: The run.
         now: The time.
-        inferred: What was inferred of its validation data, if anything.
+        results: What was inferred of its validation data, if anything.
         index: The images of these, where they are to be had.
         obstacle: Why nothing was inferred.
 
@@ -130,22 +99,26 @@ def report_page(
     """
     details = read_details(run, now)
     title, facts = describe_details(details)
-    part = None if inferred is None else _inference_part(inferred, index)
+    pictures = () if results is None else zip(_INFERENCE_FIGURES, results.figures, strict=True)
     return render(
         "report.html",
         title=f"Pochi: {title}",
         heading=title,
         written=f"{now:%Y-%m-%d %H:%M}",
-        tiles=list(_tiles(details, part)),
+        tiles=list(_tiles(details, results)),
         facts=facts,
         curves=list(_curves(run)),
         training=_training_part(run),
         gradients=_gradient_part(run),
-        inference=part,
+        results=results,
+        fields=() if results is None else describe_summary(results.summary)[1],
+        pictures=[_embedded(title, png) for title, png in pictures],
+        mistakes=() if results is None else _mistakes(results, index),
+        wrong=0 if results is None else count_mistakes(results.images),
         obstacle=obstacle,
-        doubt=None if part is None else _doubt(run, part.summary),
+        doubt=None if results is None else _doubt(run, results.summary),
         few_classes=_FEW_CLASSES,
-        config=_config_text(run),
+        config=read_bytes(run.layout.config_toml).decode("utf-8", "replace"),
     )
 
 
@@ -156,13 +129,13 @@ def _doubt(run: Run, summary: InferenceSummary) -> str | None:
     return f"The best checkpoint, of epoch {best}, is gone: these predictions are of epoch {summary.epoch}."
 
 
-def _tiles(details: RunDetails, part: InferencePart | None) -> Iterator[tuple[str, str]]:
+def _tiles(details: RunDetails, results: InferenceResults | None) -> Iterator[tuple[str, str]]:
     record = details.run.record
     if record.best_value is not None:
         name = f"best {record.best_metric.replace('_', ' ')}, epoch {record.best_epoch}"
         yield name, metric_text(record.best_metric, record.best_value, 2)
-    if part is not None:
-        values = describe_values(part.summary)
+    if results is not None:
+        values = describe_values(results.summary)
         yield from ((name, text) for name, text in values if name in _TILES)
     yield f"of {record.epochs:,} epochs", f"{record.epochs_done:,}"
     yield "training", duration_text(record.duration_s)
@@ -197,22 +170,8 @@ def _gradient_part(run: Run) -> Part | None:
     return Part([("recorded epochs", recorded)], judge_gradients(epochs), [heatmap])
 
 
-def _inference_part(layout: InferenceLayout, index: FolderIndex | None) -> InferencePart:
-    summary = read_summary(layout)
-    images = read_predictions(layout)
-    *classes, macro, weighted = read_class_report(layout)
-    titles = ("Confusion matrix", "Calibration", "ROC and precision-recall curves")
-    return InferencePart(
-        summary=summary,
-        fields=describe_summary(summary)[1],
-        classes=classes,
-        averages=(macro, weighted),
-        pictures=[
-            _embedded(title, read_png(path)) for title, path in zip(titles, layout.figures, strict=True)
-        ],
-        mistakes=with_pictures(most_confident_mistakes(images, _MISTAKES), index),
-        wrong=sum(image.predicted != image.true for image in images),
-    )
+def _mistakes(results: InferenceResults, index: FolderIndex | None) -> list[Mistake]:
+    return with_pictures(most_confident_mistakes(results.images, _MISTAKES), index)
 
 
 def _picture(title: str, figure: Figure) -> Picture:
@@ -226,15 +185,3 @@ def _embedded(title: str, png: bytes) -> Picture:
     if width > _LARGE and width <= _WIDE * height:
         return Picture(title, url, "large")
     return Picture(title, url, "wide" if width > _WIDE * height else "")
-
-
-def _config_text(run: Run) -> str:
-    return _read(run.layout.config_toml).decode("utf-8", "replace")
-
-
-def _read(path: Path) -> bytes:
-    require_file(path)
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise RunError(f"cannot read {path}: {error.strerror or error}") from error

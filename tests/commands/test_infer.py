@@ -16,7 +16,7 @@ from PIL import Image
 from pochi_cli.engine.checkpoint import load_checkpoint
 from pochi_cli.engine.training import train
 from pochi_cli.runs.index import Run
-from pochi_cli.runs.layout import InferenceLayout, inferences_in
+from pochi_cli.runs.inference_layout import InferenceLayout, inferences_in
 from tests.commands.cli import pochi, pochi_process
 from tests.engine.tiny import tiny_config
 

@@ -16,7 +16,7 @@ import pytest
 from pochi_cli.engine.training import train
 from pochi_cli.inference.results import read_class_report
 from pochi_cli.runs.index import Run, open_run
-from pochi_cli.runs.layout import InferenceLayout, inferences_in
+from pochi_cli.runs.inference_layout import InferenceLayout, inferences_in
 from tests.commands.cli import pochi
 from tests.engine.tiny import tiny_config
 
