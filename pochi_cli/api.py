@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING
 
 from pochi_cli.config.load import load_config as load_config
 from pochi_cli.config.root import ClassificationConfig
-from pochi_cli.errors import DataError, InstallationError, StorageError, first_line
+from pochi_cli.config.search_rules import require_search
+from pochi_cli.errors import DataError, StorageError
 from pochi_cli.errors import Interrupted as Interrupted
 from pochi_cli.errors import PochiError as PochiError
+from pochi_cli.installation import require_torch
 from pochi_cli.runs.continuation import continued_config
 from pochi_cli.runs.index import Run, find_run
 from pochi_cli.runs.inference_layout import InferenceLayout
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
     from pochi_cli.inference.model import LoadedModel
     from pochi_cli.inference.predict import ImageInput, Tell
     from pochi_cli.inference.predictions import Predictions
+    from pochi_cli.search.optimize import Outcome as SearchOutcome
+    from pochi_cli.search.progress import SearchView
 
 __all__ = [
     "Interrupted",
@@ -34,6 +38,7 @@ __all__ = [
     "load_config",
     "load_model",
     "load_run",
+    "optimize",
     "predict",
     "resume",
     "train",
@@ -195,6 +200,41 @@ def infer(
     return done if output is None else replace(done, layout=InferenceLayout(Path(output)))
 
 
+def optimize(config: ClassificationConfig, *, view: SearchView | None = None) -> SearchOutcome:
+    """Search hyper-parameters as the config's `optuna` table says, or go on with a stored search.
+
+    Trials are trained in processes of their own.
+
+    Args:
+        config: As `load_config` returns it.
+        view: Told how far it is; by default nothing is printed.
+
+    Returns:
+        The trials as `.study`, with `.study.best`, and the directory of the files as `.layout`.
+
+    Raises:
+        PochiError: There is nothing to search, or the storage or the directory cannot be used. A trial that
+            fails is recorded, and the search goes on.
+        Interrupted: A signal asked to stop; what is done is recorded, and the trials that ran are put back.
+    """
+    require_search(config)
+    from pochi_cli.search.figures import NothingToDrawError, importances
+    from pochi_cli.search.optimize import optimize as search
+    from pochi_cli.search.progress import SilentView
+    from pochi_cli.search.records import write_statistics
+    from pochi_cli.web.study import write_study_pages
+
+    outcome = search(config, view or SilentView())
+    shares: dict[str, float] | str
+    try:
+        shares = importances(outcome.study)
+    except NothingToDrawError as reason:
+        shares = str(reason)
+    write_statistics(outcome.layout, outcome.study, shares)
+    write_study_pages(outcome.layout, outcome.study)
+    return outcome
+
+
 def _finish(done: Inference) -> None:
     """Write what is looked at, and the summary last."""
     from pochi_cli.inference.mistakes import predicted_images
@@ -209,22 +249,6 @@ def _finish(done: Inference) -> None:
         images = predicted_images(done.answers.predictions)
         write_text(done.layout.mistakes, mistakes_page(done.summary, images, done.source.index))
     write_summary(done.layout, done.summary, summary_text(done.summary))
-
-
-def require_torch() -> None:
-    """Import torch and torchvision.
-
-    Raises:
-        InstallationError: They are not there, or are of builds that do not fit each other.
-    """
-    try:
-        import torchvision  # noqa: F401 - it imports torch, and registers its operators with it
-    except (ImportError, OSError, RuntimeError) as error:
-        raise InstallationError(
-            f"torch and torchvision do not work together: {first_line(error)}",
-            hint="install matching builds of both from one source: "
-            "pip install --upgrade --force-reinstall torch torchvision",
-        ) from error
 
 
 def _go_on(_: EpochRecord) -> None:

@@ -18,6 +18,7 @@ from pochi_cli.commands import (
     init,
     inspect,
     migrate,
+    optimize,
     plot,
     report,
     runs,
@@ -40,6 +41,7 @@ app.command("validate-config")(validate_config.validate_config)
 app.command("schema")(schema.schema)
 app.command("migrate")(migrate.migrate)
 app.command("train")(train.train)
+app.command("optimize")(optimize.optimize)
 app.command("infer")(infer.infer)
 app.command("export")(export.export)
 app.command("report")(report.report)

@@ -20,6 +20,8 @@ from pochi_cli.config.messages import MOST, diagnose
 from pochi_cli.config.pipeline_doubts import PIPELINE_DOUBTS
 from pochi_cli.config.root import ClassificationConfig
 from pochi_cli.config.salvage import STAND_INS, invalid_parts, salvage, with_meant_names
+from pochi_cli.config.search_probes import left_out, probe
+from pochi_cli.config.search_rules import SEARCH_RULES
 from pochi_cli.config.suggestions import fold_misspelt
 from pochi_cli.config.tracking_rules import TRACKING_RULES
 from pochi_cli.errors import ConfigError, Diagnostic, KeyPath
@@ -117,9 +119,21 @@ def check(raw: Mapping[str, Any]) -> Checked:
         invalid |= invalid_parts(meant, found)
         config = salvage(meant, invalid)
     assert config is not None  # valid, or salvaged
-    for rule in (*CONFLICTS, *LAYER_RULES, *TRACKING_RULES, *DOUBTS, *PIPELINE_DOUBTS, *SIZE_RULES):
+    for rule in (
+        *CONFLICTS,
+        *LAYER_RULES,
+        *TRACKING_RULES,
+        *DOUBTS,
+        *PIPELINE_DOUBTS,
+        *SIZE_RULES,
+        *SEARCH_RULES,
+    ):
         if rule.may_judge(invalid):
             diagnostics.extend(d for d in _first(rule.check(config)) if d.key not in invalid)
+    if config.optuna is not None:
+        refused = {diagnostic.key for diagnostic in diagnostics if diagnostic.severity == "error"}
+        diagnostics.extend(left_out(config))
+        diagnostics.extend(probe(config, refused, lambda raw: check(raw).diagnostics))
     diagnostics = fold_misspelt(diagnostics)
     is_valid = all(diagnostic.severity == "warning" for diagnostic in diagnostics)
     return Checked(config if is_valid else None, tuple(diagnostics))

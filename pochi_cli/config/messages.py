@@ -46,6 +46,11 @@ _EXAMPLES: Mapping[str, str] = {
     "train_transform": 'train_transform = [{ name = "Resize", size = [224, 224] }, { name = "ToTensor" }]',
 }
 """What a required key looks like."""
+_SPACE_KEYS: Mapping[str, frozenset[str]] = {
+    'type = "categorical"': frozenset({"choices"}),
+    'type = "float" or "int"': frozenset({"low", "high"}),
+}
+"""What a part of the search space probably is, by its keys."""
 MOST = 500
 """Mistakes that are told one by one: nobody reads more, and each is looked up among the known names."""
 
@@ -132,7 +137,9 @@ def _translate(
         return _wrong_length(path[:-1], value, str(lengths[line["loc"][:-1]]))
     if kind == "missing":
         return _missing(path, raw)
-    if kind == "union_tag_not_found":  # a step, the only table that says by a key of its own what it is
+    if kind == "union_tag_not_found" and context["discriminator"] == "'type'":
+        return _untyped_space(path, value)
+    if kind == "union_tag_not_found":  # a step
         if isinstance(value, dict) and (misspelt := misspelt_name(value)):
             wrong = (*path, misspelt)
             remedy = "did you mean `name`? (required, and missing)"
@@ -151,8 +158,9 @@ def _translate(
         return _unknown_value(path, value, str(context["expected"]))
     if kind == "union_tag_invalid":
         expected = str(context["expected_tags"])
-        if context["discriminator"] == "'name'":
-            return _unknown_value((*path, "name"), value["name"], expected)
+        tag = context["discriminator"].strip("'")
+        if tag in ("name", "type"):
+            return _unknown_value((*path, tag), value[tag], expected)
         shapes = [tag.strip("'") for tag in expected.split(", ")]
         return _wrong_type(path, value, _either([_SHAPES[shape] for shape in shapes]))
     if kind in _BOUNDS:
@@ -181,6 +189,26 @@ def _translate(
     if kind in _TYPES:
         return _wrong_type(path, value, _either([_TYPES[kind], *_alternatives(path)[1]]))
     return Diagnostic("wrong-type", f"{name} is {show(value)}, which is not allowed", path)
+
+
+def _untyped_space(path: KeyPath, value: Mapping[str, Any]) -> Diagnostic:
+    """Tell that a part of the search space does not say what it is."""
+    inner = next((key for key, part in value.items() if isinstance(part, dict)), None)
+    if inner is not None:
+        # `[optuna.search_space.optimizer_params.momentum]` without quotes is a table in a table.
+        name = f"{path[-1]}.{inner}"
+        return Diagnostic(
+            "wrong-type",
+            f"{format_key(path)} is a table of tables, but must say what is searched",
+            path,
+            help=f"a name with a dot needs quotes: [{format_key(path[:-1])}.{show(name)}]",
+            at="key",
+        )
+    remedy = next(
+        (f"add it: {text}" for text, keys in _SPACE_KEYS.items() if keys & value.keys()),
+        'add it, such as type = "float", with low and high',
+    )
+    return Diagnostic("missing-key", f"`{format_key(path)}.type` is missing", (*path, "type"), help=remedy)
 
 
 def _either(forms: list[str]) -> str:

@@ -13,6 +13,7 @@ from pochi_cli.config.data import DEFAULT_BATCH_SIZE, DataConfig
 from pochi_cli.config.model import ModelConfig
 from pochi_cli.config.optim import OptimConfig
 from pochi_cli.config.recording import GradientTrackingConfig, HardwareConfig, RecordingConfig
+from pochi_cli.config.search import OptunaConfig
 
 
 class TaskConfig(StrictModel):
@@ -21,9 +22,19 @@ class TaskConfig(StrictModel):
     task: Literal["classification"] = Field("classification", description="What is learnt.")
 
 
+class SearchConfig(StrictModel):
+    """What `pochi optimize` adds to a config."""
+
+    optuna: OptunaConfig | None = Field(
+        None, description="What `pochi optimize` searches; a training leaves it alone."
+    )
+
+
 # The file is flat, so the parts are bases: each builder takes the part that it needs by its type.
 # pydantic orders fields from the last base to the first, which makes this the order of the file.
-class ClassificationConfig(RecordingConfig, HardwareConfig, OptimConfig, DataConfig, ModelConfig, TaskConfig):
+class ClassificationConfig(
+    SearchConfig, RecordingConfig, HardwareConfig, OptimConfig, DataConfig, ModelConfig, TaskConfig
+):
     """Every key of a classification config, validated."""
 
     @property

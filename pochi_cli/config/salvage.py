@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from pochi_cli.config.likeness import closest
 from pochi_cli.config.optim import OPTIMIZER_PARAMS, SCHEDULER_PARAMS
 from pochi_cli.config.root import ClassificationConfig
+from pochi_cli.config.search import SPACES
 from pochi_cli.config.steps.nested import STEPS
 from pochi_cli.config.suggestions import known_keys
 from pochi_cli.errors import Diagnostic, KeyPath
@@ -30,12 +31,13 @@ _NEUTRAL_STEP = {"name": "Grayscale"}
 _PAIRS = (frozenset({"optimizer", "optimizer_params"}), frozenset({"scheduler", "scheduler_params"}))
 
 _LAYER_RATES = ("layer_wise_lr_config", "layer_rates")
+_SEARCH_SPACE = ("optuna", "search_space")
 _BY_ENTRY = frozenset({("class_weights",), ("freeze",), _LAYER_RATES})
 """Arrays and tables of which single entries can be left out."""
 
 
 def with_meant_names(raw: Mapping[str, Any], diagnostics: Iterable[Diagnostic]) -> dict[str, Any]:
-    """Replace unknown names of optimizers, schedulers and steps by those that are probably meant.
+    """Replace unknown names of optimizers, schedulers, steps and ranges by those that are probably meant.
 
     Their arguments can then be checked, too.
 
@@ -62,6 +64,8 @@ def _names(key: KeyPath) -> Iterable[str]:
         return OPTIMIZER_PARAMS
     if key == ("scheduler",):
         return SCHEDULER_PARAMS
+    if key[:2] == _SEARCH_SPACE and key[3:] == ("type",):
+        return SPACES
     return STEPS if key[0] in _PIPELINES and key[-1] == "name" else ()
 
 
@@ -92,6 +96,8 @@ def _invalid_part(diagnostic: Diagnostic, raw: Mapping[str, Any]) -> KeyPath:
     key = diagnostic.key
     if diagnostic.code == "unknown-key" or key[:-1] in _BY_ENTRY:
         return key
+    if key[:2] == _SEARCH_SPACE and len(key) > 2:
+        return key[:3]
     ends = (end for end in range(len(key), 0, -1) if key[end - 1] in known_keys(key[: end - 1], raw))
     return key[: next(ends, 1)]
 

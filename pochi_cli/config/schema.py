@@ -20,6 +20,7 @@ from pydantic_core import to_jsonable_python
 
 from pochi_cli.config.optim import OPTIMIZER_PARAMS, SCHEDULER_PARAMS
 from pochi_cli.config.root import ClassificationConfig
+from pochi_cli.config.search import SPACES
 from pochi_cli.config.steps.nested import STEPS
 
 Schema = dict[str, Any]
@@ -42,7 +43,9 @@ def config_schema() -> Schema:
                 root["properties"][name]["default"] = default
     for key, models in (("optimizer_params", OPTIMIZER_PARAMS), ("scheduler_params", SCHEDULER_PARAMS)):
         root["properties"][key] |= _any_of(model.__name__ for model in models.values())
-    definitions = {"Step": _step(list(STEPS))} | {name: _tidy(raw[name], raw) for name in raw}
+    definitions = {"Step": _step(list(STEPS)), "Space": _space()} | {
+        name: _tidy(raw[name], raw) for name in raw
+    }
     used = _references(root)
     for name in used:  # grows while it is read
         used.extend(found for found in _references(definitions[name]) if found not in used)
@@ -77,7 +80,7 @@ def _tidy(node: Any, definitions: Mapping[str, Any]) -> Any:
     if not isinstance(node, dict):
         return node
     if "discriminator" in node:
-        return _refer("Step")
+        return _refer("Step" if node["discriminator"]["propertyName"] == "name" else "Space")
     if node.keys() > {"$ref"}:
         target = definitions[node["$ref"].removeprefix(_DEFINITION)]
         return _tidy(target | {key: part for key, part in node.items() if key != "$ref"}, definitions)
@@ -122,6 +125,19 @@ def _step(names: list[str]) -> Schema:
         "required": ["name"],
         **_any_of(names),
         "dependencies": {"name": _by_value("name", {name: _refer(name) for name in names})},
+    }
+
+
+def _space() -> Schema:
+    models = {name: model.__name__ for name, model in SPACES.items()}
+    return {
+        "description": "What a parameter is drawn from.",
+        "properties": {
+            "type": {"description": "What is drawn.", "enum": list(models), "type": "string"},
+        },
+        "required": ["type"],
+        **_any_of(models.values()),
+        "dependencies": {"type": _by_value("type", {name: _refer(model) for name, model in models.items()})},
     }
 
 

@@ -5,13 +5,15 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator, Mapping
 from functools import cache
-from typing import Any
+from types import NoneType
+from typing import Any, get_args
 
 from pydantic import BaseModel
 
 from pochi_cli.config.likeness import closest
 from pochi_cli.config.optim import OPTIMIZER_PARAMS, SCHEDULER_PARAMS
 from pochi_cli.config.root import ClassificationConfig
+from pochi_cli.config.search import SPACES
 from pochi_cli.config.steps.nested import STEPS
 from pochi_cli.config.synonyms import INNER, KEYS, REMARKS, STEP_NAMES, WORDS
 from pochi_cli.errors import Diagnostic, KeyPath, format_key
@@ -48,15 +50,24 @@ def known_keys(table: KeyPath, raw: Mapping[str, Any]) -> list[str]:
         for part in table:
             node = node[part]
         return _fields(STEPS.get(str(node.get("name")))) if isinstance(node, dict) else []
+    if table[:2] == ("optuna", "search_space") and len(table) == 3:
+        space = raw.get("optuna", {}).get("search_space", {}).get(table[2], {})
+        return _fields(SPACES.get(str(space.get("type")))) if isinstance(space, dict) else []
     model: Any = ClassificationConfig
     for part in table:
         fields = getattr(model, "model_fields", {})
-        model = fields[part].annotation if part in fields else None
+        model = _table_model(fields[part].annotation) if part in fields else None
     return _fields(model)
 
 
 def _fields(model: Any) -> list[str]:
     return list(getattr(model, "model_fields", {}))
+
+
+def _table_model(annotation: Any) -> Any:
+    """Find the model of a key that holds a table, perhaps an optional one; `None` for other keys."""
+    forms = [form for form in get_args(annotation) or (annotation,) if form is not NoneType]
+    return forms[0] if len(forms) == 1 and hasattr(forms[0], "model_fields") else None
 
 
 @cache
@@ -74,8 +85,8 @@ def _tables(home: KeyPath, model: Any) -> Iterator[tuple[KeyPath, str]]:
         if name in _PARAMS and not home:
             for params in _PARAMS[name].values():
                 yield from _tables((name,), params)
-        elif hasattr(field.annotation, "model_fields"):
-            yield from _tables((*home, name), field.annotation)
+        elif (inner := _table_model(field.annotation)) is not None:
+            yield from _tables((*home, name), inner)
 
 
 @cache

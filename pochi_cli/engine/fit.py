@@ -15,14 +15,14 @@ from torch import Tensor
 from pochi_cli.config.root import ClassificationConfig
 from pochi_cli.data.datasets import Batch
 from pochi_cli.data.loaders import BatchLoader, Loaders
-from pochi_cli.engine.checkpoint import copy_checkpoint, save_checkpoint
+from pochi_cli.engine.checkpoints import Checkpoints, NoCheckpoints
 from pochi_cli.engine.evaluate import evaluate
 from pochi_cli.engine.objectives import Objective
 from pochi_cli.engine.optim import set_learning_rates
 from pochi_cli.engine.progress import Progress, StepRecord
 from pochi_cli.engine.runtime import Runtime
 from pochi_cli.engine.signals import SignalFlag
-from pochi_cli.engine.state import ModelSpec, Position, TrainingState
+from pochi_cli.engine.state import Position, TrainingState
 from pochi_cli.engine.totals import EpochTotals, FiniteGuard, check_weights
 from pochi_cli.errors import Interrupted, NonFiniteLossError
 from pochi_cli.models.freezing import train_mode
@@ -38,21 +38,21 @@ class Job:
 
     Attributes:
         config: The resolved config.
-        spec: What the model's answers depend on, for checkpoints.
         objective: What a step computes.
         state: What changes.
         files: Where it is recorded.
+        checkpoints: What saves the state.
         on_epoch: Called with each epoch's record; `"stop"` ends the training.
         signals: Whether the user asked to stop.
     """
 
     config: ClassificationConfig
-    spec: ModelSpec
     runtime: Runtime
     objective: Objective
     loaders: Loaders
     state: TrainingState
     files: RunFiles
+    checkpoints: Checkpoints | NoCheckpoints
     progress: Progress
     on_epoch: OnEpoch
     signals: SignalFlag
@@ -172,7 +172,7 @@ def train_epoch(job: Job, epoch: int, learning_rate: float) -> tuple[float, floa
             break
         if config.checkpoint_every_steps and step % config.checkpoint_every_steps == 0:
             stand_here()
-            save_latest(job)
+            job.checkpoints.save(state)
 
     stand_here()
     if job.signals.number is not None:
@@ -235,19 +235,14 @@ def record_epoch(job: Job, record: EpochRecord, rates: Mapping[str, float], *, i
     The latest checkpoint comes after all that it does not hold itself: a run that is killed before goes on
     from the epoch before, and writes the others again.
     """
-    state, layout, files = job.state, job.files.layout, job.files
+    state, files = job.state, job.files
     metric = job.config.early_stopping.monitor
     value: float | None = getattr(record, metric)
     best = value is not None and is_better(value, files.record.best_value, metric)
     numbered = record.epoch % job.config.save_interval == 0 or is_last
     record_steps(job)
     state.board.epoch(record, rates)
-    paths = [
-        *([layout.best_model] if best else []),
-        *([layout.checkpoint(record.epoch)] if numbered else []),
-        layout.latest_model,
-    ]
-    save_checkpoint(state.to_checkpoint(job.spec), paths)
+    checkpoint = job.checkpoints.save_epoch(state, record.epoch, is_best=best, is_numbered=numbered)
     files.write_history(state.history)
     changes: dict[str, Any] = {
         "epochs_done": len(state.history),
@@ -257,7 +252,6 @@ def record_epoch(job: Job, record: EpochRecord, rates: Mapping[str, float], *, i
     if best:
         changes |= {"best_epoch": record.epoch, "best_value": value}
     files.update(**changes)
-    checkpoint = layout.checkpoint(record.epoch).name if numbered else None
     job.progress.epoch_done(record, is_best=best, checkpoint=checkpoint)
 
 
@@ -270,16 +264,9 @@ def decide(job: Job, record: EpochRecord) -> bool:
     decision = job.on_epoch(record)
     if decision not in (None, "continue", "stop"):
         raise ValueError(f'on_epoch must return None, "continue" or "stop", not {decision!r}')
-    layout = job.files.layout
-    if decision == "stop" and not layout.checkpoint(record.epoch).exists():
-        copy_checkpoint(layout.latest_model, layout.checkpoint(record.epoch))
+    if decision == "stop":
+        job.checkpoints.number(record.epoch)
     return decision == "stop"
-
-
-def save_latest(job: Job) -> None:
-    """Save the state, which is that between two steps."""
-    state = job.state
-    save_checkpoint(state.to_checkpoint(job.spec), [job.files.layout.latest_model])
 
 
 def interrupt(job: Job) -> NoReturn:
@@ -289,7 +276,7 @@ def interrupt(job: Job) -> NoReturn:
         Interrupted: Always.
     """
     assert job.signals.number is not None
-    save_latest(job)
+    job.checkpoints.save(job.state)
     job.files.update(duration_s=job.state.duration_s + job.state.position.duration_s)
     directory = shlex.quote(str(job.files.layout.directory))
     raise Interrupted(job.signals.number, f"stopped and saved; go on with: pochi train --resume {directory}")

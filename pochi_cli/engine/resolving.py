@@ -28,6 +28,7 @@ def resolve(config: ClassificationConfig, data: Data, runtime: Runtime) -> Class
         "channels_last": runtime.channels_last,
         "threads": runtime.threads,
         "work_dir": str(Path(config.work_dir).absolute()),
+        "optuna": None,  # no part of what is trained
     }
     for key in ("train_data_root", "val_data_root", "weights"):
         if (path := getattr(config, key)) is not None:

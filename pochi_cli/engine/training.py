@@ -14,6 +14,7 @@ from pochi_cli.data.loaders import create_loaders, raise_if_worker_died
 from pochi_cli.data.prepare import prepare_data
 from pochi_cli.engine.batch_size import decide_batch_size, explaining_memory
 from pochi_cli.engine.building import build_objective, build_state, class_weights
+from pochi_cli.engine.checkpoints import Checkpoints, NoCheckpoints
 from pochi_cli.engine.fit import Job, OnEpoch, fit
 from pochi_cli.engine.log import LoggedProgress
 from pochi_cli.engine.memory import is_out_of_memory
@@ -27,7 +28,7 @@ from pochi_cli.engine.state import ModelSpec
 from pochi_cli.errors import DataError, MemoryExhaustedError, StorageError, first_line
 from pochi_cli.runs.atomic import remove_leftovers
 from pochi_cli.runs.index import Run, open_run
-from pochi_cli.runs.layout import create_run_directory, make_parts
+from pochi_cli.runs.layout import RunLayout, create_run_directory, create_trial, make_parts
 from pochi_cli.runs.lock import locked
 
 
@@ -46,6 +47,28 @@ def train(
         Interrupted: A signal asked to stop; the state is saved.
     """
     return _train(config, None, progress or SilentProgress(), on_epoch)
+
+
+def train_trial(
+    config: ClassificationConfig,
+    directory: Path,
+    *,
+    progress: Progress | None = None,
+    on_epoch: OnEpoch = lambda _: None,
+) -> Run:
+    """Train as `train` does, in a directory of its own and without checkpoints.
+
+    Args:
+        config: What to do.
+        directory: The run's; there must be none yet.
+        progress: Told how far it is.
+        on_epoch: Called with each epoch's record; `"stop"` ends the training.
+
+    Raises:
+        PochiError: Data, model, device, storage or training failed.
+        Interrupted: A signal asked to stop; nothing is saved but the record.
+    """
+    return _train(config, None, progress or SilentProgress(), on_epoch, trial=directory)
 
 
 def resume(
@@ -73,7 +96,13 @@ def resume(
         return _train(config, open_run(run.directory), progress or SilentProgress(), on_epoch)
 
 
-def _train(config: ClassificationConfig, run: Run | None, progress: Progress, on_epoch: OnEpoch) -> Run:
+def _train(
+    config: ClassificationConfig,
+    run: Run | None,
+    progress: Progress,
+    on_epoch: OnEpoch,
+    trial: Path | None = None,
+) -> Run:
     runtime = choose_runtime(config)
     with configured(config, runtime), _known_torch_errors():
         data = prepare_data(config, config.seed, tell=progress.message)
@@ -95,7 +124,7 @@ def _train(config: ClassificationConfig, run: Run | None, progress: Progress, on
 
         # From here on there is something to save. Before, a signal simply ends the process.
         with noting_signals() as signals, ExitStack() as stack:
-            layout = run.layout if run else create_run_directory(Path(config.work_dir), datetime.now())
+            layout = run.layout if run else _create_layout(config, trial)
             values = config.model_dump(mode="json", exclude_none=True)
             try:
                 if run is None:
@@ -125,21 +154,27 @@ def _train(config: ClassificationConfig, run: Run | None, progress: Progress, on
             state.board.open(layout, loaders, place, told.warning)
             stack.enter_context(_known_torch_errors())  # once more: the record of the run is to name them
             stack.enter_context(explaining_memory(config, data, runtime, state))
+            spec = ModelSpec(values, data.class_names, data.size, class_weights(config, data))
             fit(
                 Job(
                     config=config,
-                    spec=ModelSpec(values, data.class_names, data.size, class_weights(config, data)),
                     runtime=runtime,
                     objective=objective,
                     loaders=loaders,
                     state=state,
                     files=files,
+                    checkpoints=Checkpoints(layout, spec) if trial is None else NoCheckpoints(),
                     progress=told,
                     on_epoch=on_epoch,
                     signals=signals,
                 )
             )
     return open_run(layout.directory)
+
+
+def _create_layout(config: ClassificationConfig, trial: Path | None) -> RunLayout:
+    now = datetime.now()
+    return create_run_directory(Path(config.work_dir), now) if trial is None else create_trial(trial, now)
 
 
 @contextmanager

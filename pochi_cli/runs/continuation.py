@@ -17,6 +17,7 @@ from pochi_cli.runs.records import read_json
 _MAY_CHANGE = frozenset(
     {
         "epochs",
+        "optuna",
         "num_workers",
         "device",
         "work_dir",

@@ -245,13 +245,33 @@ def create_run_directory(work_dir: Path, now: datetime) -> RunLayout:
     directory = create_numbered(
         work_dir, now, "a run directory", "choose another work_dir, or mend its permissions or space"
     )
-    layout = RunLayout(directory, f"{now:%Y%m%d_%H%M%S}")
+    layout = RunLayout(directory, stamp_of(now))
     try:
         make_parts(layout)
     except StorageError:
         shutil.rmtree(directory, ignore_errors=True)
         raise
     return layout
+
+
+def create_trial(directory: Path, now: datetime) -> RunLayout:
+    """Make the directory of a run that is part of a search, and keeps no checkpoints.
+
+    Raises:
+        StorageError: It cannot be made, or exists.
+    """
+    layout = RunLayout(directory, stamp_of(now))
+    try:
+        directory.mkdir(parents=True)
+    except OSError as error:
+        raise StorageError(f"cannot make {directory}: {error.strerror or error}") from error
+    make_part(layout.visualization)
+    return layout
+
+
+def stamp_of(moment: datetime) -> str:
+    """Write a moment as names of files hold it, `YYYYMMDD_HHMMSS`."""
+    return f"{moment:%Y%m%d_%H%M%S}"
 
 
 def create_numbered(parent: Path, now: datetime, what: str, remedy: str) -> Path:

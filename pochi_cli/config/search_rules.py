@@ -1,0 +1,312 @@
+"""The rules on what is searched that need no look at what the searched keys allow."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+from pochi_cli.config.root import ClassificationConfig
+from pochi_cli.config.rules import Rules
+from pochi_cli.config.search import Choices, FloatRange, IntRange, OptunaConfig
+from pochi_cli.config.search_space import LAYER_RATES, Parameter, has_place, key_of, parameters, plain_config
+from pochi_cli.config.suggestions import meant_key
+from pochi_cli.config.values import show
+from pochi_cli.errors import ConfigError, Diagnostic, KeyPath, Note, format_key
+
+SEARCH_RULES = Rules()
+
+SPACE: KeyPath = ("optuna", "search_space")
+
+_UNSEARCHABLE = {
+    "task": "it is the same in every trial",
+    "optuna": "it is the search itself",
+    "epochs": "every trial trains for optuna_epochs",
+    "work_dir": "trials lie in the directory of the search",
+    "num_classes": "the data decide it",
+    "dataset": "trials could not be compared on other data",
+    "val_data_root": "trials could not be compared on other validation data",
+    "val_split": "trials could not be compared on other validation data",
+    "save_interval": "trials keep no checkpoints",
+    "checkpoint_every_steps": "trials keep no checkpoints",
+}
+"""Keys that make no sense in a search, and why."""
+
+
+def grid_values(space: FloatRange | IntRange | Choices) -> tuple[object, ...]:
+    """List the values of a finite space, a range's from its lowest on."""
+    match space:
+        case Choices(choices=choices):
+            return choices
+        case IntRange(low=low, high=high, step=step):
+            return tuple(range(low, high + 1, step))
+        case FloatRange(low=low, high=high, step=step):
+            assert step is not None
+            return tuple(low + position * step for position in range(_steps(low, high, step) + 1))
+
+
+def grid_size(space: FloatRange | IntRange | Choices) -> int:
+    """Count the values of a finite space."""
+    match space:
+        case Choices(choices=choices):
+            return len(choices)
+        case IntRange(low=low, high=high, step=step):
+            return (high - low) // step + 1
+        case FloatRange(low=low, high=high, step=step):
+            assert step is not None
+            return _steps(low, high, step) + 1
+
+
+def _steps(low: float, high: float, step: float) -> int:
+    return math.floor((high - low) / step + 1e-8)  # as Optuna: 0.3 is three steps of 0.1
+
+
+@SEARCH_RULES.rule("optuna.search_space")
+def _ranges(config: ClassificationConfig) -> Iterator[Diagnostic]:
+    for name, space in _search(config).search_space.items():
+        if isinstance(space, Choices):
+            continue
+        key = (*SPACE, name)
+        low, high, step = space.low, space.high, space.step
+        if low >= high:
+            yield Diagnostic(
+                "out-of-range",
+                f"{name}: high is {show(high)}, but must be above low ({show(low)})",
+                (*key, "high"),
+                help="exchange them" if low > high else "a single value belongs to the config itself",
+                notes=(Note("low is set here", (*key, "low")),),
+            )
+            continue
+        if space.log and low <= 0:
+            yield Diagnostic(
+                "out-of-range",
+                f"{name}: low is {show(low)}, but must be above 0 with log = true",
+                (*key, "low"),
+                help="begin with a small number, such as " + ("1" if isinstance(space, IntRange) else "1e-6"),
+                notes=(Note("log is set here", (*key, "log")),),
+            )
+        if space.log and step not in (None, 1):
+            yield Diagnostic(
+                "conflict",
+                f"{name}: log = true and step = {show(step)} exclude each other",
+                (*key, "step"),
+                help='keep one of them, or list the values: type = "categorical", choices = [...]',
+                notes=(Note("log is set here", (*key, "log")),),
+            )
+        elif step is not None and low + step > high:
+            yield Diagnostic(
+                "out-of-range",
+                f"{name}: step is {show(step)}, more than the distance from low to high",
+                (*key, "step"),
+                help="use a smaller one",
+            )
+        elif step is not None and not math.isclose(last := _last(space), high, rel_tol=1e-8):
+            yield Diagnostic(
+                "unreachable-bound",
+                f"{name}: high is {show(high)}, but in steps of {show(step)} the last value is {last:.12g}",
+                (*key, "high"),
+                severity="warning",
+                help=f"set high = {last:.12g}, or another step",
+            )
+
+
+def _last(space: FloatRange | IntRange) -> float:
+    return space.low + (grid_size(space) - 1) * (space.step or 1)
+
+
+@SEARCH_RULES.rule("optuna.search_space")
+def _choices(config: ClassificationConfig) -> Iterator[Diagnostic]:
+    for name, space in _search(config).search_space.items():
+        if not isinstance(space, Choices):
+            continue
+        for position, choice in enumerate(space.choices):
+            if choice in space.choices[:position]:
+                yield Diagnostic(
+                    "conflict",
+                    f"{name}: the choice {show(choice)} is given twice",
+                    (*SPACE, name, "choices", position),
+                    help="leave it out",
+                )
+
+
+@SEARCH_RULES.rule("optuna.search_space", "layer_wise_lr_config", "enable_layer_wise_lr")
+def _names(config: ClassificationConfig) -> Iterator[Diagnostic]:
+    plain = plain_config(config)
+    for name in _search(config).search_space:
+        key, path = (*SPACE, name), key_of(name)
+        if path is None:
+            yield Diagnostic(
+                "unknown-key",
+                f"search_space: {show(name)} is no key",
+                key,
+                at="key",
+                help="write optimizer_params.weight_decay or train_transform[1].degrees, as diagnostics do",
+            )
+        elif reason := _UNSEARCHABLE.get(str(path[0])):
+            yield Diagnostic(
+                "conflict", f"{name} cannot be searched: {reason}", key, at="key", help="leave it out"
+            )
+        elif not has_place(plain, path):
+            table = next(path[:end] for end in range(len(path), 0, -1) if has_place(plain, path[:end]))
+            yield Diagnostic(
+                "unknown-key",
+                f"search_space: there is no {format_key(path)}",
+                key,
+                at="key",
+                help=meant_key((path[0],), {**plain, str(path[0]): None})
+                if str(path[0]) not in ClassificationConfig.model_fields
+                else f"{format_key(table)} has " + _extent(plain, table),
+            )
+        elif path[:2] == LAYER_RATES and not config.enable_layer_wise_lr:
+            yield Diagnostic(
+                "conflict",
+                f"{name} is searched, but enable_layer_wise_lr is false: it would have no effect",
+                key,
+                at="key",
+                help="set enable_layer_wise_lr = true at the top level, or leave it out",
+            )
+
+
+def _extent(plain: dict[str, object], table: KeyPath) -> str:
+    node: object = plain
+    for part in table:
+        node = node[part]  # type: ignore[index]
+    if isinstance(node, list):
+        steps = ", ".join(
+            f"[{position}] {entry['name'] if isinstance(entry, dict) and 'name' in entry else show(entry)}"
+            for position, entry in enumerate(node)
+        )
+        return f"the entries {steps}"
+    return f"the value {show(node)}"
+
+
+@SEARCH_RULES.rule("optuna.search_space")
+def _overlaps(config: ClassificationConfig) -> Iterator[Diagnostic]:
+    seen: list[Parameter] = []
+    for parameter in sorted(parameters(_search(config)), key=lambda parameter: len(parameter.path)):
+        for other in seen:
+            if parameter.path[: len(other.path)] == other.path:
+                yield Diagnostic(
+                    "conflict",
+                    f"{parameter.name} and {other.name} both set {format_key(parameter.path)}",
+                    (*SPACE, parameter.name),
+                    at="key",
+                    help="keep one of them",
+                    notes=(Note(f"{other.name} is searched here", (*SPACE, other.name)),),
+                )
+        seen.append(parameter)
+
+
+@SEARCH_RULES.rule("optuna", "dataset", "val_data_root", "val_split")
+def _needs_validation(config: ClassificationConfig) -> Iterator[Diagnostic]:
+    if config.optuna is not None and not config.has_validation:
+        yield Diagnostic(
+            "conflict",
+            "optuna compares trials on validation data, and there are none",
+            ("optuna",),
+            at="key",
+            help="give val_data_root or val_split",
+        )
+
+
+@SEARCH_RULES.rule("optuna.storage")
+def _storage(config: ClassificationConfig) -> Iterator[Diagnostic]:
+    storage = _search(config).storage
+    if storage is not None and "://" not in storage:
+        yield Diagnostic(
+            "unknown-value",
+            f"optuna.storage is {show(storage)}, but must be a URL",
+            ("optuna", "storage"),
+            help=f'for a file: "sqlite:///{storage}"',
+        )
+
+
+@SEARCH_RULES.rule("optuna.sampler", "optuna.search_space")
+def _finite_grid(config: ClassificationConfig) -> Iterator[Diagnostic]:
+    search = _search(config)
+    if search.sampler != "GridSampler":
+        return
+    endless = [
+        name
+        for name, space in search.search_space.items()
+        if isinstance(space, FloatRange) and space.step is None
+    ]
+    for name in endless:
+        yield Diagnostic(
+            "infinite-grid",
+            f"{name} has no step: GridSampler needs a finite grid",
+            (*SPACE, name),
+            at="key",
+            help='give `step`, or list the values: type = "categorical", choices = [...]',
+            notes=(Note("sampler is set here", ("optuna", "sampler")),),
+        )
+    spaces = search.search_space.values()
+    if endless or any(not isinstance(space, Choices) and space.low >= space.high for space in spaces):
+        return
+    size = math.prod(map(grid_size, spaces))
+    if size > search.n_trials:
+        yield Diagnostic(
+            "part-of-grid",
+            f"n_trials is {search.n_trials}, but the grid has {size:,} points: the others are not visited",
+            ("optuna", "n_trials" if "n_trials" in search.model_fields_set else "sampler"),
+            severity="warning",
+            help=f"set n_trials = {size}, or make the grid coarser",
+        )
+
+
+@SEARCH_RULES.rule("optuna.sampler", "optuna.search_space")
+def _evolving(config: ClassificationConfig) -> Iterator[Diagnostic]:
+    search = _search(config)
+    if search.sampler != "CmaEsSampler":
+        return
+    names = [name for name, space in search.search_space.items() if isinstance(space, Choices)]
+    count = len(search.search_space) - len(names)
+    if count < 2 or names:
+        yield Diagnostic(
+            "random-parameters",
+            "CmaEsSampler works on two or more parameters with numbers: "
+            + ("everything" if count < 2 else ", ".join(names))
+            + " is drawn at random",
+            ("optuna", "sampler"),
+            severity="warning",
+            help="use TPESampler, which takes every kind",
+        )
+
+
+@SEARCH_RULES.rule("optuna.direction", "optuna.search_space")
+def _comparable_losses(config: ClassificationConfig) -> Iterator[Diagnostic]:
+    search = _search(config)
+    for name in search.search_space:
+        if search.direction == "minimize" and key_of(name) in (("class_weights",), ("sampler",)):
+            yield Diagnostic(
+                "incomparable-losses",
+                f"{name} weighs the validation loss: losses of trials with other weights do not compare",
+                (*SPACE, name),
+                severity="warning",
+                at="key",
+                help='use direction = "maximize", which compares accuracies',
+            )
+
+
+def require_search(config: ClassificationConfig) -> None:
+    """Make sure that there is something to search.
+
+    Raises:
+        ConfigError: The config has no search.
+    """
+    if config.optuna is None:
+        raise ConfigError(
+            [
+                Diagnostic(
+                    "missing-key",
+                    "there is no table [optuna]: nothing says what is searched",
+                    ("optuna",),
+                    help="add [optuna] and [optuna.search_space]; `pochi init --template search-digits` "
+                    "writes an example",
+                )
+            ]
+        )
+
+
+def _search(config: ClassificationConfig) -> OptunaConfig:
+    """The search; one of nothing where there is none."""
+    return config.optuna or OptunaConfig.model_construct(search_space={}, storage=None, sampler="TPESampler")

@@ -1,0 +1,150 @@
+"""What the figures of a search show, and Plotly's form of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import optuna
+from optuna.distributions import BaseDistribution
+from optuna.study import Study
+from optuna.trial import TrialState, create_trial
+from pydantic import TypeAdapter
+
+from pochi_cli.config.search import Space
+from pochi_cli.config.search_space import Parameter, key_of
+from pochi_cli.runs.search_layout import StudyFigure
+from pochi_cli.search.records import StudyRecord, TrialRecord
+from pochi_cli.search.space import distribution, label
+
+if TYPE_CHECKING:
+    from plotly.graph_objects import Figure
+
+_MOST_IN_CONTOUR = 4
+_STATES = {"complete": TrialState.COMPLETE, "pruned": TrialState.PRUNED, "failed": TrialState.FAIL}
+_LABELS = {"val_accuracy": "validation accuracy in %", "val_loss": "validation loss"}
+_SPACE: TypeAdapter[Any] = TypeAdapter(Space)
+
+
+class NothingToDrawError(Exception):
+    """A figure has nothing to show; the message says why."""
+
+
+def metric_label(metric: str) -> str:
+    """Name a metric with its unit."""
+    return _LABELS[metric]
+
+
+def importances(study: StudyRecord) -> dict[str, float]:
+    """Work out how much of the metric's variance each parameter explains, the most important first.
+
+    By functional ANOVA over a random forest (Hutter, Hoos and Leyton-Brown, 2014), over the complete trials.
+
+    Returns:
+        Shares from 0 to 1, which add up to 1.
+
+    Raises:
+        NothingToDrawError: There are too few trials or parameters, or nothing differs.
+    """
+    _check_trials(study)
+    if len(study.search_space) < 2:
+        raise NothingToDrawError(f"only one parameter was searched, {_names(study)}: all differences are its")
+    values = {trial.value for trial in study.complete}
+    if len(values) == 1:
+        raise NothingToDrawError("all complete trials have the same value")
+    evaluator = optuna.importance.FanovaImportanceEvaluator(seed=0)
+    try:
+        found = optuna.importance.get_param_importances(_rebuilt(study), evaluator=evaluator)
+    except (RuntimeError, ValueError) as error:  # such as a forest without any variance
+        raise NothingToDrawError(f"the importances cannot be worked out: {error}") from error
+    if not found:
+        raise NothingToDrawError("no parameter is common to all complete trials")
+    return found
+
+
+def compared_parameters(study: StudyRecord) -> list[str]:
+    """Choose the parameters of the contour: the most important of those that have two values or more.
+
+    Raises:
+        NothingToDrawError: There are not two.
+    """
+    _check_trials(study)
+    if len(study.search_space) < 2:
+        raise NothingToDrawError(
+            f"only one parameter was searched, {_names(study)}: a contour is drawn over two"
+        )
+    varied = [
+        name
+        for name in study.search_space
+        if len({label(trial.params[name]) for trial in study.complete if name in trial.params}) > 1
+    ]
+    if len(varied) < 2:
+        raise NothingToDrawError("fewer than two parameters differ among the complete trials")
+    try:
+        ranked = importances(study)
+    except NothingToDrawError:
+        ranked = {}
+    return sorted(varied, key=lambda name: -ranked.get(name, 0.0))[:_MOST_IN_CONTOUR]
+
+
+def plotly_figure(study: StudyRecord, kind: StudyFigure) -> Figure:
+    """Draw a figure with Plotly.
+
+    Raises:
+        NothingToDrawError: There is nothing to draw.
+    """
+    title = metric_label(study.metric)
+    _check_trials(study)
+    if kind == "optimization_history":
+        figure = optuna.visualization.plot_optimization_history(_rebuilt(study), target_name=title)
+        heading = "Trials in their order"
+    elif kind == "param_importances":
+        importances(study)
+        figure = optuna.visualization.plot_param_importances(
+            _rebuilt(study),
+            evaluator=optuna.importance.FanovaImportanceEvaluator(seed=0),
+            target_name=title,
+        )
+        heading = "Share of each parameter in the differences"
+    else:
+        names = compared_parameters(study)
+        figure = optuna.visualization.plot_contour(_rebuilt(study), params=names, target_name=title)
+        heading = "Parameters two by two"
+        if len(names) > 2:
+            figure.update_layout(height=240 * len(names), autosize=True, width=None)
+    figure.update_layout(title=f"{heading}: {study.study_name}", template="plotly_white")
+    return figure
+
+
+def _check_trials(study: StudyRecord) -> None:
+    count = len(study.complete)
+    if count < 2:
+        done = "no trial is" if count == 0 else "only one trial is"
+        raise NothingToDrawError(f"{done} complete, and two are needed")
+
+
+def _names(study: StudyRecord) -> str:
+    return ", ".join(study.search_space)
+
+
+def _rebuilt(study: StudyRecord) -> Study:
+    """Make an Optuna study of the record."""
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    made = optuna.create_study(study_name=study.study_name, direction=study.direction)
+    distributions = {
+        name: distribution(Parameter(name, key_of(name) or (), _SPACE.validate_python(space)))
+        for name, space in study.search_space.items()
+    }
+    for trial in study.finished:
+        made.add_trial(_trial(trial, distributions))
+    return made
+
+
+def _trial(trial: TrialRecord, distributions: Mapping[str, BaseDistribution]) -> optuna.trial.FrozenTrial:
+    return create_trial(
+        state=_STATES[trial.state],
+        value=trial.value if trial.state != "failed" else None,
+        params={name: label(value) for name, value in trial.params.items()},
+        distributions={name: distributions[name] for name in trial.params},
+        intermediate_values=dict(enumerate(trial.metric, 1)),
+    )

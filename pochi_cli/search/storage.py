@@ -1,0 +1,86 @@
+"""Where studies are kept."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from optuna.exceptions import StorageInternalError
+from optuna.storages import BaseStorage, InMemoryStorage, JournalStorage, RDBStorage
+from optuna.storages.journal import JournalFileBackend
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
+
+from pochi_cli.errors import InstallationError, StorageError, first_line
+
+_JOURNAL = "journal:///"
+_SQLITE = "sqlite:///"
+_PATIENCE_S = 60
+"""How long a process waits while another writes into the same SQLite file."""
+
+
+def open_storage(url: str | None) -> BaseStorage:
+    """Open a storage; make its file or its tables where they are missing.
+
+    Args:
+        url: As Optuna takes them, or `journal:///` and the path of a file; `None` for memory.
+
+    Raises:
+        StorageError: It cannot be opened.
+        InstallationError: The driver of its database is missing.
+    """
+    if url is None:
+        return InMemoryStorage()
+    shown = without_password(url)
+    for scheme in (_JOURNAL, _SQLITE):
+        if url.startswith(scheme) and not (parent := Path(url.removeprefix(scheme)).parent).is_dir():
+            raise StorageError(f"cannot open {shown}: there is no directory {parent}", "make it first")
+    try:
+        if url.startswith(_JOURNAL):
+            return JournalStorage(JournalFileBackend(url.removeprefix(_JOURNAL)))
+        options = {"connect_args": {"timeout": _PATIENCE_S}} if url.startswith("sqlite:") else {}
+        return RDBStorage(url, engine_kwargs=options)
+    except ModuleNotFoundError as error:
+        raise InstallationError(
+            f"cannot open {shown}: its driver is missing ({first_line(error)})",
+            hint=f"pip install {_PACKAGES.get(str(error.name), str(error.name))}",
+        ) from error
+    except (ArgumentError, NoSuchModuleError) as error:
+        raise StorageError(
+            f"cannot open {shown}: {first_line(error)}",
+            "such as sqlite:///study.db, postgresql://user@host/db, mysql://user@host/db or journal:///study.log",
+        ) from error
+    except (SQLAlchemyError, OSError, RuntimeError, ImportError) as error:
+        raise StorageError(f"cannot open {shown}: {first_line(error)}") from error
+
+
+_PACKAGES = {"psycopg2": "psycopg2-binary", "MySQLdb": "mysqlclient"}
+"""What to install for a driver."""
+
+
+def without_password(url: str) -> str:
+    """Write a storage's URL as it may be shown and recorded."""
+    if url.startswith(_JOURNAL):
+        return url
+    try:
+        return make_url(url).render_as_string(hide_password=True)
+    except ArgumentError:
+        return url.rpartition("@")[2]
+
+
+@contextmanager
+def storage_errors(url: str | None) -> Iterator[None]:
+    """Tell of a storage that fails while it is used.
+
+    Raises:
+        StorageError: It did.
+    """
+    try:
+        yield
+    except (StorageInternalError, SQLAlchemyError) as error:
+        shown = "the study" if url is None else without_password(url)
+        raise StorageError(
+            f"{shown} cannot be read or written: {first_line(error)}",
+            "mend it; the same command then goes on with the study",
+        ) from error

@@ -1,0 +1,405 @@
+"""A study that processes share: who takes which trial, and what becomes of those that a crash ended.
+
+A study holds a waiting trial for each one that it is to have, made when it begins (of very many, some at a
+time). A process takes a trial by making it a running one, which a storage grants to one process only: so
+trials are shared without repeats, and their number is kept.
+
+A running trial names the process that runs it: the machine, a file that it holds locked, and a beat that
+changes while it lives. A trial whose process is gone is failed, marked as crashed, and put back once more,
+with the same parameters.
+"""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from os import getpid
+from pathlib import Path
+from socket import gethostname
+from typing import Any
+
+import optuna
+from optuna.exceptions import DuplicatedStudyError
+from optuna.storages import BaseStorage
+from optuna.trial import FrozenTrial, Trial, TrialState
+
+from pochi_cli.config.load import validate
+from pochi_cli.config.root import ClassificationConfig
+from pochi_cli.config.search import OptunaConfig
+from pochi_cli.config.search_space import Parameter, parameters, plain_config
+from pochi_cli.config.values import show
+from pochi_cli.errors import ConfigError, RunError, format_key
+from pochi_cli.runs.continuation import course_changes
+from pochi_cli.runs.lock import is_held, locked
+from pochi_cli.runs.search_layout import SearchLayout
+from pochi_cli.search.records import StudyRecord, TrialRecord, metric_of
+from pochi_cli.search.samplers import create_pruner, create_sampler
+from pochi_cli.search.space import Grid, draw, value_of
+from pochi_cli.search.storage import without_password
+
+_WINDOW = 256
+"""Waiting trials that are made at a time."""
+_BEAT_S = 10.0
+_GRACE_S = 60.0
+"""How long a process of another machine may be silent before it counts as gone."""
+_OPENING_S = 5.0
+"""How long the process that made a study may take to sign it."""
+
+_STUDY = "pochi"
+_OWNER = "pochi_owner"
+_BEAT = "pochi_beat"
+_CRASHED = "pochi_crashed"
+_RETRY_OF = "pochi_retry_of"
+_ROOT = "pochi_root"
+_POINT = "pochi_point"
+_RESULT = "pochi_result"
+
+_FINISHED = {TrialState.COMPLETE: "complete", TrialState.PRUNED: "pruned", TrialState.FAIL: "failed"}
+
+
+@dataclass(frozen=True)
+class Taken:
+    """A trial that this process runs.
+
+    Attributes:
+        number: Its number in the study.
+        params: What was drawn, by the names of the search space.
+        trial: Optuna's.
+    """
+
+    number: int
+    params: Mapping[str, Any]
+    trial: Trial
+
+
+class SharedStudy:
+    """A study in a storage, as one process sees it.
+
+    Args:
+        config: A config with a search.
+        storage: Where the study is kept.
+
+    Attributes:
+        study_id: UUID of the study.
+
+    Raises:
+        RunError: There is a study of this name that was not made by Pochi, or with other settings.
+    """
+
+    def __init__(self, config: ClassificationConfig, storage: BaseStorage) -> None:
+        assert config.optuna is not None
+        self._search: OptunaConfig = config.optuna
+        self._searched: tuple[Parameter, ...] = parameters(self._search)
+        self._storage = storage
+        self._pruner = create_pruner(self._search)
+        grid = Grid(self._searched, self._search.seed) if self._search.sampler == "GridSampler" else None
+        self._grid = grid
+        self._owner: dict[str, Any] = {}
+        self._mine: set[int] = set()
+        self._last_beat = 0.0
+        self._seen: dict[int, tuple[Any, float]] = {}
+        optuna.logging.set_verbosity(optuna.logging.ERROR)
+        name = self._search.study_name
+        try:
+            self._study = optuna.create_study(
+                study_name=name, storage=storage, direction=self._search.direction
+            )
+        except DuplicatedStudyError:
+            self._study = optuna.load_study(study_name=name, storage=storage)
+            self.study_id = self._recognise(config)
+        else:
+            self.study_id = str(uuid.uuid4())
+            settings = {"config": plain_config(config), "search": _settings(self._search)}
+            self._study.set_user_attr(_STUDY, {"id": self.study_id, **settings})
+            self._fill()
+
+    @property
+    def limit(self) -> int:
+        """Trials that the study is to have."""
+        points = self._search.n_trials if self._grid is None else len(self._grid)
+        return min(self._search.n_trials, points)
+
+    @contextmanager
+    def present(self, layout: SearchLayout) -> Iterator[None]:
+        """Be there for other processes to see."""
+        mark = layout.processes / f"{getpid()}-{time.time_ns()}"
+        layout.processes.mkdir(exist_ok=True)
+        with locked(mark):
+            self._owner = {"host": gethostname(), "process": getpid(), "mark": str(mark.absolute())}
+            try:
+                yield
+            finally:
+                mark.unlink(missing_ok=True)
+                with suppress(OSError):  # others are there
+                    layout.processes.rmdir()
+
+    def take(self) -> Taken | None:
+        """Take the next trial that waits, and draw its parameters; `None` if there are no more."""
+        while True:
+            standing = self._standing()
+            for frozen in standing:
+                if frozen.state == TrialState.WAITING and self._seize(frozen):
+                    return self._begin(frozen.number)
+            if len(standing) == self.limit:
+                return None
+            self._fill()
+
+    def _seize(self, frozen: FrozenTrial) -> bool:
+        try:
+            return self._storage.set_trial_state_values(self._id(frozen.number), TrialState.RUNNING)
+        except RuntimeError:  # another process has finished it already
+            return False
+
+    def _begin(self, number: int) -> Taken:
+        self._mine.add(number)
+        self._storage.set_trial_user_attr(self._id(number), _OWNER, self._owner)
+        # A study of its own for each trial: one remembers the trials that it has seen while it draws.
+        study = optuna.load_study(
+            study_name=self._search.study_name,
+            storage=self._storage,
+            sampler=create_sampler(self._search.sampler, self._search.seed, number),
+            pruner=self._pruner,
+        )
+        trial = Trial(study, self._id(number))
+        return Taken(number, draw(trial, self._searched), trial)
+
+    def report(self, taken: Taken, epoch: int, value: float) -> bool:
+        """Tell a trial's metric after an epoch; return whether to end the trial."""
+        taken.trial.report(value, step=epoch)
+        return taken.trial.should_prune()
+
+    def finish(self, taken: Taken, record: TrialRecord) -> None:
+        """Write a trial that has ended: complete, pruned or failed."""
+        taken.trial.set_user_attr(
+            _RESULT,
+            {
+                "best_epoch": record.best_epoch,
+                "epochs": record.epochs,
+                "duration_s": record.duration_s,
+                "threads": record.threads,
+                "batch_size": record.batch_size,
+                "reason": record.reason,
+                "host": record.host,
+                "directory": record.directory,
+            },
+        )
+        state = next(state for state, name in _FINISHED.items() if name == record.state)
+        value = record.value if state == TrialState.COMPLETE else None
+        taken.trial.study.tell(taken.trial, value, state=state)
+        self._mine.discard(taken.number)
+
+    def give_back(self, taken: Taken) -> None:
+        """Put a trial back that was not brought to its end."""
+        self._mine.discard(taken.number)
+        self._put_back(next(trial for trial in self._trials() if trial.number == taken.number))
+
+    def beat(self) -> None:
+        """Show that this process lives; cheap when it did so a moment ago."""
+        if time.monotonic() - self._last_beat < _BEAT_S:
+            return
+        self._last_beat = time.monotonic()
+        for number in self._mine:
+            self._storage.set_trial_user_attr(self._id(number), _BEAT, time.time_ns())
+
+    def put_back_crashed(self) -> list[int]:
+        """Put the trials back whose processes are gone; return their numbers."""
+        gone = [
+            trial
+            for trial in self._trials()
+            if trial.state == TrialState.RUNNING and trial.number not in self._mine and self._is_gone(trial)
+        ]
+        for trial in gone:
+            self._put_back(trial)
+        return [trial.number for trial in gone]
+
+    def has_work(self) -> bool:
+        """Tell whether a trial waits, or could be made."""
+        standing = self._standing()
+        return len(standing) < self.limit or any(trial.state == TrialState.WAITING for trial in standing)
+
+    def has_others(self) -> bool:
+        """Tell whether other processes run trials."""
+        return any(
+            trial.state == TrialState.RUNNING and trial.number not in self._mine for trial in self._trials()
+        )
+
+    def _fill(self) -> None:
+        """Make waiting trials, as many as are missing."""
+        trials = self._trials()
+        retried = {trial.user_attrs.get(_RETRY_OF) for trial in trials}
+        for trial in trials:  # of a process that died between failing a trial and putting it back
+            if _is_crashed(trial) and trial.number not in retried:
+                self._enqueue_again(trial)
+        standing = self._standing()
+        waiting = sum(trial.state == TrialState.WAITING for trial in standing)
+        missing = min(self.limit - len(standing), _WINDOW - waiting)
+        if self._grid is None:
+            for _ in range(missing):
+                self._study.enqueue_trial({})
+        elif missing > 0:
+            visited = {trial.user_attrs[_POINT] for trial in standing}
+            for index, _ in zip(self._grid.order(visited, self.limit), range(missing), strict=False):
+                self._study.enqueue_trial(self._grid[index], user_attrs={_POINT: index})
+
+    def record(self) -> StudyRecord:
+        """Read the whole study."""
+        trials = self._trials()
+        storage = self._search.storage
+        return StudyRecord(
+            study_id=self.study_id,
+            study_name=self._search.study_name,
+            storage=None if storage is None else without_password(storage),
+            direction=self._search.direction,
+            metric=metric_of(self._search.direction),
+            n_trials=self.limit,
+            optuna_epochs=self._search.optuna_epochs,
+            search_space=_settings(self._search)["search_space"],
+            trials=tuple(
+                self._trial_record(trial)
+                for trial in sorted(self._standing(), key=lambda trial: trial.number)
+                if trial.state != TrialState.WAITING
+            ),
+            crashed=sum(map(_is_crashed, trials)),
+        )
+
+    def _trial_record(self, trial: FrozenTrial) -> TrialRecord:
+        named = {parameter.name: parameter for parameter in self._searched}
+        result = trial.user_attrs.get(_RESULT, {})
+        values = [trial.intermediate_values[step] for step in sorted(trial.intermediate_values)]
+        return TrialRecord(
+            number=trial.number,
+            state=_FINISHED.get(trial.state, "running"),  # type: ignore[arg-type]
+            params={name: value_of(named[name], drawn) for name, drawn in trial.params.items()},
+            value=trial.value if trial.state != TrialState.FAIL else None,
+            metric=tuple(values),
+            started_at=_moment(trial.datetime_start),
+            ended_at=_moment(trial.datetime_complete),
+            retry_of=trial.user_attrs.get(_RETRY_OF),
+            **result,
+        )
+
+    def _trials(self) -> Sequence[FrozenTrial]:
+        return self._study.get_trials(deepcopy=False)
+
+    def _standing(self) -> list[FrozenTrial]:
+        """List the trials that count, in the order in which their numbers were first given.
+
+        Of two that processes made for one and the same, in a hurry, the first counts. Of more than there
+        are to be, the last wait until n_trials is raised.
+        """
+        firsts: dict[tuple[str, int], FrozenTrial] = {}
+        for trial in self._trials():
+            if not _is_crashed(trial):
+                point = trial.user_attrs.get(_POINT)
+                key = ("trial", _root(trial)) if point is None else ("point", point)
+                firsts.setdefault(key, trial)
+        return sorted(firsts.values(), key=lambda trial: (_root(trial), trial.number))[: self.limit]
+
+    def _put_back(self, trial: FrozenTrial) -> None:
+        try:
+            self._storage.set_trial_user_attr(self._id(trial.number), _CRASHED, True)
+            self._study.tell(trial.number, state=TrialState.FAIL)
+        except (RuntimeError, ValueError):  # another process was faster
+            return
+        self._enqueue_again(trial)
+
+    def _enqueue_again(self, trial: FrozenTrial) -> None:
+        attributes = {_RETRY_OF: trial.number, _ROOT: _root(trial)}
+        if (point := trial.user_attrs.get(_POINT)) is not None:
+            attributes[_POINT] = point
+        drawn = trial.params if self._grid is None else self._grid[point] if point is not None else {}
+        self._study.enqueue_trial(dict(drawn), user_attrs=attributes)
+
+    def _is_gone(self, trial: FrozenTrial) -> bool:
+        owner = trial.user_attrs.get(_OWNER)
+        if owner is not None and owner["host"] == gethostname():
+            mark = Path(owner["mark"])
+            held = is_held(mark) if mark.parent.is_dir() else None
+            if held is not None:
+                return not held
+        beat = trial.user_attrs.get(_BEAT)
+        now = time.monotonic()
+        before, since = self._seen.setdefault(trial.number, (beat, now))
+        if before != beat:
+            self._seen[trial.number] = (beat, now)
+            return False
+        return now - since > _GRACE_S
+
+    def _id(self, number: int) -> int:
+        """Find the storage's own number of a trial."""
+        study = self._storage.get_study_id_from_name(self._search.study_name)
+        return self._storage.get_trial_id_from_study_id_trial_number(study, number)
+
+    def _recognise(self, config: ClassificationConfig) -> str:
+        """Hold the study against the config; return its UUID.
+
+        Raises:
+            RunError: The study is none of Pochi's, or has other settings.
+        """
+        name = self._search.study_name
+        deadline = time.monotonic() + _OPENING_S
+        while (made := self._study.user_attrs.get(_STUDY)) is None:
+            if time.monotonic() > deadline or self._trials():
+                raise RunError(
+                    f"the storage has a study {show(name)} that pochi optimize has not made",
+                    hint="give another study_name",
+                )
+            time.sleep(0.1)  # another process has only just made it
+        if differences := _differences(made, config):
+            raise RunError(
+                f"the study {show(name)} was begun with other settings: {'; '.join(differences)}",
+                hint="put them back, or begin a new study with another study_name",
+            )
+        return str(made["id"])
+
+
+def _settings(search: OptunaConfig) -> dict[str, Any]:
+    """List the settings of a search that must stay as they are."""
+    return search.model_dump(
+        mode="json", exclude_none=True, include={"direction", "optuna_epochs", "search_space"}
+    )
+
+
+def _differences(made: Mapping[str, Any], config: ClassificationConfig) -> list[str]:
+    """Tell what differs from the settings with which a study was begun."""
+    assert config.optuna is not None
+    before, after = made["search"], _settings(config.optuna)
+    found = [
+        f"{key} was {show(before[key])}, and is {show(after[key])} now"
+        for key in ("direction", "optuna_epochs")
+        if before[key] != after[key]
+    ]
+    spaces = (before["search_space"], after["search_space"])
+    for name in spaces[0] | spaces[1]:
+        old, new = (show(space[name]) if name in space else "not there" for space in spaces)
+        if spaces[0].get(name) != spaces[1].get(name):
+            found.append(f"search_space.{name} was {old}, and is {new} now")
+    try:
+        earlier = validate(made["config"])
+    except ConfigError as error:
+        return [*found, f"its config is no longer valid: {error.diagnostics[0].message}"]
+    now = validate(plain_config(config))
+    return found + [
+        f"{format_key(key)} was {_text(old)}, and is {_text(new)} now"
+        for key, old, new in course_changes(earlier, now)
+    ]
+
+
+def _text(value: Any) -> str:
+    return "not given" if value is None else show(value)
+
+
+def _is_crashed(trial: FrozenTrial) -> bool:
+    return trial.state == TrialState.FAIL and trial.user_attrs.get(_CRASHED) is True
+
+
+def _root(trial: FrozenTrial) -> int:
+    """The number that a trial was first given."""
+    return int(trial.user_attrs.get(_ROOT, trial.number))
+
+
+def _moment(time_: Any) -> str | None:
+    return None if time_ is None else time_.astimezone().isoformat(timespec="seconds")
