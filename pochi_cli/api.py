@@ -231,7 +231,7 @@ def optimize(config: ClassificationConfig, *, view: SearchView | None = None) ->
     except NothingToDrawError as reason:
         shares = str(reason)
     write_statistics(outcome.layout, outcome.study, shares)
-    write_study_pages(outcome.layout, outcome.study)
+    write_study_pages(outcome.layout.directory, outcome.study)
     return outcome
 
 

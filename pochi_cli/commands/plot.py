@@ -99,3 +99,47 @@ def confusion(
     if advice := missing_fonts(content.class_names, look):
         note(f"warning: {advice}")
     show(str(path))
+
+
+@app.command("study")
+def study(
+    source: Annotated[
+        Path,
+        typer.Argument(
+            metavar="DIR|CONFIG",
+            help="Directory of a search's results, or a config whose [optuna] table names a storage.",
+        ),
+    ] = Path("work_dirs/optuna_results"),
+    overrides: Overrides = None,
+    output_dir: Annotated[
+        Path | None,
+        typer.Option(
+            "--output-dir",
+            help="Default: the directory of the results; for a CONFIG the current one.",
+            show_default=False,
+        ),
+    ] = None,
+) -> None:
+    """Draw a search: its trials in their order, what matters, and the parameters two by two.
+
+    Each as PNG and as an interactive page.
+    """
+    from pochi_cli.console import show
+    from pochi_cli.plots.study import write_study_figures
+    from pochi_cli.runs.search_layout import SearchLayout
+    from pochi_cli.search.records import read_study
+    from pochi_cli.web.study import write_study_pages
+
+    if source.suffix == ".toml":
+        from pochi_cli.config.load import load_config
+        from pochi_cli.search.study import stored_study
+
+        found = stored_study(load_config(source, overrides or ()))
+        target = output_dir or Path()
+    elif overrides:
+        raise typer.BadParameter("goes with a CONFIG", param_hint="--set")
+    else:
+        found = read_study(SearchLayout(source))
+        target = output_dir or source
+    for path in (*write_study_figures(target, found), *write_study_pages(target, found)):
+        show(str(path))

@@ -233,7 +233,9 @@ def _missing(path: KeyPath, raw: Mapping[str, Any]) -> Diagnostic:
         remedy, called_by = f"scheduler = {show(raw['scheduler'])} needs it", ("scheduler",)
     elif example := _EXAMPLES.get(name):
         remedy = f"add it, such as {example}"
-    else:
+    elif path == ("optuna", "search_space"):
+        remedy = 'add a table such as [optuna.search_space.learning_rate] with type = "float", low and high'
+    elif isinstance(path[-2], int):
         step = STEPS.get(str(_at(raw, path[:-1]).get("name")))
         if step and (description := step.model_fields[str(path[-1])].description):
             remedy = f"{step.__name__} needs it: {description[0].lower()}{description[1:]}"

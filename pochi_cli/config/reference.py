@@ -10,6 +10,7 @@ from pydantic import BaseModel
 
 from pochi_cli.config.optim import OPTIMIZER_PARAMS, SCHEDULER_PARAMS
 from pochi_cli.config.schema import config_schema
+from pochi_cli.config.search import SPACES
 from pochi_cli.config.sections import SCHEDULER_EXAMPLES, SECTIONS, STEP_GROUPS, Section
 from pochi_cli.config.steps.nested import STEPS
 from pochi_cli.config.values import show
@@ -85,6 +86,9 @@ def _section(section: Section, schema: Mapping[str, Any]) -> Iterator[str]:
             yield _toml(f'scheduler = "{name}"\nscheduler_params = {SCHEDULER_EXAMPLES[name]}')
     if "train_transform" in properties:
         yield from _steps(schema)
+    if "optuna" in properties:
+        for name, space in SPACES.items():
+            yield from _arguments(f'### type = "{name}"', space, schema)
 
 
 def _steps(schema: Mapping[str, Any]) -> Iterator[str]:
@@ -99,7 +103,9 @@ def _steps(schema: Mapping[str, Any]) -> Iterator[str]:
 def _arguments(heading: str, model: type[BaseModel], schema: Mapping[str, Any]) -> Iterator[str]:
     part = schema["definitions"][model.__name__]
     yield f"{heading}\n\n{getdoc(model)}"
-    properties = {key: argument for key, argument in part["properties"].items() if key != "name"}
+    properties = {
+        key: argument for key, argument in part["properties"].items() if key not in ("name", "type")
+    }
     yield _table(_rows(properties, part.get("required", []))) if properties else "It has no arguments."
 
 
@@ -141,6 +147,7 @@ def _value(part: Mapping[str, Any]) -> str:
     return _NAMES[part["type"]] + _range(part)
 
 
+_REFERRED = {"Step": "steps", "Space": "tables, by their `type`"}
 _NAMES = {"integer": "whole number", "number": "number", "boolean": "`true` or `false`", "string": "string"}
 
 
@@ -152,7 +159,9 @@ def _array(part: Mapping[str, Any]) -> str:
 
 def _plural(part: Mapping[str, Any]) -> str:
     if "$ref" in part:
-        return "steps"
+        return _REFERRED[part["$ref"].rpartition("/")[2]]
+    if not part:
+        return "values of any kind"
     return f"{_NAMES[part['type']]}s" + _range(part).replace("(", "(each ")
 
 

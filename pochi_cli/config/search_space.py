@@ -145,7 +145,8 @@ def with_values(plain: Mapping[str, Any], values: Values) -> dict[str, Any]:
     rate = values.get(("learning_rate",))
     if changed.get("enable_layer_wise_lr") and isinstance(rate, int | float):
         factor = rate / plain["learning_rate"]
-        rates = changed.get(LAYER_RATES[0], {}).get(LAYER_RATES[1], {})
+        table, key = map(str, LAYER_RATES)
+        rates = changed.get(table, {}).get(key, {})
         rates.update({pattern: layer_rate * factor for pattern, layer_rate in rates.items()})
     for path, value in values.items():
         _set(changed, path, copy.deepcopy(value))

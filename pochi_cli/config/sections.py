@@ -232,6 +232,28 @@ val_transform = [
 """,
     ),
     Section(
+        "Hyper-parameter search",
+        ("optuna",),
+        "What `pochi optimize` searches; `pochi train` leaves it alone. The [guide](optimize.md) tells what "
+        "can be searched, and what a search leaves behind.",
+        """\
+optimizer = "AdamW"
+train_transform = [{ name = "RandomRotation", degrees = 10 }, { name = "ToTensor" }]
+
+[optuna]
+n_trials = 30
+optuna_epochs = 5
+storage = "sqlite:///optuna_study.db"
+pruner = "HyperbandPruner"
+
+[optuna.search_space]
+learning_rate = { type = "float", low = 1e-5, high = 1e-1, log = true }
+batch_size = { type = "categorical", choices = [16, 32] }
+optimizer_weight_decay = { type = "float", low = 0.0, high = 0.1 }
+"train_transform[0].degrees" = { type = "int", low = 0, high = 30 }
+""",
+    ),
+    Section(
         "Normalisation",
         ("mean", "std"),
         "Every image becomes RGB, so there are always three channels. The defaults are ImageNet's; the "

@@ -56,7 +56,7 @@ def known_keys(table: KeyPath, raw: Mapping[str, Any]) -> list[str]:
     model: Any = ClassificationConfig
     for part in table:
         fields = getattr(model, "model_fields", {})
-        model = _table_model(fields[part].annotation) if part in fields else None
+        model = table_model(fields[part].annotation) if part in fields else None
     return _fields(model)
 
 
@@ -64,7 +64,7 @@ def _fields(model: Any) -> list[str]:
     return list(getattr(model, "model_fields", {}))
 
 
-def _table_model(annotation: Any) -> Any:
+def table_model(annotation: Any) -> Any:
     """Find the model of a key that holds a table, perhaps an optional one; `None` for other keys."""
     forms = [form for form in get_args(annotation) or (annotation,) if form is not NoneType]
     return forms[0] if len(forms) == 1 and hasattr(forms[0], "model_fields") else None
@@ -85,7 +85,7 @@ def _tables(home: KeyPath, model: Any) -> Iterator[tuple[KeyPath, str]]:
         if name in _PARAMS and not home:
             for params in _PARAMS[name].values():
                 yield from _tables((name,), params)
-        elif (inner := _table_model(field.annotation)) is not None:
+        elif (inner := table_model(field.annotation)) is not None:
             yield from _tables((*home, name), inner)
 
 

@@ -81,8 +81,8 @@ REMARKS: Mapping[str, str] = _grouped(
         _step("RandomRotation"): "degrees rotation",
         _CHANNELS: "channels in_channels in_chans num_channels image_channels",
         _AUTOMATIC: "train_pin_memory infer_pin_memory pin_memory gpu_non_blocking non_blocking",
-        # The guide's keys and what goes with them; only a key that is unknown is ever looked up here.
-        _ABSENT: "optuna cache",
+        # A key that is to come; only one that is unknown is ever looked up here.
+        _ABSENT: "cache",
     }
 )
 """What to say of unknown keys of the top level that no other key stands for."""

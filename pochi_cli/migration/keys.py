@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from pochi_cli.config.root import ClassificationConfig
-from pochi_cli.config.suggestions import meant_key
+from pochi_cli.config.suggestions import meant_key, table_model
 from pochi_cli.errors import KeyPath, format_key
 from pochi_cli.migration.expressions import Binding
 from pochi_cli.migration.inline import comment, inline
@@ -23,8 +23,8 @@ from pochi_cli.migration.values import Place, Plain, Unknown, plain
 
 _AUTOMATIC = ("train_pin_memory", "infer_pin_memory", "pin_memory", "gpu_non_blocking")
 _UNCERTAIN = "only running the file would tell: a value that it had before is kept as a comment"
-# The old program's keys that this version may not have: told of even when the file uses them elsewhere.
-_OTHERS = ("optuna", "enable_gradient_tracking", "gradient_tracking_config")
+_WORDS_FOR_NONE: Mapping[KeyPath, str] = {("optuna", "pruner"): "none"}
+"""What some keys of tables say in TOML instead of `None`."""
 _INLINE = ("optimizer_params", "scheduler_params")
 _NO_DEFAULT = object()
 _KINDS: Mapping[type[ast.stmt], str] = {
@@ -59,7 +59,8 @@ def _default(path: tuple[str, ...]) -> object:
         field = getattr(model, "model_fields", {}).get(name)
         if field is None or field.is_required():
             return _NO_DEFAULT
-        value, model = field.get_default(call_default_factory=True, validated_data={}), field.annotation
+        value = field.get_default(call_default_factory=True, validated_data={})
+        model = table_model(field.annotation)
     return value
 
 
@@ -89,7 +90,7 @@ class _Mapper(Page):
         name = binding.name
         if isinstance(binding.statement, ast.Import):
             return False
-        if _is_known(name) or name in _AUTOMATIC or name in _OTHERS:
+        if _is_known(name) or name in _AUTOMATIC:
             return True
         is_ingredient = binding.is_used or name.isupper() or name.startswith("_")
         return not is_ingredient and not isinstance(binding.statement, ast.ImportFrom)
@@ -127,6 +128,9 @@ class _Mapper(Page):
         name, node, value = binding.name, binding.statement, found.value
         before = [self._entry_lost((name, *path), cause, node) for path, cause in found.lost]
         for path in found.absent:
+            if (word := _WORDS_FOR_NONE.get((name, *path))) and isinstance(value, dict):
+                value |= {path[-1]: word}
+                continue
             self._tell_none((name, *path), node)
             before.append(comment(f"{'.'.join((name, *path))} was None in the old file"))
         if name == "device" and str(value).startswith("cuda"):
@@ -194,7 +198,7 @@ class _Mapper(Page):
         if name == "scheduler_params" and self._has_no_scheduler():
             why = "there is no scheduler that is carried over"
         elif not _is_known(name):
-            why = "Pochi has no such key" if name not in _OTHERS else "this version of Pochi has no such key"
+            why = "Pochi has no such key"
         else:
             self.origins[name] = self.source.span(node)
             self.place(node, lines, is_table=is_table)
@@ -202,7 +206,7 @@ class _Mapper(Page):
         said = comment(f"not carried over from line {node.lineno}: {why}")
         self.place(node, [said, *commented(lines)], is_table=is_table)
         message = f"`{name}` is not carried over: {why}"
-        meant = None if _is_known(name) or name in _OTHERS else meant_key((name,), {name: binding.value})
+        meant = None if _is_known(name) else meant_key((name,), {name: binding.value})
         self.warn("not-carried-over", message, (name,), node, help_=_joined(meant, "it is kept as a comment"))
 
     def _has_no_scheduler(self) -> bool:
@@ -239,7 +243,7 @@ class _Mapper(Page):
     def _tell_loss(self, loss: Loss) -> None:
         statement, line = loss.statement, loss.statement.lineno
         kind = _KINDS.get(type(statement), "statement")
-        keys = [name for name in dict.fromkeys(loss.names) if _is_known(name) or name in _OTHERS]
+        keys = [name for name in dict.fromkeys(loss.names) if _is_known(name)]
         listed = ", ".join(f"`{name}`" for name in keys)
         may = [f"it may set {listed}"] if keys else []
         help_ = _UNCERTAIN if keys else "only running the file would tell what it does"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import cache
 from itertools import accumulate
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 from unicodedata import east_asian_width
 
 from pochi_cli.plots.fonts import has_glyph
@@ -57,12 +57,21 @@ def new_axes(size: tuple[float, float] = FIGURE_SIZE) -> tuple[Figure, Axes]:
     return figure, axes
 
 
-def new_panels(rows: int, columns: int, size: tuple[float, float]) -> tuple[Figure, list[Axes]]:
-    """Make an empty figure, of a size in inches, with axes row by row; columns are labelled at the bottom."""
+def new_panels(
+    rows: int, columns: int, size: tuple[float, float], *, share: Literal["col"] | bool = "col"
+) -> tuple[Figure, list[Axes]]:
+    """Make an empty figure, of a size in inches, with axes row by row.
+
+    Args:
+        rows: How many one below the other.
+        columns: How many side by side.
+        size: Width and height.
+        share: Whether the axes of a column share their horizontal one, which is labelled at the bottom.
+    """
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=size, dpi=DPI, facecolor="white", layout=_layout_engine()(w_pad=0.12, h_pad=0.1))
-    panels: list[Axes] = list(figure.subplots(rows, columns, sharex="col", squeeze=False).flat)
+    panels: list[Axes] = list(figure.subplots(rows, columns, sharex=share, squeeze=False).flat)
     for axes in panels:
         axes.spines[["top", "right"]].set_visible(False)
         style_axis(axes)

@@ -50,10 +50,6 @@ class SearchLayout:
         """Interactive page of a figure."""
         return self.directory / f"{kind}.html"
 
-    def figure(self, kind: StudyFigure) -> Path:
-        """Picture of a figure."""
-        return self.directory / f"{kind}.png"
-
     @property
     def trials(self) -> Path:
         """Directory of the trials' runs."""
@@ -67,6 +63,11 @@ class SearchLayout:
     def processes(self) -> Path:
         """Directory of the files that the searching processes hold locked."""
         return self.directory / ".processes"
+
+
+def figure_in(directory: Path, kind: StudyFigure) -> Path:
+    """Picture of a figure."""
+    return directory / f"{kind}.png"
 
 
 def results_directory(work_dir: Path, is_own: Callable[[SearchLayout], bool]) -> SearchLayout:

@@ -16,6 +16,7 @@ from pochi_cli.config.search_space import Parameter, key_of
 from pochi_cli.runs.search_layout import StudyFigure
 from pochi_cli.search.records import StudyRecord, TrialRecord
 from pochi_cli.search.space import distribution, label
+from pochi_cli.search.summary import params_text
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
@@ -46,7 +47,7 @@ def importances(study: StudyRecord) -> dict[str, float]:
     Raises:
         NothingToDrawError: There are too few trials or parameters, or nothing differs.
     """
-    _check_trials(study)
+    check_enough_trials(study)
     if len(study.search_space) < 2:
         raise NothingToDrawError(f"only one parameter was searched, {_names(study)}: all differences are its")
     values = {trial.value for trial in study.complete}
@@ -68,7 +69,7 @@ def compared_parameters(study: StudyRecord) -> list[str]:
     Raises:
         NothingToDrawError: There are not two.
     """
-    _check_trials(study)
+    check_enough_trials(study)
     if len(study.search_space) < 2:
         raise NothingToDrawError(
             f"only one parameter was searched, {_names(study)}: a contour is drawn over two"
@@ -94,9 +95,9 @@ def plotly_figure(study: StudyRecord, kind: StudyFigure) -> Figure:
         NothingToDrawError: There is nothing to draw.
     """
     title = metric_label(study.metric)
-    _check_trials(study)
+    check_enough_trials(study)
     if kind == "optimization_history":
-        figure = optuna.visualization.plot_optimization_history(_rebuilt(study), target_name=title)
+        figure = _history(study)
         heading = "Trials in their order"
     elif kind == "param_importances":
         importances(study)
@@ -116,7 +117,52 @@ def plotly_figure(study: StudyRecord, kind: StudyFigure) -> Figure:
     return figure
 
 
-def _check_trials(study: StudyRecord) -> None:
+def _history(study: StudyRecord) -> Figure:
+    """Draw the trials by their numbers, with what was drawn for each."""
+    from plotly import graph_objects
+
+    figure = graph_objects.Figure()
+    for state, symbol in (("complete", "circle"), ("pruned", "x-thin-open")):
+        trials = [trial for trial in study.trials if trial.state == state and trial.value is not None]
+        if trials:
+            figure.add_scatter(
+                x=[trial.number for trial in trials],
+                y=[trial.value for trial in trials],
+                mode="markers",
+                name=state,
+                marker={"symbol": symbol, "size": 9},
+                text=[params_text(trial.params).replace(", ", "<br>") for trial in trials],
+                hovertemplate="trial %{x}: %{y}<br>%{text}<extra></extra>",
+            )
+    course = best_so_far(study)
+    figure.add_scatter(
+        x=[number for number, _ in course],
+        y=[value for _, value in course],
+        mode="lines",
+        line={"shape": "hv"},
+        name="best so far",
+    )
+    figure.update_layout(xaxis_title="trial", yaxis_title=metric_label(study.metric))
+    return figure
+
+
+def best_so_far(study: StudyRecord) -> list[tuple[int, float]]:
+    """Follow the best value over the complete trials: their numbers, and the best until then."""
+    course: list[tuple[int, float]] = []
+    leader: TrialRecord | None = None
+    for trial in study.complete:
+        leader = trial if leader is None or study.is_better(trial, leader) else leader
+        assert leader.value is not None
+        course.append((trial.number, leader.value))
+    return course
+
+
+def check_enough_trials(study: StudyRecord) -> None:
+    """Make sure that there is something to compare.
+
+    Raises:
+        NothingToDrawError: There are not two complete trials.
+    """
     count = len(study.complete)
     if count < 2:
         done = "no trial is" if count == 0 else "only one trial is"

@@ -174,10 +174,8 @@ class _Search:
         """End the processes, and put back what they were at."""
         for worker in self._workers.values():
             worker.close()
-        for running in self._running.values():
-            self._study.give_back(running.taken)
-        self._running.clear()
         self._view.stop()
+        self._study.give_back_all()
 
     def _begin(self) -> None:
         for number in self._study.put_back_crashed():

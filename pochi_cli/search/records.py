@@ -39,7 +39,7 @@ class TrialRecord:
         threads: Threads that it computed with, where they are known.
         batch_size: Images in a batch, also where that was left to be chosen.
         reason: Why it failed or was pruned.
-        retry_of: The trial that a crash had ended and that this one repeats.
+        retry_of: The trial that a crash or an interrupt had ended, and that this one is in place of.
         host: Machine that ran it.
         directory: Its run, on that machine.
     """
@@ -75,8 +75,8 @@ class StudyRecord:
         n_trials: Trials of the whole study.
         optuna_epochs: Epochs of a trial.
         search_space: What was searched, as in the config.
-        trials: By number; those that a crash ended, and that were repeated, are left out.
-        crashed: How many these are.
+        trials: By number; those that a crash or an interrupt ended, and that were begun anew, are left out.
+        put_back: How many these are.
     """
 
     study_id: str
@@ -88,7 +88,7 @@ class StudyRecord:
     optuna_epochs: int
     search_space: Mapping[str, Any]
     trials: tuple[TrialRecord, ...] = ()
-    crashed: int = 0
+    put_back: int = 0
 
     def count(self, state: TrialState) -> int:
         """Count the trials of a state."""
@@ -168,7 +168,7 @@ def write_statistics(
             "n_trials": study.n_trials,
             "trials": len(study.finished),
             **{state: study.count(state) for state in ("complete", "pruned", "failed")},
-            "crashed": study.crashed,
+            "put_back": study.put_back,
             "optuna_epochs": study.optuna_epochs,
             "epochs": sum(trial.epochs for trial in study.trials),
             "epochs_saved_by_pruning": study.epochs_saved,

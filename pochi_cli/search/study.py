@@ -29,6 +29,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 from pochi_cli.config.load import validate
 from pochi_cli.config.root import ClassificationConfig
 from pochi_cli.config.search import OptunaConfig
+from pochi_cli.config.search_rules import require_search
 from pochi_cli.config.search_space import Parameter, parameters, plain_config
 from pochi_cli.config.values import show
 from pochi_cli.errors import ConfigError, RunError, format_key
@@ -38,7 +39,7 @@ from pochi_cli.runs.search_layout import SearchLayout
 from pochi_cli.search.records import StudyRecord, TrialRecord, metric_of
 from pochi_cli.search.samplers import create_pruner, create_sampler
 from pochi_cli.search.space import Grid, draw, value_of
-from pochi_cli.search.storage import without_password
+from pochi_cli.search.storage import open_storage, storage_errors, without_password
 
 _WINDOW = 256
 """Waiting trials that are made at a time."""
@@ -163,13 +164,14 @@ class SharedStudy:
             sampler=create_sampler(self._search.sampler, self._search.seed, number),
             pruner=self._pruner,
         )
+        study.get_trials(deepcopy=False)  # Optuna's cache knows only those trials that were asked for
         trial = Trial(study, self._id(number))
         return Taken(number, draw(trial, self._searched), trial)
 
     def report(self, taken: Taken, epoch: int, value: float) -> bool:
         """Tell a trial's metric after an epoch; return whether to end the trial."""
         taken.trial.report(value, step=epoch)
-        return taken.trial.should_prune()
+        return bool(taken.trial.should_prune())
 
     def finish(self, taken: Taken, record: TrialRecord) -> None:
         """Write a trial that has ended: complete, pruned or failed."""
@@ -193,8 +195,17 @@ class SharedStudy:
 
     def give_back(self, taken: Taken) -> None:
         """Put a trial back that was not brought to its end."""
-        self._mine.discard(taken.number)
-        self._put_back(next(trial for trial in self._trials() if trial.number == taken.number))
+        self._give_back({taken.number})
+
+    def give_back_all(self) -> None:
+        """Put back whatever this process has taken and not brought to its end."""
+        self._give_back(set(self._mine))
+
+    def _give_back(self, numbers: set[int]) -> None:
+        self._mine -= numbers
+        for trial in self._trials():
+            if trial.number in numbers:
+                self._put_back(trial)
 
     def beat(self) -> None:
         """Show that this process lives; cheap when it did so a moment ago."""
@@ -262,7 +273,7 @@ class SharedStudy:
                 for trial in sorted(self._standing(), key=lambda trial: trial.number)
                 if trial.state != TrialState.WAITING
             ),
-            crashed=sum(map(_is_crashed, trials)),
+            put_back=sum(map(_is_crashed, trials)),
         )
 
     def _trial_record(self, trial: FrozenTrial) -> TrialRecord:
@@ -354,6 +365,33 @@ class SharedStudy:
                 hint="put them back, or begin a new study with another study_name",
             )
         return str(made["id"])
+
+
+def stored_study(config: ClassificationConfig) -> StudyRecord:
+    """Read a study from its storage, without taking part in it.
+
+    Raises:
+        ConfigError: The config has no search.
+        RunError: It has no storage, or there is no such study in it, or it has other settings.
+        StorageError: The storage cannot be read.
+    """
+    require_search(config)
+    assert config.optuna is not None
+    url, name = config.optuna.storage, config.optuna.study_name
+    if url is None:
+        raise RunError(
+            "the config's [optuna] table names no storage, from which a study could be read",
+            hint="name the directory of the search's results instead",
+        )
+    with storage_errors(url):
+        storage = open_storage(url)
+        if name not in optuna.get_all_study_names(storage):
+            there = ", ".join(map(show, optuna.get_all_study_names(storage)))
+            raise RunError(
+                f"{without_password(url)} has no study {show(name)}",
+                hint=f"there are {there}" if there else "it has none; pochi optimize makes one",
+            )
+        return SharedStudy(config, storage).record()
 
 
 def _settings(search: OptunaConfig) -> dict[str, Any]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from pochi_cli.runs.atomic import write_text
 from pochi_cli.runs.search_layout import STUDY_FIGURES, SearchLayout, StudyFigure
 from pochi_cli.search.figures import NothingToDrawError, plotly_figure
@@ -15,14 +17,19 @@ _TITLES = {
 }
 
 
-def write_study_pages(layout: SearchLayout, study: StudyRecord) -> None:
+def write_study_pages(directory: Path, study: StudyRecord) -> list[Path]:
     """Write the three pages.
+
+    Returns:
+        Their files.
 
     Raises:
         StorageError: Writing failed.
     """
+    layout = SearchLayout(directory)
     for kind in STUDY_FIGURES:
         write_text(layout.page(kind), study_page(study, kind))
+    return [layout.page(kind) for kind in STUDY_FIGURES]
 
 
 def study_page(study: StudyRecord, kind: StudyFigure) -> str:

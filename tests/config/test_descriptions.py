@@ -33,8 +33,8 @@ FIELDS = [(model, name) for model in MODELS for name in model.model_fields]
 
 
 def test_every_kind_of_model_is_found() -> None:
-    # The config, 3 optimizers, 5 schedulers, 7 tables and the steps.
-    assert len(MODELS) == 1 + 3 + 5 + 7 + 31
+    # The config, 3 optimizers, 5 schedulers, 8 tables, 3 kinds of ranges and the steps.
+    assert len(MODELS) == 1 + 3 + 5 + 8 + 3 + 31
 
 
 @pytest.mark.parametrize(("model", "name"), FIELDS, ids=lambda part: getattr(part, "__name__", part))

@@ -332,6 +332,7 @@ DEFAULTS: dict[str, Any] = {
         "figsize": (8.0, 6.0),
         "cmap": "Blues",
     },
+    "optuna": None,
 }
 
 
@@ -418,6 +419,7 @@ FORMS: dict[str, str] = {
             "monitor",
             "tensorboard",
             "confusion_matrix_config",
+            "optuna",
         ],
         TABLE,
     ),

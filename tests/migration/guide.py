@@ -393,8 +393,10 @@ EXAMPLES: dict[str, Example] = {
     ),
     "optuna": Example(file(OPTUNA), {"optuna": STUDY | {"search_space": {"learning_rate": RATE, **CHOICES}}}),
     "optuna scheduler": Example(
-        file(OPTUNA_SCHEDULER),
+        file(scheduler("StepLR", '{"step_size": 30, "gamma": 0.1}'), OPTUNA_SCHEDULER),
         {
+            "scheduler": "StepLR",
+            "scheduler_params": {"step_size": 30, "gamma": 0.1},
             "optuna": STUDY
             | {
                 "search_space": {
@@ -402,7 +404,7 @@ EXAMPLES: dict[str, Example] = {
                     "scheduler_gamma": {"type": "float", "low": 0.85, "high": 0.99},
                     "scheduler_step_size": {"type": "int", "low": 5, "high": 30},
                 }
-            }
+            },
         },
     ),
     "minimal transforms": Example(

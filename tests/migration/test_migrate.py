@@ -428,7 +428,8 @@ def test_none_is_told_where_the_default_is_another_value(tmp_path: Path) -> None
     )
     migration = migrated(tmp_path, code)
     told = {key: told.help for told in of_old(migration) if (key := ".".join(map(str, told.key))) != "optuna"}
-    assert set(told) == {"early_stopping.patience", "early_stopping.other", "work_dir", "optuna.pruner"}
+    assert set(told) == {"early_stopping.patience", "early_stopping.other", "work_dir"}
+    assert '\npruner = "none"\n' in migration.text
     assert "`early_stopping.patience` is 30" in (told["early_stopping.patience"] or "")
     assert '`work_dir` is "work_dirs"' in (told["work_dir"] or "")
 
