@@ -41,7 +41,8 @@ def grid_values(space: FloatRange | IntRange | Choices) -> tuple[object, ...]:
             return tuple(range(low, high + 1, step))
         case FloatRange(low=low, high=high, step=step):
             assert step is not None
-            return tuple(low + position * step for position in range(_steps(low, high, step) + 1))
+            count = _steps(low, high, step) + 1
+            return tuple(min(low + position * step, high) for position in range(count))
 
 
 def grid_size(space: FloatRange | IntRange | Choices) -> int:

@@ -9,7 +9,9 @@ from pathlib import Path
 from optuna.exceptions import StorageInternalError
 from optuna.storages import BaseStorage, InMemoryStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend
-from sqlalchemy.engine import make_url
+from sqlalchemy import event
+from sqlalchemy.engine import Connection, make_url
+from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 
 from pochi_cli.errors import InstallationError, StorageError, first_line
@@ -39,20 +41,43 @@ def open_storage(url: str | None) -> BaseStorage:
     try:
         if url.startswith(_JOURNAL):
             return JournalStorage(JournalFileBackend(url.removeprefix(_JOURNAL)))
-        options = {"connect_args": {"timeout": _PATIENCE_S}} if url.startswith("sqlite:") else {}
-        return RDBStorage(url, engine_kwargs=options)
-    except ModuleNotFoundError as error:
+        if url.startswith("sqlite:"):
+            return _open_sqlite(url)
+        return RDBStorage(url)
+    except ImportError as error:
+        missing = error.__cause__ or error  # Optuna says so in words of its own
+        name = str(getattr(missing, "name", None))
         raise InstallationError(
-            f"cannot open {shown}: its driver is missing ({first_line(error)})",
-            hint=f"pip install {_PACKAGES.get(str(error.name), str(error.name))}",
+            f"cannot open {shown}: its driver is missing ({first_line(missing)})",
+            hint=f"pip install {_PACKAGES.get(name, name)}",
         ) from error
     except (ArgumentError, NoSuchModuleError) as error:
         raise StorageError(
             f"cannot open {shown}: {first_line(error)}",
             "such as sqlite:///study.db, postgresql://user@host/db, mysql://user@host/db or journal:///study.log",
         ) from error
-    except (SQLAlchemyError, OSError, RuntimeError, ImportError) as error:
+    except (SQLAlchemyError, OSError, RuntimeError) as error:
         raise StorageError(f"cannot open {shown}: {first_line(error)}") from error
+
+
+def _open_sqlite(url: str) -> RDBStorage:
+    """Open a SQLite file so that what a transaction has read is still true when it writes.
+
+    Python's driver lets a transaction begin with its first change: of two processes that take a trial, both
+    may have read that it waits.
+    """
+    storage = RDBStorage(url, engine_kwargs={"connect_args": {"timeout": _PATIENCE_S}})
+
+    def on_connect(connection: DBAPIConnection, _record: object) -> None:
+        connection.isolation_level = None  # the driver begins nothing by itself
+
+    def on_begin(connection: Connection) -> None:
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+    event.listen(storage.engine, "connect", on_connect)
+    event.listen(storage.engine, "begin", on_begin)
+    storage.engine.dispose()  # connections that were made before
+    return storage
 
 
 _PACKAGES = {"psycopg2": "psycopg2-binary", "MySQLdb": "mysqlclient"}

@@ -141,10 +141,10 @@ class SharedStudy:
         """Take the next trial that waits, and draw its parameters; `None` if there are no more."""
         while True:
             standing = self._standing()
-            for frozen in standing:
+            for frozen in standing[: self.limit]:
                 if frozen.state == TrialState.WAITING and self._seize(frozen):
                     return self._begin(frozen.number)
-            if len(standing) == self.limit:
+            if len(standing) >= self.limit:
                 return None
             self._fill()
 
@@ -229,7 +229,8 @@ class SharedStudy:
     def has_work(self) -> bool:
         """Tell whether a trial waits, or could be made."""
         standing = self._standing()
-        return len(standing) < self.limit or any(trial.state == TrialState.WAITING for trial in standing)
+        waits = any(trial.state == TrialState.WAITING for trial in standing[: self.limit])
+        return waits or len(standing) < self.limit
 
     def has_others(self) -> bool:
         """Tell whether other processes run trials."""
@@ -257,7 +258,7 @@ class SharedStudy:
 
     def record(self) -> StudyRecord:
         """Read the whole study."""
-        trials = self._trials()
+        begun = [trial for trial in self._standing() if trial.state != TrialState.WAITING]
         storage = self._search.storage
         return StudyRecord(
             study_id=self.study_id,
@@ -265,15 +266,13 @@ class SharedStudy:
             storage=None if storage is None else without_password(storage),
             direction=self._search.direction,
             metric=metric_of(self._search.direction),
-            n_trials=self.limit,
+            n_trials=max(self.limit, len(begun)),
             optuna_epochs=self._search.optuna_epochs,
             search_space=_settings(self._search)["search_space"],
             trials=tuple(
-                self._trial_record(trial)
-                for trial in sorted(self._standing(), key=lambda trial: trial.number)
-                if trial.state != TrialState.WAITING
+                self._trial_record(trial) for trial in sorted(begun, key=lambda trial: trial.number)
             ),
-            put_back=sum(map(_is_crashed, trials)),
+            put_back=sum(map(_is_crashed, self._trials())),
         )
 
     def _trial_record(self, trial: FrozenTrial) -> TrialRecord:
@@ -298,8 +297,8 @@ class SharedStudy:
     def _standing(self) -> list[FrozenTrial]:
         """List the trials that count, in the order in which their numbers were first given.
 
-        Of two that processes made for one and the same, in a hurry, the first counts. Of more than there
-        are to be, the last wait until n_trials is raised.
+        Of two that processes made for one and the same, in a hurry, the first counts. There may be more of
+        them than there are to be: the last ones then wait until n_trials is raised.
         """
         firsts: dict[tuple[str, int], FrozenTrial] = {}
         for trial in self._trials():
@@ -307,7 +306,7 @@ class SharedStudy:
                 point = trial.user_attrs.get(_POINT)
                 key = ("trial", _root(trial)) if point is None else ("point", point)
                 firsts.setdefault(key, trial)
-        return sorted(firsts.values(), key=lambda trial: (_root(trial), trial.number))[: self.limit]
+        return sorted(firsts.values(), key=lambda trial: (_root(trial), trial.number))
 
     def _put_back(self, trial: FrozenTrial) -> None:
         try:

@@ -84,6 +84,7 @@ class Worker:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
+        self._reader.join(_END_S)
         self._errors.close()
 
     @property
@@ -106,9 +107,10 @@ class Worker:
 
     def _read(self, events: queue.Queue[Event]) -> None:
         assert self._process.stdout is not None
-        for line in self._process.stdout:
-            if line.endswith("\n"):  # else it was killed within a message
-                events.put(Event(self, receive(line)))
+        with self._process.stdout as told:
+            for line in told:
+                if line.endswith("\n"):  # else it was killed within a message
+                    events.put(Event(self, receive(line)))
 
     def _wait(self, events: queue.Queue[Event]) -> None:
         self._process.wait()
