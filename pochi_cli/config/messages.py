@@ -234,7 +234,7 @@ def _missing(path: KeyPath, raw: Mapping[str, Any]) -> Diagnostic:
     elif example := _EXAMPLES.get(name):
         remedy = f"add it, such as {example}"
     elif path == ("optuna", "search_space"):
-        remedy = 'add a table such as [optuna.search_space.learning_rate] with type = "float", low and high'
+        remedy = "add a table such as [optuna.search_space.learning_rate], with its type, low and high"
     elif isinstance(path[-2], int):
         step = STEPS.get(str(_at(raw, path[:-1]).get("name")))
         if step and (description := step.model_fields[str(path[-1])].description):
