@@ -5,8 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
-from rich.console import Group, RenderableType
-from rich.constrain import Constrain
+from rich.console import RenderableType
 from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
@@ -15,13 +14,16 @@ from rich.text import Text
 from pochi_cli.console import stderr_console
 from pochi_cli.runs.quantities import duration_text, metric_text
 from pochi_cli.search.progress import RunningTrial
-from pochi_cli.search.records import StudyRecord, TrialRecord
+from pochi_cli.search.records import StudyRecord, TrialRecord, TrialState
 from pochi_cli.search.summary import counts_text, params_text
 from pochi_cli.tables import plain
 
 _ECHO = 3
 """Columns left free at the right, where the terminal echoes ^C."""
-_BAR = 20
+_NAME = 10
+_BAR = 14
+_INDENT = "    "
+_ENDED: tuple[TrialState, ...] = ("pruned", "failed")
 
 
 def create_view() -> LiveView | PlainView:
@@ -92,7 +94,7 @@ class LiveView:
 
     def message(self, text: str) -> None:
         """Print a line above the table."""
-        self._console.print(text, markup=False, style="dim", soft_wrap=True)
+        self._console.print(text, markup=False, style="dim")
 
     def warning(self, text: str) -> None:
         """Print a marked line above the table."""
@@ -102,7 +104,7 @@ class LiveView:
         """Name the study and show the table."""
         self._jobs, self._began, self._done_before = jobs, time.monotonic(), len(study.finished)
         heading = _heading(study, directory, jobs)
-        self._console.print(heading, markup=False, style="bold", soft_wrap=True)
+        self._console.print(heading, markup=False, style="bold")
         self._live = Live(console=self._console, refresh_per_second=4, transient=True)
         self._live.start()
 
@@ -112,10 +114,13 @@ class LiveView:
             self._live.update(self._picture(study, running))
 
     def trial_done(self, trial: TrialRecord, study: StudyRecord, *, is_best: bool) -> None:
-        """Print the trial's line."""
+        """Print the trial's line, and below it what does not fit."""
         style = {"complete": "green" if is_best else "", "pruned": "dim", "failed": "red"}[trial.state]
         line = plain(trial_line(trial, study, is_best=is_best), style)
-        self._console.print(line, soft_wrap=True)
+        first, *rest = line.wrap(self._console, self._console.width - len(_INDENT))
+        for part in (first, *(Text(_INDENT) + more for more in rest)):
+            part.rstrip()
+            self._console.print(part, soft_wrap=True)
 
     def stop(self) -> None:
         """Take the table away."""
@@ -125,34 +130,31 @@ class LiveView:
             self._live = None
 
     def _picture(self, study: StudyRecord, running: Sequence[RunningTrial]) -> RenderableType:
-        rows = Table.grid(padding=(0, 2))
-        rows.add_column(no_wrap=True)
-        rows.add_column(no_wrap=True)
-        rows.add_column(no_wrap=True, overflow="ellipsis")
-        share = _share(study, running)
+        text_width = max(self._console.width - _ECHO - _NAME - _BAR - 4, 10)
+        rows = Table.grid(padding=(0, 2, 0, 0))
+        rows.add_column(no_wrap=True, width=_NAME)
+        rows.add_column(no_wrap=True, width=_BAR)
+        rows.add_column(no_wrap=True, overflow="ellipsis", width=text_width)
         rows.add_row(
             "trials",
-            ProgressBar(total=1.0, completed=share, width=_BAR),
-            plain(f"{counts_text(study)}; {self._times(study, running)}"),
+            ProgressBar(total=1.0, completed=_share(study, running)),
+            plain(f"{counts_text(study, _ENDED)}; {self._times(study, running)}"),
         )
         for trial in running:
-            done = max(trial.epoch - 1, 0) + trial.done
-            last = f"{metric_text(study.metric, trial.metric[-1])}; " if trial.metric else ""
+            epoch = max(trial.epoch, 1)
+            last = f"{metric_text(study.metric, trial.metric[-1], 2)}; " if trial.metric else ""
             rows.add_row(
                 f"trial {trial.number}",
-                ProgressBar(total=study.optuna_epochs, completed=done, width=_BAR),
-                plain(
-                    f"epoch {max(trial.epoch, 1)}/{study.optuna_epochs}; {last}{params_text(trial.params)}"
-                ),
+                ProgressBar(total=study.optuna_epochs, completed=epoch - 1 + trial.done),
+                plain(f"epoch {epoch}/{study.optuna_epochs}; {last}{params_text(trial.params)}"),
             )
         if (best := study.best) is not None and best.value is not None:
-            value = metric_text(study.metric, best.value)
-            rows.add_row(
-                "best",
-                plain(f"{value} in trial {best.number}"),
-                plain(params_text(best.params)),
-            )
-        return Constrain(Group(rows), self._console.width - _ECHO)
+            told = plain(f"trial {best.number}; {params_text(best.params)}")
+            heads = [("best", metric_text(study.metric, best.value))]
+            for line in told.wrap(self._console, text_width):
+                name, value = heads.pop() if heads else ("", "")
+                rows.add_row(name, plain(value), line)
+        return rows
 
     def _times(self, study: StudyRecord, running: Sequence[RunningTrial]) -> str:
         elapsed = time.monotonic() - self._began

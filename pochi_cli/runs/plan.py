@@ -90,6 +90,7 @@ class Plan:
         groups: The parameter groups.
         numbered_checkpoints: How many of them will be kept.
         writes: The files of the run.
+        search: The table of the hyper-parameter search, if there is one.
         device, precision, channels_last, num_workers, seed: As configured; the device `auto` where none is.
     """
 
@@ -122,6 +123,7 @@ class Plan:
     groups: tuple[RateGroup, ...]
     numbered_checkpoints: int
     writes: tuple[str, ...]
+    search: dict[str, Any] | None
     device: str
     precision: str
     channels_last: str | bool

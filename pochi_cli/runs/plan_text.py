@@ -37,6 +37,8 @@ def describe_plan(plan: Plan) -> list[tuple[str, str]]:
         ("device", f"{plan.device}, precision {plan.precision}, channels_last {_value(plan.channels_last)}")
     )
     rows += [("workers", str(plan.num_workers)), ("seed", str(plan.seed)), ("writes", _writes(plan))]
+    if plan.search is not None:
+        rows.append(("pochi optimize", _search(plan.search)))
     return rows
 
 
@@ -127,6 +129,24 @@ def _epoch(plan: Plan) -> str:
 
 def _counted(count: int, noun: str) -> str:
     return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
+def _search(search: dict[str, Any]) -> str:
+    aim = "largest validation accuracy" if search["direction"] == "maximize" else "smallest validation loss"
+    trials = _counted(search["n_trials"], "trial")
+    side_by_side = f", {search['n_jobs']} at a time" if search["n_jobs"] > 1 else ""
+    lines = [
+        f"{trials} of {_counted(search['optuna_epochs'], 'epoch')}{side_by_side} for the {aim}",
+        f"{search['sampler']}, {search['pruner'] if search['pruner'] != 'none' else 'no pruner'}",
+    ]
+    for name, space in search["search_space"].items():
+        if space["type"] == "categorical":
+            lines.append(f"{name}: {' | '.join(map(_value, space['choices']))}")
+        else:
+            scale = ", log" if space["log"] else ""
+            step = f" in steps of {_value(space['step'])}" if space.get("step") not in (None, 1) else ""
+            lines.append(f"{name}: {_value(space['low'])} to {_value(space['high'])}{step}{scale}")
+    return "\n".join(lines)
 
 
 def _writes(plan: Plan) -> str:

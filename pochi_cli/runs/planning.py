@@ -74,6 +74,7 @@ def make_plan(config: ClassificationConfig, facts: DataFacts | None = None) -> P
         groups=tuple(_groups(config, counts, frozen, epochs, _uncounted(config, num_classes, stem, counts))),
         numbered_checkpoints=-(-config.epochs // config.save_interval),
         writes=tuple(_writes(config)),
+        search=None if config.optuna is None else config.optuna.model_dump(mode="json", exclude_none=True),
         device=config.device or "auto",
         precision=config.precision,
         channels_last=config.channels_last,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pochi_cli.config.values import show
@@ -58,10 +58,10 @@ def params_text(params: Mapping[str, Any]) -> str:
     return ", ".join(_lines(params))
 
 
-def counts_text(study: StudyRecord) -> str:
-    """Count the trials by what became of them."""
+def counts_text(study: StudyRecord, told: Sequence[TrialState] = _TOLD) -> str:
+    """Count the trials, and those of some states."""
     parts = [f"{len(study.finished)} of {study.n_trials}"]
-    counts = {state: study.count(state) for state in _TOLD}
+    counts = {state: study.count(state) for state in told}
     parts += [f"{count} {state}" for state, count in counts.items() if count]
     return ", ".join(parts)
 
