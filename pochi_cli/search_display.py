@@ -135,11 +135,9 @@ class LiveView:
         rows.add_column(no_wrap=True, width=_NAME)
         rows.add_column(no_wrap=True, width=_BAR)
         rows.add_column(no_wrap=True, overflow="ellipsis", width=text_width)
-        rows.add_row(
-            "trials",
-            ProgressBar(total=1.0, completed=_share(study, running)),
-            plain(f"{counts_text(study, _ENDED)}; {self._times(study, running)}"),
-        )
+        share = ProgressBar(total=1.0, completed=_share(study, running))
+        counts = plain(f"{counts_text(study, _ENDED)}; {self._times(study, running)}")
+        self._add(rows, "trials", share, counts, text_width)
         for trial in running:
             epoch = max(trial.epoch, 1)
             last = f"{metric_text(study.metric, trial.metric[-1], 2)}; " if trial.metric else ""
@@ -149,12 +147,17 @@ class LiveView:
                 plain(f"epoch {epoch}/{study.optuna_epochs}; {last}{params_text(trial.params)}"),
             )
         if (best := study.best) is not None and best.value is not None:
+            value = plain(metric_text(study.metric, best.value))
             told = plain(f"trial {best.number}; {params_text(best.params)}")
-            heads = [("best", metric_text(study.metric, best.value))]
-            for line in told.wrap(self._console, text_width):
-                name, value = heads.pop() if heads else ("", "")
-                rows.add_row(name, plain(value), line)
+            self._add(rows, "best", value, told, text_width)
         return rows
+
+    def _add(self, rows: Table, name: str, middle: RenderableType, told: Text, width: int) -> None:
+        """Add a row, and rows below it for what does not fit."""
+        first, *rest = told.wrap(self._console, width)
+        rows.add_row(name, middle, first)
+        for line in rest:
+            rows.add_row("", "", line)
 
     def _times(self, study: StudyRecord, running: Sequence[RunningTrial]) -> str:
         elapsed = time.monotonic() - self._began
