@@ -46,14 +46,17 @@ def test_help_imports_hardly_anything() -> None:
         ("infer", "--help"),
         ("report", "--help"),
         ("export", "--help"),
+        ("optimize", "--help"),
+        ("plot", "study", "--help"),
     ],
 )
 def test_help_of_a_command_imports_nothing_heavy(arguments: tuple[str, ...]) -> None:
     assert not imported_by(*arguments) & HEAVY
 
 
-def test_validate_config_imports_no_torch() -> None:
-    assert not imported_by("validate-config", str(CONFIGS / "layerwise.toml")) & HEAVY
+@pytest.mark.parametrize("name", ["layerwise", "search_digits"])
+def test_validate_config_imports_no_torch(name: str) -> None:
+    assert not imported_by("validate-config", str(CONFIGS / f"{name}.toml")) & HEAVY
 
 
 @pytest.mark.parametrize("arguments", [("schema",), ("schema", "--format", "markdown"), ("init",)])
