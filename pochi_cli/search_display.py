@@ -58,7 +58,7 @@ class PlainView:
         """Print a marked line."""
         self._console.print(f"warning: {text}", markup=False)
 
-    def start(self, study: StudyRecord, directory: str, jobs: int) -> None:
+    def start(self, study: StudyRecord, directory: str, jobs: int, timeout_s: float | None) -> None:  # noqa: ARG002
         """Name the study."""
         self._console.print(_heading(study, directory, jobs), markup=False)
 
@@ -88,7 +88,7 @@ class LiveView:
     def __init__(self) -> None:
         self._console = stderr_console(soft_wrap=False)
         self._live: Live | None = None
-        self._jobs = 1
+        self._timeout_s: float | None = None
         self._began = 0.0
         self._done_before = 0
 
@@ -100,9 +100,9 @@ class LiveView:
         """Print a marked line above the table."""
         self._console.print(Text.assemble(("warning:", "yellow"), " ", plain(text)), soft_wrap=True)
 
-    def start(self, study: StudyRecord, directory: str, jobs: int) -> None:
+    def start(self, study: StudyRecord, directory: str, jobs: int, timeout_s: float | None) -> None:
         """Name the study and show the table."""
-        self._jobs, self._began, self._done_before = jobs, time.monotonic(), len(study.finished)
+        self._began, self._timeout_s, self._done_before = time.monotonic(), timeout_s, len(study.finished)
         heading = _heading(study, directory, jobs)
         self._console.print(heading, markup=False, style="bold")
         self._live = Live(console=self._console, refresh_per_second=4, transient=True)
@@ -163,9 +163,10 @@ class LiveView:
         elapsed = time.monotonic() - self._began
         done = _done(study, running) - self._done_before
         text = f"{duration_text(elapsed)} so far"
+        limit = None if self._timeout_s is None else max(self._timeout_s - elapsed, 0.0)
         if done > 0.5:
-            left = (study.n_trials - self._done_before - done) * elapsed / done
-            text += f", about {duration_text(max(left, 0.0))} left"
+            left = max((study.n_trials - self._done_before - done) * elapsed / done, 0.0)
+            text += f", about {duration_text(left if limit is None else min(left, limit))} left"
         return text
 
 

@@ -53,7 +53,7 @@ def test_the_live_table_shows_what_counts(width: int, monkeypatch: pytest.Monkey
     monkeypatch.setattr(sys, "stderr", terminal)
     view = create_view()
     assert isinstance(view, LiveView)
-    view.start(replace(STUDY, trials=()), "work_dirs/optuna_results", 2)
+    view.start(replace(STUDY, trials=()), "work_dirs/optuna_results", 2, None)
     clock = time.monotonic
     monkeypatch.setattr("time.monotonic", lambda: clock() + 60.0)
     console = stderr_console(soft_wrap=False)

@@ -24,4 +24,6 @@ def init(
     schema = write_schema(path.parent)
     if schema is None:
         note(f"{path.parent / SCHEMA_FILE} is not a schema of Pochi's and stays as it is")
-    show(f"wrote {path}" + (f" and {schema}, for editors" if schema else "") + f"; next: pochi train {path}")
+    command = "optimize" if template.startswith("search") else "train"
+    files = f"wrote {path}" + (f" and {schema}, for editors" if schema else "")
+    show(f"{files}; next: pochi {command} {path}")

@@ -11,7 +11,7 @@ from pochi_cli.commands.options import Overrides, quoted
 
 
 def optimize(
-    config: Annotated[Path, typer.Argument(help="TOML file with an [optuna] table.", readable=False)],
+    config: Annotated[Path, typer.Argument(help="TOML file with a table `optuna`.", readable=False)],
     overrides: Overrides = None,
     n_trials: Annotated[
         int | None,
@@ -26,7 +26,7 @@ def optimize(
         typer.Option("--storage", help="URL; short for --set optuna.storage=...", show_default=False),
     ] = None,
 ) -> None:
-    """Search hyper-parameters as the config's [optuna] table says, or go on with a stored search."""
+    """Search hyper-parameters as the config's table `optuna` says, or go on with a stored search."""
     changes = list(overrides or ())
     changes += [f"optuna.n_trials={n_trials}"] if n_trials is not None else []
     changes += [f"optuna.timeout_s={timeout}"] if timeout is not None else []

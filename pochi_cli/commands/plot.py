@@ -107,7 +107,7 @@ def study(
         Path,
         typer.Argument(
             metavar="DIR|CONFIG",
-            help="Directory of a search's results, or a config whose [optuna] table names a storage.",
+            help="Directory of a search's results, or a config whose table `optuna` names a storage.",
         ),
     ] = Path("work_dirs/optuna_results"),
     overrides: Overrides = None,

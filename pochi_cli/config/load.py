@@ -131,9 +131,9 @@ def check(raw: Mapping[str, Any]) -> Checked:
         if rule.may_judge(invalid):
             diagnostics.extend(d for d in _first(rule.check(config)) if d.key not in invalid)
     if config.optuna is not None:
-        refused = {diagnostic.key for diagnostic in diagnostics if diagnostic.severity == "error"}
+        wrong = {diagnostic.key for diagnostic in diagnostics if diagnostic.severity == "error"}
         diagnostics.extend(left_out(config))
-        diagnostics.extend(probe(config, refused, lambda raw: check(raw).diagnostics))
+        diagnostics.extend(probe(config, wrong - {()}, lambda raw: check(raw).diagnostics))
     diagnostics = fold_misspelt(diagnostics)
     is_valid = all(diagnostic.severity == "warning" for diagnostic in diagnostics)
     return Checked(config if is_valid else None, tuple(diagnostics))

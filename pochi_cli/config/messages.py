@@ -8,6 +8,7 @@ from typing import Any, get_args
 from pydantic import Tag, ValidationError
 from pydantic_core import ErrorDetails
 
+from pochi_cli.config.likeness import closest
 from pochi_cli.config.rewriting import described, number_in, rewritten
 from pochi_cli.config.root import ClassificationConfig
 from pochi_cli.config.steps.nested import STEPS
@@ -204,6 +205,10 @@ def _untyped_space(path: KeyPath, value: Mapping[str, Any]) -> Diagnostic:
             help=f"a name with a dot needs quotes: [{format_key(path[:-1])}.{show(name)}]",
             at="key",
         )
+    if misspelt := next((key for key in value if closest(key, ["type"])), None):
+        wrong = (*path, misspelt)
+        remedy = "did you mean `type`? (required, and missing)"
+        return Diagnostic("unknown-key", f"unknown key `{format_key(wrong)}`", wrong, help=remedy, at="key")
     remedy = next(
         (f"add it: {text}" for text, keys in _SPACE_KEYS.items() if keys & value.keys()),
         'add it, such as type = "float", with low and high',
@@ -265,6 +270,9 @@ def _wrong_type(path: KeyPath, value: Any, expected: str) -> Diagnostic:
             at="key",
         )
     message = f"{format_key(path)} is {described(value)}, but must be {expected}"
+    if path[:2] == ("optuna", "search_space") and len(path) == 3 and isinstance(value, list | tuple):
+        remedy = f'write {{ type = "categorical", choices = {show(value)} }}'
+        return Diagnostic("wrong-type", message, path, help=remedy)
     fix = rewritten(path, value, expected)
     return Diagnostic("wrong-type", message, path, help=fix and f"write {fix}")
 

@@ -9,10 +9,11 @@ from __future__ import annotations
 import copy
 import dataclasses
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import combinations, product
 from typing import Any
 
 from pochi_cli.config.root import ClassificationConfig
-from pochi_cli.config.search import Choices, OptunaConfig
+from pochi_cli.config.search import Choices, IntRange, OptunaConfig
 from pochi_cli.config.search_rules import SPACE
 from pochi_cli.config.search_space import (
     CHOOSERS,
@@ -28,24 +29,31 @@ from pochi_cli.errors import Diagnostic, KeyPath, Note, format_key
 
 Check = Callable[[Mapping[str, Any]], Iterable[Diagnostic]]
 
+_Identity = tuple[str, KeyPath]
+_MOST_PAIRS = 300
+"""Pairs of choices that are tried."""
 _MOST_CHOICES = 200
 """Choices of one parameter that are tried; each is checked again when a trial draws it."""
 
 
-def probe(config: ClassificationConfig, refused: set[KeyPath], check: Check) -> Iterator[Diagnostic]:
+def probe(config: ClassificationConfig, wrong: set[KeyPath], check: Check) -> Iterator[Diagnostic]:
     """Find the choices and bounds that the config would refuse.
 
     Args:
         config: A config with a search.
-        refused: Keys that cannot be searched, whatever is drawn.
+        wrong: Keys of which mistakes are known: what depends on them is not tried.
         check: What finds the mistakes of a config without a search.
     """
     assert config.optuna is not None
     search, plain = config.optuna, plain_config(config)
+    tops = {str(key[0]) for key in wrong}
+    spoilt = tops | {f"{top}_params" for top in tops} | {top.removesuffix("_params") for top in tops}
     searched = tuple(
         parameter
         for parameter in parameters(search)
-        if has_place(plain, parameter.path) and (*SPACE, parameter.name) not in refused
+        if has_place(plain, parameter.path)
+        and (*SPACE, parameter.name) not in wrong
+        and parameter.path[0] not in spoilt
     )
     known = {_identity(diagnostic) for diagnostic in check(plain)}
     plain["epochs"] = search.optuna_epochs
@@ -54,25 +62,87 @@ def probe(config: ClassificationConfig, refused: set[KeyPath], check: Check) -> 
         if _identity(diagnostic) not in known and not is_searched and diagnostic.code != "patience-too-long":
             yield _of_epochs(diagnostic, search)
         known.add(_identity(diagnostic))
-    told: set[tuple[KeyPath, str, KeyPath]] = set()
+    alone: set[_Identity] = set()
+    paths = {parameter.path for parameter in searched}
+    # Where a chooser and the table of its arguments are both searched, only both together say something.
+    both = [{(name,), (f"{name}_params",)} for name in CHOOSERS]
+    together = set().union(*(pair for pair in both if pair <= paths))
     for parameter in searched:
-        for choices in _contexts(parameter, searched):
-            for key, value in _tried(parameter):
-                chosen = choices | ({str(parameter.path[0]): value} if parameter.decides else {})
-                others = _around(parameter, searched, plain, chosen)
-                others |= {(name,): choice for name, choice in choices.items()}
-                changed = with_values(plain, others | {parameter.path: value})
-                for diagnostic in check(changed):
-                    is_known = _identity(diagnostic) in known or _is_within(diagnostic, others)
-                    if diagnostic.severity == "warning" or is_known:
-                        continue
-                    if diagnostic.code == "unknown-key" and diagnostic.key == parameter.path:
-                        found = _unknown(diagnostic, parameter, changed)
-                    else:
-                        found = _moved(diagnostic, parameter, key, value, choices)
-                    if (found.key, *_identity(diagnostic)) not in told:
-                        told.add((found.key, *_identity(diagnostic)))
-                        yield found
+        if parameter.path in together:
+            continue
+        for found in _probe_alone(parameter, searched, plain, known, check):
+            alone.add(_identity(found[0]))
+            yield found[1]
+    yield from _probe_pairs(searched, plain, known | alone, check)
+
+
+def _probe_alone(
+    parameter: Parameter,
+    searched: tuple[Parameter, ...],
+    plain: Mapping[str, Any],
+    known: set[_Identity],
+    check: Check,
+) -> Iterator[tuple[Diagnostic, Diagnostic]]:
+    """Try the values of one parameter; yield what was found, and what to say of the search space."""
+    told: set[tuple[KeyPath, _Identity]] = set()
+    for choices in _contexts(parameter, searched):
+        tried: list[tuple[KeyPath, Any, list[Diagnostic]]] = []
+        for key, value in _tried(parameter):
+            chosen = choices | ({str(parameter.path[0]): value} if parameter.decides else {})
+            others = _around(parameter, searched, plain, chosen)
+            others |= {(name,): choice for name, choice in choices.items()}
+            mistakes = [
+                diagnostic
+                for diagnostic in check(with_values(plain, others | {parameter.path: value}))
+                if diagnostic.severity == "error"
+                and _identity(diagnostic) not in known
+                and not _is_within(diagnostic, others)
+            ]
+            tried.append((key, value, mistakes))
+        everywhere = set.intersection(*({_identity(d) for d in mistakes} for _, _, mistakes in tried))
+        for key, value, mistakes in tried:
+            for diagnostic in mistakes:
+                is_of_all = _identity(diagnostic) in everywhere and diagnostic.code != "out-of-range"
+                if _is_name_unknown(diagnostic, parameter):
+                    moved = _unknown(diagnostic, parameter, with_values(plain, {parameter.path: value}))
+                elif is_of_all and not isinstance(parameter.space, Choices):
+                    moved = _of_parameter(diagnostic, parameter, choices)
+                else:
+                    moved = _moved(diagnostic, parameter, key, value, choices)
+                if (moved.key, _identity(diagnostic)) not in told:
+                    told.add((moved.key, _identity(diagnostic)))
+                    yield diagnostic, moved
+
+
+def _probe_pairs(
+    searched: tuple[Parameter, ...], plain: Mapping[str, Any], known: set[_Identity], check: Check
+) -> Iterator[Diagnostic]:
+    """Warn of choices that are right alone and wrong together: such trials would fail."""
+    listed = [parameter for parameter in searched if isinstance(parameter.space, Choices)]
+    left = _MOST_PAIRS
+    for first, second in combinations(listed, 2):
+        for (_, one), (key, other) in product(_tried(first), _tried(second)):
+            left -= 1
+            if left < 0:
+                return
+            values = {first.path: one, second.path: other}
+            if second.chooser is not None and not second.is_known_to(values.get((second.chooser,))):
+                continue
+            for parameter, chosen in ((first, one), (second, other)):
+                deciding = {str(parameter.path[0]): chosen} if parameter.decides else {}
+                values = _around(parameter, searched, plain, deciding) | values
+            for diagnostic in check(with_values(plain, values)):
+                if diagnostic.severity == "error" and _identity(diagnostic) not in known:
+                    yield Diagnostic(
+                        "invalid-combination",
+                        f"trials with {first.name} = {show(one)} and {second.name} = {show(other)} would "
+                        f"fail: {diagnostic.message}",
+                        key,
+                        severity="warning",
+                        help="search what may stand together, such as a table as a whole",
+                        notes=(Note(f"{first.name} is searched here", (*SPACE, first.name)),),
+                    )
+                    break
 
 
 def left_out(config: ClassificationConfig) -> Iterator[Diagnostic]:
@@ -101,7 +171,7 @@ def left_out(config: ClassificationConfig) -> Iterator[Diagnostic]:
                 )
 
 
-def _identity(diagnostic: Diagnostic) -> tuple[str, KeyPath]:
+def _identity(diagnostic: Diagnostic) -> _Identity:
     return diagnostic.code, diagnostic.key
 
 
@@ -173,19 +243,52 @@ def _moved_note(note: Note) -> Note:
     return note
 
 
+def _of_parameter(diagnostic: Diagnostic, parameter: Parameter, choices: Mapping[str, Any]) -> Diagnostic:
+    """Say of a range what was found of both its ends."""
+    if diagnostic.code == "wrong-type" and "must be " in diagnostic.message:
+        wanted = diagnostic.message.rpartition("must be ")[2]
+        remedy = 'type = "categorical", with the values as choices'
+        if wanted.startswith("a whole number") and not isinstance(parameter.space, IntRange):
+            remedy = 'type = "int"'
+        elif wanted.startswith("true or false"):
+            remedy = 'type = "categorical", choices = [true, false]'
+        return dataclasses.replace(
+            diagnostic,
+            message=f'{parameter.name} is of type "{parameter.space.type}", but must be {wanted}',
+            key=(*SPACE, parameter.name, "type"),
+            at="value",
+            help=f"write {remedy}",
+            notes=(),
+        )
+    context = ", ".join(f"{name} = {show(choice)}" for name, choice in choices.items())
+    return dataclasses.replace(
+        diagnostic,
+        message=(f"with {context}: " if context else "") + diagnostic.message,
+        key=(*SPACE, parameter.name),
+        at="key",
+        called_by=(),
+        notes=tuple(map(_moved_note, diagnostic.notes)),
+    )
+
+
+def _is_name_unknown(diagnostic: Diagnostic, parameter: Parameter) -> bool:
+    return diagnostic.code == "unknown-key" and parameter.path[: len(diagnostic.key)] == diagnostic.key
+
+
 def _unknown(diagnostic: Diagnostic, parameter: Parameter, changed: Mapping[str, Any]) -> Diagnostic:
     """Say of a name of the search space that it is no key, and which is probably meant."""
+    path = diagnostic.key
     alone: dict[str, Any] = dict(changed)
     node: Any = alone
-    for part in parameter.path[:-1]:
+    for part in path[:-1]:
         node[part] = copy.copy(node[part])
         node = node[part]
     # What is meant may be set by the file, which is no reason against searching it.
-    for key in [key for key in node if key not in (parameter.path[-1], "name")]:
+    for key in [key for key in node if key not in (path[-1], "name")]:
         if node is not alone or key not in CHOOSERS:
             del node[key]
     return dataclasses.replace(
-        diagnostic, key=(*SPACE, parameter.name), at="key", help=meant_key(parameter.path, alone), notes=()
+        diagnostic, key=(*SPACE, parameter.name), at="key", help=meant_key(path, alone), notes=()
     )
 
 
@@ -197,6 +300,6 @@ def _of_epochs(diagnostic: Diagnostic, search: OptunaConfig) -> Diagnostic:
         key=("optuna", "optuna_epochs"),
         at="value",
         called_by=(),
-        help=None,
+        help=diagnostic.help if diagnostic.severity == "error" else None,
         notes=(Note(f"{format_key(diagnostic.key)} is set here", diagnostic.key),),
     )

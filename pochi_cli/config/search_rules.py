@@ -8,7 +8,15 @@ from collections.abc import Iterator
 from pochi_cli.config.root import ClassificationConfig
 from pochi_cli.config.rules import Rules
 from pochi_cli.config.search import Choices, FloatRange, IntRange, OptunaConfig
-from pochi_cli.config.search_space import LAYER_RATES, Parameter, has_place, key_of, parameters, plain_config
+from pochi_cli.config.search_grid import MOST_VALUES, Grid, is_countable, value_at, values_of
+from pochi_cli.config.search_space import (
+    LAYER_RATES,
+    Parameter,
+    has_place,
+    key_of,
+    parameters,
+    plain_config,
+)
 from pochi_cli.config.suggestions import meant_key
 from pochi_cli.config.values import show
 from pochi_cli.errors import ConfigError, Diagnostic, KeyPath, Note, format_key
@@ -17,7 +25,25 @@ SEARCH_RULES = Rules()
 
 SPACE: KeyPath = ("optuna", "search_space")
 
+_NO_EFFECT = "nothing that is learnt depends on it"
 _UNSEARCHABLE = {
+    **dict.fromkeys(
+        (
+            "num_workers",
+            "device",
+            "threads",
+            "log_every_steps",
+            "enable_metrics_export",
+            "enable_tensorboard",
+            "tensorboard",
+            "enable_gradient_tracking",
+            "gradient_tracking_config",
+            "monitor",
+            "confusion_matrix_config",
+            "on_bad_image",
+        ),
+        _NO_EFFECT,
+    ),
     "task": "it is the same in every trial",
     "optuna": "it is the search itself",
     "epochs": "every trial trains for optuna_epochs",
@@ -30,35 +56,6 @@ _UNSEARCHABLE = {
     "checkpoint_every_steps": "trials keep no checkpoints",
 }
 """Keys that make no sense in a search, and why."""
-
-
-def grid_values(space: FloatRange | IntRange | Choices) -> tuple[object, ...]:
-    """List the values of a finite space, a range's from its lowest on."""
-    match space:
-        case Choices(choices=choices):
-            return choices
-        case IntRange(low=low, high=high, step=step):
-            return tuple(range(low, high + 1, step))
-        case FloatRange(low=low, high=high, step=step):
-            assert step is not None
-            count = _steps(low, high, step) + 1
-            return tuple(min(low + position * step, high) for position in range(count))
-
-
-def grid_size(space: FloatRange | IntRange | Choices) -> int:
-    """Count the values of a finite space."""
-    match space:
-        case Choices(choices=choices):
-            return len(choices)
-        case IntRange(low=low, high=high, step=step):
-            return (high - low) // step + 1
-        case FloatRange(low=low, high=high, step=step):
-            assert step is not None
-            return _steps(low, high, step) + 1
-
-
-def _steps(low: float, high: float, step: float) -> int:
-    return math.floor((high - low) / step + 1e-8)  # as Optuna: 0.3 is three steps of 0.1
 
 
 @SEARCH_RULES.rule("optuna.search_space")
@@ -75,6 +72,14 @@ def _ranges(config: ClassificationConfig) -> Iterator[Diagnostic]:
                 (*key, "high"),
                 help="exchange them" if low > high else "a single value belongs to the config itself",
                 notes=(Note("low is set here", (*key, "low")),),
+            )
+            continue
+        if not is_countable(space):
+            yield Diagnostic(
+                "out-of-range",
+                f"{name}: step is {show(step)}, which makes more than {MOST_VALUES:,} values",
+                (*key, "step"),
+                help="use a larger one, or leave it out",
             )
             continue
         if space.log and low <= 0:
@@ -100,7 +105,9 @@ def _ranges(config: ClassificationConfig) -> Iterator[Diagnostic]:
                 (*key, "step"),
                 help="use a smaller one",
             )
-        elif step is not None and not math.isclose(last := _last(space), high, rel_tol=1e-8):
+        elif step is not None and not math.isclose(
+            last := value_at(space, values_of(space) - 1), high, rel_tol=1e-8
+        ):
             yield Diagnostic(
                 "unreachable-bound",
                 f"{name}: high is {show(high)}, but in steps of {show(step)} the last value is {last:.12g}",
@@ -110,17 +117,13 @@ def _ranges(config: ClassificationConfig) -> Iterator[Diagnostic]:
             )
 
 
-def _last(space: FloatRange | IntRange) -> float:
-    return space.low + (grid_size(space) - 1) * (space.step or 1)
-
-
 @SEARCH_RULES.rule("optuna.search_space")
 def _choices(config: ClassificationConfig) -> Iterator[Diagnostic]:
     for name, space in _search(config).search_space.items():
         if not isinstance(space, Choices):
             continue
         for position, choice in enumerate(space.choices):
-            if choice in space.choices[:position]:
+            if any(type(choice) is type(other) and choice == other for other in space.choices[:position]):
                 yield Diagnostic(
                     "conflict",
                     f"{name}: the choice {show(choice)} is given twice",
@@ -129,7 +132,14 @@ def _choices(config: ClassificationConfig) -> Iterator[Diagnostic]:
                 )
 
 
-@SEARCH_RULES.rule("optuna.search_space", "layer_wise_lr_config", "enable_layer_wise_lr")
+@SEARCH_RULES.rule(
+    "optuna.search_space",
+    "layer_wise_lr_config",
+    "enable_layer_wise_lr",
+    "early_stopping",
+    "scheduler",
+    "scheduler_params",
+)
 def _names(config: ClassificationConfig) -> Iterator[Diagnostic]:
     plain = plain_config(config)
     for name in _search(config).search_space:
@@ -157,7 +167,7 @@ def _names(config: ClassificationConfig) -> Iterator[Diagnostic]:
                 if str(path[0]) not in ClassificationConfig.model_fields
                 else f"{format_key(table)} has " + _extent(plain, table),
             )
-        elif path[:2] == LAYER_RATES and not config.enable_layer_wise_lr:
+        elif path[:2] == LAYER_RATES and not _may_hold(config, "enable_layer_wise_lr"):
             yield Diagnostic(
                 "conflict",
                 f"{name} is searched, but enable_layer_wise_lr is false: it would have no effect",
@@ -165,11 +175,38 @@ def _names(config: ClassificationConfig) -> Iterator[Diagnostic]:
                 at="key",
                 help="set enable_layer_wise_lr = true at the top level, or leave it out",
             )
+        elif path[0] == "early_stopping" and not _may_hold(config, "early_stopping.enabled"):
+            yield Diagnostic(
+                "conflict",
+                f"{name} is searched, but early stopping is not enabled: it would have no effect",
+                key,
+                at="key",
+                help="set enabled = true in [early_stopping], or leave it out",
+            )
+        elif path[0] == "scheduler_params" and not _may_hold(config, "scheduler"):
+            yield Diagnostic(
+                "conflict",
+                f"{name} is searched, but there is no scheduler",
+                key,
+                at="key",
+                help="give a scheduler, or search `scheduler` as well",
+            )
+
+
+def _may_hold(config: ClassificationConfig, switch: str) -> bool:
+    """Tell whether a key is set, or is searched itself."""
+    value: object = config
+    for part in switch.split("."):
+        value = getattr(value, part)
+    table, _, _ = switch.rpartition(".")
+    return bool(value) or bool({switch, table} & _search(config).search_space.keys())
 
 
 def _extent(plain: dict[str, object], table: KeyPath) -> str:
     node: object = plain
     for part in table:
+        if not isinstance(node, dict | list) or (isinstance(node, dict) and part not in node):
+            return "only its default: give it in the file, or search it as a whole"
         node = node[part]  # type: ignore[index]
     if isinstance(node, list):
         steps = ", ".join(
@@ -217,7 +254,7 @@ def _storage(config: ClassificationConfig) -> Iterator[Diagnostic]:
             "unknown-value",
             f"optuna.storage is {show(storage)}, but must be a URL",
             ("optuna", "storage"),
-            help=f'for a file: "sqlite:///{storage}"',
+            help=f'for a file: "sqlite:///{storage.rpartition(":")[2].lstrip("/")}"',
         )
 
 
@@ -241,9 +278,13 @@ def _finite_grid(config: ClassificationConfig) -> Iterator[Diagnostic]:
             notes=(Note("sampler is set here", ("optuna", "sampler")),),
         )
     spaces = search.search_space.values()
-    if endless or any(not isinstance(space, Choices) and space.low >= space.high for space in spaces):
+    if (
+        endless
+        or not all(map(is_countable, spaces))
+        or any(not isinstance(space, Choices) and space.low >= space.high for space in spaces)
+    ):
         return
-    size = math.prod(map(grid_size, spaces))
+    size = Grid(parameters(search), 0).size
     if size > search.n_trials:
         yield Diagnostic(
             "part-of-grid",

@@ -24,7 +24,7 @@ CHOOSERS: Mapping[str, Mapping[str, type[BaseModel]]] = {
 LAYER_RATES: KeyPath = ("layer_wise_lr_config", "layer_rates")
 
 _RATES_PREFIX = "layer_wise_lr_config.layer_rates."
-_PART = re.compile(r"(?:\A|\.)(?P<key>[A-Za-z0-9_-]+)|\[(?P<index>[0-9]+)\]")
+_PART = re.compile(r"\.(?P<key>[A-Za-z0-9_-]+)|\[(?P<index>[0-9]{1,9})\]")
 
 Values = Mapping[KeyPath, Any]
 """What a trial sets, by key."""
@@ -85,9 +85,9 @@ def key_of(name: str) -> KeyPath | None:
     if name.startswith(_RATES_PREFIX) and name != _RATES_PREFIX:
         return (*LAYER_RATES, name.removeprefix(_RATES_PREFIX))
     path: list[str | int] = []
-    at = 0
-    while at < len(name):
-        part = _PART.match(name, at)
+    dotted, at = f".{name}", 0
+    while at < len(dotted):
+        part = _PART.match(dotted, at)
         if part is None:
             return None
         path.append(part["key"] if part["key"] is not None else int(part["index"]))
@@ -143,7 +143,8 @@ def with_values(plain: Mapping[str, Any], values: Values) -> dict[str, Any]:
             if not kept:
                 del changed[f"{chooser}_params"]
     rate = values.get(("learning_rate",))
-    if changed.get("enable_layer_wise_lr") and isinstance(rate, int | float):
+    is_by_layer = values.get(("enable_layer_wise_lr",), changed.get("enable_layer_wise_lr"))
+    if is_by_layer is True and isinstance(rate, int | float):
         factor = rate / plain["learning_rate"]
         table, key = map(str, LAYER_RATES)
         rates = changed.get(table, {}).get(key, {})

@@ -164,6 +164,18 @@ WORDS: Mapping[str, Mapping[str, str]] = {
         "SGD": {
             "": "RMSprop Lion LAMB LARS Adamax NAdam RAdam Adagrad Adadelta Adafactor AdaBelief AdamP SGDW"
         },
+        # Above class_weights' words, whose anchor it also allows.
+        "NopPruner": {
+            "none": "None off no false",
+            "MedianPruner": "median",
+            "HyperbandPruner": "ASHA ASHAPruner AsyncHyperBand",
+        },
+        "GridSampler": {
+            "TPESampler": "bayes bayesian",
+            "CmaEsSampler": "cma CMA-ES",
+            "RandomSampler": "uniform",
+        },
+        "maximize": {"maximize": "max accuracy val_accuracy", "minimize": "min loss val_loss"},
         "none": {'leave it out for "balanced"': "None", "balanced": "auto inverse"},
         "shuffle": {"balanced": "weighted WeightedRandomSampler", "shuffle": "random RandomSampler"},
         "fp16": {

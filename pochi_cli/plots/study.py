@@ -21,6 +21,7 @@ from pochi_cli.search.figures import (
     compared_parameters,
     importances,
     metric_label,
+    value_range,
 )
 from pochi_cli.search.records import StudyRecord
 
@@ -65,30 +66,38 @@ def write_study_figures(directory: Path, study: StudyRecord) -> list[Path]:
 def draw_history(study: StudyRecord) -> Figure:
     """Draw the metric of each trial and the best so far.
 
-    Pruned trials stand where they ended, failed ones at the bottom.
+    Pruned trials stand where they ended, failed ones at the bottom. What lies far off stands at the edge.
     """
     from matplotlib.ticker import MaxNLocator
 
+    # The name first: it may add a font, which only what is made afterwards is drawn in.
+    title = f"Trials of {style.drawable(study.study_name)}"
     figure, axes = style.new_axes()
     axes.set_xlabel("Trial", fontsize=style.LABEL_SIZE, color=style.INK)
     style.set_label(axes, _axis_name(study))
-    title = f"Trials of {style.drawable(study.study_name)}"
     try:
         check_enough_trials(study)
     except NothingToDrawError as reason:
         return _empty(figure, axes, title, reason)
     entries = []
+    low, high = value_range(study)
+    axes.set_ylim(low - 0.05 * (high - low), high + 0.05 * (high - low))
     for state, color, marker in (("complete", style.BLUE, "o"), ("pruned", _PRUNED, "x")):
-        points = [(t.number, t.value) for t in study.trials if t.state == state and t.value is not None]
+        points = [
+            (trial.number, min(max(trial.value, low), high))
+            for trial in study.trials
+            if trial.state == state and trial.value is not None
+        ]
         if points:
-            (line,) = axes.plot(*zip(*points, strict=True), marker, color=color, markersize=6)
+            numbers, values = zip(*points, strict=True)
+            (line,) = axes.plot(numbers, values, marker, color=color, markersize=6, clip_on=False)
             entries.append((line, f"{state} ({len(points)})"))
     numbers, values = zip(*best_so_far(study), strict=True)
     (line,) = axes.plot(numbers, values, "-", color=style.VERMILION, drawstyle="steps-post", linewidth=1.6)
     entries.append((line, "best so far"))
     if failed := [trial.number for trial in study.trials if trial.state == "failed"]:
-        low = axes.get_ylim()[0]
-        (line,) = axes.plot(failed, [low] * len(failed), "v", color=style.BLACK, clip_on=False)
+        bottom = axes.get_ylim()[0]
+        (line,) = axes.plot(failed, [bottom] * len(failed), "v", color=style.BLACK, clip_on=False)
         entries.append((line, f"failed ({len(failed)})"))
     winner = study.best
     assert winner is not None
@@ -122,6 +131,7 @@ def draw_importances(study: StudyRecord) -> Figure:
 
 def draw_contour(study: StudyRecord) -> Figure:
     """Draw the metric over each two of the most important parameters, with the trials as points."""
+    name = style.drawable(study.study_name)  # before the axes, as above
     title = f"{_axis_name(study)} over two parameters each"
     try:
         names = compared_parameters(study)
@@ -134,29 +144,14 @@ def draw_contour(study: StudyRecord) -> Figure:
     figure, panels = style.new_panels(
         rows, columns, (_PANEL[0] * columns + 1, _PANEL[1] * rows + 0.4), share=False
     )
-    scale = _scale(study)
+    scale = value_range(study)
     for axes, (x, y) in zip(panels, pairs, strict=True):
         drawn = _draw_pair(axes, study, x, y, scale)
         axes.use_sticky_edges = False  # points at the edge of the ground are drawn whole
-        axes.margins(0.06)
-    heading = f"{title}: {style.drawable(study.study_name)}"
-    figure.suptitle(heading, fontsize=13, fontweight="bold", color=style.INK)
+    figure.suptitle(f"{name}\n{title}", fontsize=12, fontweight="bold", color=style.INK)
     bar = figure.colorbar(drawn, ax=panels, pad=0.01, aspect=30)
     bar.set_label(_axis_name(study), fontsize=style.LABEL_SIZE, color=style.INK)
     return figure
-
-
-def _scale(study: StudyRecord) -> tuple[float, float]:
-    """Choose the range of colours: a few disasters must not take it all."""
-    values = [trial.value for trial in study.complete if trial.value is not None]
-    low, high = min(values), max(values)
-    quartiles = np.quantile(values, [0.25, 0.75])
-    spread = 3 * (quartiles[1] - quartiles[0])
-    if study.direction == "maximize":
-        low = max(low, float(quartiles[0] - spread))
-    else:
-        high = min(high, float(quartiles[1] + spread))
-    return (low, high) if high > low else (low - 0.5, high + 0.5)
 
 
 def _draw_pair(axes: Axes, study: StudyRecord, x: str, y: str, scale: tuple[float, float]) -> PathCollection:
@@ -178,6 +173,9 @@ def _draw_pair(axes: Axes, study: StudyRecord, x: str, y: str, scale: tuple[floa
         s=40,
         zorder=3,
     )
+    for name, margin in ((x, axes.set_xmargin), (y, axes.set_ymargin)):
+        if study.search_space[name]["type"] != "categorical":
+            margin(0.06)
     best = study.best
     for trial, place_x, place_y in zip(trials, xs, ys, strict=True):
         if best is not None and trial.number == best.number:
@@ -199,6 +197,7 @@ def _set_axis(
         choices = space["choices"]
         most = style.MAX_NAME if len(choices) <= _MOST_NAMED else _SHORT
         axis.set_ticks(range(len(choices)), [style.drawable(_choice(choice), most) for choice in choices])
+        (axes.set_xlim if which == "x" else axes.set_ylim)(-0.5, len(choices) - 0.5)
         rng = np.random.default_rng(0)  # points of one choice would hide each other
         return np.array([choices.index(value) for value in drawn]) + rng.uniform(-0.15, 0.15, len(drawn))
     if space.get("log"):

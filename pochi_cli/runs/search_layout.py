@@ -70,6 +70,11 @@ def figure_in(directory: Path, kind: StudyFigure) -> Path:
     return directory / f"{kind}.png"
 
 
+def results_in(work_dir: Path) -> SearchLayout:
+    """Where the first search of a directory of runs lies."""
+    return SearchLayout(work_dir / _NAME)
+
+
 def results_directory(work_dir: Path, is_own: Callable[[SearchLayout], bool]) -> SearchLayout:
     """Find the directory of a search that goes on, or make one; where the name is taken, with a number.
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from html import escape
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import optuna
 from optuna.distributions import BaseDistribution
 from optuna.study import Study
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
 _MOST_IN_CONTOUR = 4
+_LONGEST_NAME = 24
+"""Characters of a name beside one of many small axes."""
 _STATES = {"complete": TrialState.COMPLETE, "pruned": TrialState.PRUNED, "failed": TrialState.FAIL}
 _LABELS = {"val_accuracy": "validation accuracy in %", "val_loss": "validation loss"}
 _SPACE: TypeAdapter[Any] = TypeAdapter(Space)
@@ -110,11 +114,20 @@ def plotly_figure(study: StudyRecord, kind: StudyFigure) -> Figure:
     else:
         names = compared_parameters(study)
         figure = optuna.visualization.plot_contour(_rebuilt(study), params=names, target_name=title)
+        for axis in (*figure.select_xaxes(), *figure.select_yaxes()):
+            axis.title.text = _shortened(axis.title.text)
         heading = "Parameters two by two"
         if len(names) > 2:
             figure.update_layout(height=240 * len(names), autosize=True, width=None)
-    figure.update_layout(title=f"{heading}: {study.study_name}", template="plotly_white")
+    # Plotly takes some markup in texts for an order.
+    figure.update_layout(title=f"{heading}: {escape(study.study_name)}", template="plotly_white")
     return figure
+
+
+def _shortened(name: str | None) -> str | None:
+    if name is None or len(name) <= _LONGEST_NAME:
+        return name
+    return f"…{name[1 - _LONGEST_NAME :]}"
 
 
 def _history(study: StudyRecord) -> Figure:
@@ -142,7 +155,12 @@ def _history(study: StudyRecord) -> Figure:
         line={"shape": "hv"},
         name="best so far",
     )
-    figure.update_layout(xaxis_title="trial", yaxis_title=metric_label(study.metric))
+    low, high = value_range(study)
+    margin = 0.05 * (high - low)
+    figure.update_layout(
+        xaxis_title="trial",
+        yaxis={"title": metric_label(study.metric), "range": [low - margin, high + margin]},
+    )
     return figure
 
 
@@ -155,6 +173,24 @@ def best_so_far(study: StudyRecord) -> list[tuple[int, float]]:
         assert leader.value is not None
         course.append((trial.number, leader.value))
     return course
+
+
+def value_range(study: StudyRecord) -> tuple[float, float]:
+    """Choose the values that a figure shows: a few disasters must not take all of it.
+
+    Returns:
+        The least and the greatest, which differ. On the bad side nothing is farther from the middle half of
+        the complete trials than three times its width.
+    """
+    values = [trial.value for trial in study.complete if trial.value is not None]
+    low, high = min(values), max(values)
+    quarter, three_quarters = np.quantile(values, [0.25, 0.75])
+    spread = 3 * (three_quarters - quarter)
+    if spread > 0 and study.direction == "maximize":
+        low = max(low, float(quarter - spread))
+    elif spread > 0:
+        high = min(high, float(three_quarters + spread))
+    return (low, high) if high > low else (low - 0.5, high + 0.5)
 
 
 def check_enough_trials(study: StudyRecord) -> None:

@@ -151,6 +151,7 @@ class _Search:
         self._ready: set[int] = set()
         self._running: dict[int, _Running] = {}
         self._began = time.monotonic()
+        self._was_late = False
         self._last_look = 0.0
         self._told: set[str] = set()
         self._record = study.record()
@@ -181,14 +182,19 @@ class _Search:
         for number in self._study.put_back_crashed():
             self._view.message(f"trial {number} was ended by a crash, and is tried again")
         self._record = self._study.record()
-        self._view.start(self._record, str(self._layout.directory), self._search.n_jobs)
+        self._view.start(
+            self._record, str(self._layout.directory), self._search.n_jobs, self._search.timeout_s
+        )
         cores, threads = usable_cores(), self._config.threads
         if threads is not None and self._search.n_jobs > 1 and threads * self._search.n_jobs > cores:
             self._view.warning(
                 f"{self._search.n_jobs} trials with threads = {threads} are more threads than there are "
                 f"cores ({cores})"
             )
-        if "learning_rate" in self._search.search_space and self._config.layer_rates:
+        names = self._search.search_space
+        has_rates = self._config.layer_wise_lr_config.layer_rates
+        by_layer = self._config.enable_layer_wise_lr or "enable_layer_wise_lr" in names
+        if "learning_rate" in names and has_rates and by_layer:
             self._view.message(
                 "learning_rate scales the layer-wise rates: those of a trial are the file's, times its "
                 f"learning_rate over {self._config.learning_rate:g}"
@@ -205,7 +211,11 @@ class _Search:
 
     def _is_late(self) -> bool:
         limit = self._search.timeout_s
-        return limit is not None and time.monotonic() - self._began >= limit
+        is_late = limit is not None and time.monotonic() - self._began >= limit
+        if is_late and not self._was_late:
+            self._was_late = True
+            self._view.message(f"timeout_s = {limit:g} is over: no further trial begins")
+        return is_late
 
     def _look_after_others(self) -> None:
         if self._search.storage is None or time.monotonic() - self._last_look < _LOOK_S:

@@ -39,8 +39,8 @@ class SearchView(Protocol):
     def warning(self, text: str) -> None:
         """Something that is legal and probably not meant, or that went wrong with one trial."""
 
-    def start(self, study: StudyRecord, directory: str, jobs: int) -> None:
-        """The search begins or goes on."""
+    def start(self, study: StudyRecord, directory: str, jobs: int, timeout_s: float | None) -> None:
+        """The search begins or goes on; after so many seconds no further trial will begin."""
 
     def update(self, study: StudyRecord, running: Sequence[RunningTrial]) -> None:
         """It goes on; called several times a second."""
@@ -61,7 +61,7 @@ class SilentView:
     def warning(self, text: str) -> None:
         """Do nothing."""
 
-    def start(self, study: StudyRecord, directory: str, jobs: int) -> None:
+    def start(self, study: StudyRecord, directory: str, jobs: int, timeout_s: float | None) -> None:
         """Do nothing."""
 
     def update(self, study: StudyRecord, running: Sequence[RunningTrial]) -> None:

@@ -17,7 +17,7 @@ from pochi_cli.config.search_space import key_of, plain_config, with_values
 from pochi_cli.errors import RunError
 from pochi_cli.runs.atomic import write_json, write_text
 from pochi_cli.runs.records import read_json
-from pochi_cli.runs.search_layout import SearchLayout
+from pochi_cli.runs.search_layout import SearchLayout, results_in
 
 TrialState = Literal["complete", "pruned", "failed", "running"]
 
@@ -228,6 +228,9 @@ def read_study(layout: SearchLayout) -> StudyRecord:
     Raises:
         RunError: It is missing or damaged.
     """
+    beside = results_in(layout.directory)
+    if not layout.history.exists() and beside.history.exists():
+        raise RunError(f"there is no {layout.history}", hint=f"did you mean {beside.directory}?")
     content = read_json(layout.history)
     try:
         return TypeAdapter(StudyRecord).validate_python(content)

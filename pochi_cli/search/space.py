@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import random
-from collections.abc import Collection, Iterator, Sequence
-from itertools import product
-from math import prod
+from collections.abc import Sequence
 from typing import Any
 
 from optuna.distributions import (
@@ -18,11 +15,7 @@ from optuna.distributions import (
 from optuna.trial import Trial
 
 from pochi_cli.config.search import Choices, FloatRange, IntRange
-from pochi_cli.config.search_rules import grid_size, grid_values
 from pochi_cli.config.search_space import Parameter, active_parameters
-
-_MOST_SHUFFLED = 1_000_000
-"""Points of a grid up to which it is visited in an order that does not depend on how many are visited."""
 
 
 def distribution(parameter: Parameter) -> BaseDistribution:
@@ -76,58 +69,3 @@ def _suggest(trial: Trial, parameter: Parameter) -> Any:
             return trial.suggest_categorical(parameter.name, choices)
         case other:
             raise AssertionError(other)
-
-
-class Grid:
-    """The points of a finite search space: each combination of values that makes a different trial.
-
-    Args:
-        searched: What is searched.
-        seed: Of the order in which they are visited.
-    """
-
-    def __init__(self, searched: tuple[Parameter, ...], seed: int) -> None:
-        deciding = [parameter for parameter in searched if parameter.decides]
-        self._parts: list[tuple[Parameter, ...]] = []
-        self._fixed: list[dict[str, Any]] = []
-        for combination in product(*(grid_values(parameter.space) for parameter in deciding)):
-            choices = {
-                str(parameter.path[0]): choice
-                for parameter, choice in zip(deciding, combination, strict=True)
-            }
-            active = active_parameters(searched, choices)
-            self._parts.append(tuple(parameter for parameter in active if not parameter.decides))
-            self._fixed.append(
-                {parameter.name: choice for parameter, choice in zip(deciding, combination, strict=True)}
-            )
-        self._sizes = [prod(grid_size(parameter.space) for parameter in part) for part in self._parts]
-        self._seed = seed
-
-    def __len__(self) -> int:
-        """Count the points."""
-        return sum(self._sizes)
-
-    def __getitem__(self, index: int) -> dict[str, Any]:
-        """Find a point: labels by the names of the search space."""
-        for part, fixed, size in zip(self._parts, self._fixed, self._sizes, strict=True):
-            if index < size:
-                point = dict(fixed)
-                for parameter in part:
-                    index, place = divmod(index, grid_size(parameter.space))
-                    point[parameter.name] = label(grid_values(parameter.space)[place])
-                return point
-            index -= size
-        raise IndexError(index)
-
-    def order(self, visited: Collection[int], count: int) -> Iterator[int]:
-        """Choose points that were not visited yet.
-
-        Args:
-            visited: The others.
-            count: How many points there are to be in all, those included.
-        """
-        total = len(self)
-        wanted = total if total <= _MOST_SHUFFLED else min(total, count)
-        for index in random.Random(self._seed).sample(range(total), wanted):  # noqa: S311 - no secret
-            if index not in visited:
-                yield index

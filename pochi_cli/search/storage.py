@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -40,7 +41,9 @@ def open_storage(url: str | None) -> BaseStorage:
             raise StorageError(f"cannot open {shown}: there is no directory {parent}", "make it first")
     try:
         if url.startswith(_JOURNAL):
-            return JournalStorage(JournalFileBackend(url.removeprefix(_JOURNAL)))
+            journal = JournalStorage(JournalFileBackend(url.removeprefix(_JOURNAL)))
+            journal.get_all_studies()
+            return journal
         if url.startswith("sqlite:"):
             return _open_sqlite(url)
         return RDBStorage(url)
@@ -56,8 +59,21 @@ def open_storage(url: str | None) -> BaseStorage:
             f"cannot open {shown}: {first_line(error)}",
             "such as sqlite:///study.db, postgresql://user@host/db, mysql://user@host/db or journal:///study.log",
         ) from error
+    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
+        raise StorageError(f"cannot open {shown}: the file is no journal of Optuna's") from error
     except (SQLAlchemyError, OSError, RuntimeError) as error:
         raise StorageError(f"cannot open {shown}: {first_line(error)}") from error
+
+
+def require_stored(url: str) -> None:
+    """Make sure that the file of a storage is there, if it is one.
+
+    Raises:
+        StorageError: It is not; to open it would make it.
+    """
+    for scheme in (_JOURNAL, _SQLITE):
+        if url.startswith(scheme) and not (path := Path(url.removeprefix(scheme))).is_file():
+            raise StorageError(f"there is no storage {path}", "pochi optimize makes one")
 
 
 def _open_sqlite(url: str) -> RDBStorage:

@@ -29,6 +29,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 from pochi_cli.config.load import validate
 from pochi_cli.config.root import ClassificationConfig
 from pochi_cli.config.search import OptunaConfig
+from pochi_cli.config.search_grid import Grid
 from pochi_cli.config.search_rules import require_search
 from pochi_cli.config.search_space import Parameter, parameters, plain_config
 from pochi_cli.config.values import show
@@ -38,8 +39,8 @@ from pochi_cli.runs.lock import is_held, locked
 from pochi_cli.runs.search_layout import SearchLayout
 from pochi_cli.search.records import StudyRecord, TrialRecord, metric_of
 from pochi_cli.search.samplers import create_pruner, create_sampler
-from pochi_cli.search.space import Grid, draw, value_of
-from pochi_cli.search.storage import open_storage, storage_errors, without_password
+from pochi_cli.search.space import draw, label, value_of
+from pochi_cli.search.storage import open_storage, require_stored, storage_errors, without_password
 
 _WINDOW = 256
 """Waiting trials that are made at a time."""
@@ -120,7 +121,7 @@ class SharedStudy:
     @property
     def limit(self) -> int:
         """Trials that the study is to have."""
-        points = self._search.n_trials if self._grid is None else len(self._grid)
+        points = self._search.n_trials if self._grid is None else self._grid.size
         return min(self._search.n_trials, points)
 
     @contextmanager
@@ -254,7 +255,7 @@ class SharedStudy:
         elif missing > 0:
             visited = {trial.user_attrs[_POINT] for trial in standing}
             for index, _ in zip(self._grid.order(visited, self.limit), range(missing), strict=False):
-                self._study.enqueue_trial(self._grid[index], user_attrs={_POINT: index})
+                self._study.enqueue_trial(self._labels(index), user_attrs={_POINT: index})
 
     def record(self) -> StudyRecord:
         """Read the whole study."""
@@ -320,8 +321,12 @@ class SharedStudy:
         attributes = {_RETRY_OF: trial.number, _ROOT: _root(trial)}
         if (point := trial.user_attrs.get(_POINT)) is not None:
             attributes[_POINT] = point
-        drawn = trial.params if self._grid is None else self._grid[point] if point is not None else {}
+        drawn = trial.params if point is None or self._grid is None else self._labels(point)
         self._study.enqueue_trial(dict(drawn), user_attrs=attributes)
+
+    def _labels(self, point: int) -> dict[str, Any]:
+        assert self._grid is not None
+        return {name: label(value) for name, value in self._grid[point].items()}
 
     def _is_gone(self, trial: FrozenTrial) -> bool:
         owner = trial.user_attrs.get(_OWNER)
@@ -382,6 +387,7 @@ def stored_study(config: ClassificationConfig) -> StudyRecord:
             "the config's [optuna] table names no storage, from which a study could be read",
             hint="name the directory of the search's results instead",
         )
+    require_stored(url)
     with storage_errors(url):
         storage = open_storage(url)
         if name not in optuna.get_all_study_names(storage):

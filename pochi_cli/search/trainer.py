@@ -50,10 +50,14 @@ def main() -> None:
     for name in ("SIGINT", "SIGHUP"):
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), signal.SIG_IGN)
+    orders = os.fdopen(os.dup(0), encoding="utf-8")
     told = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    os.dup2(2, 1)  # whatever else is printed is no message
+    # Whatever else is printed is no message; and a process that loads images closes sys.stdin when it is
+    # forked, which would wait for ever for a thread that reads from it.
+    os.dup2(2, 1)
+    sys.stdin = Path(os.devnull).open()  # noqa: SIM115 - to the end of the process
     inbox: queue.Queue[Message] = queue.Queue()
-    threading.Thread(target=_listen, args=(sys.stdin, inbox), daemon=True).start()
+    threading.Thread(target=_listen, args=(orders, inbox), daemon=True).start()
     try:
         require_torch()
     except InstallationError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from html import escape
 from pathlib import Path
 
 from pochi_cli.runs.atomic import write_text
@@ -40,4 +41,5 @@ def study_page(study: StudyRecord, kind: StudyFigure) -> str:
         told = f"There is nothing to draw: {reason}."
         return render("nothing.html", title=_TITLES[kind], told=told, name=study.study_name)
     page: str = figure.to_html(include_plotlyjs=True, full_html=True, config={"responsive": True})
-    return page
+    title = escape(f"{_TITLES[kind]}: {study.study_name}")
+    return page.replace("<head>", f'<head><title>{title}</title><link rel="icon" href="data:,">', 1)

@@ -8,6 +8,7 @@ import pytest
 
 from pochi_cli.config.document import Document
 from pochi_cli.config.load import check, check_document, validate
+from pochi_cli.config.search_grid import Grid
 from pochi_cli.config.search_space import (
     active_parameters,
     key_of,
@@ -82,6 +83,13 @@ SOUND: dict[str, dict[str, Any]] = {
         {"learning_rate": numbers(0.1, 0.3, step=0.1), "batch_size": choices(8, 16)},
         {"sampler": "GridSampler"},
     ),
+    "a layer's rate and its switch": searching(
+        {"layer_wise_lr_config.layer_rates.layer1": RATE, "enable_layer_wise_lr": choices(True, False)},
+        layer_wise_lr_config={"layer_rates": {"layer1": 0.1}},
+    ),
+    "early stopping": searching(
+        {"early_stopping.patience": whole(1, 3)}, early_stopping={"enabled": True, "min_delta": 0.1}
+    ),
     "model names": searching({"model_name": choices("resnet18", "resnet34")}),
 }
 
@@ -148,7 +156,7 @@ BROKEN: dict[str, tuple[dict[str, Any], set[tuple[str, str]]]] = {
     ),
     "a fraction for a whole number": (
         searching({"batch_size": numbers(8, 16)}),
-        {("wrong-type", f"{SPACE}.batch_size.low"), ("wrong-type", f"{SPACE}.batch_size.high")},
+        {("wrong-type", f"{SPACE}.batch_size.type")},
     ),
     "a choice twice": (
         searching({"batch_size": choices(8, 16, 8)}),
@@ -172,10 +180,7 @@ BROKEN: dict[str, tuple[dict[str, Any], set[tuple[str, str]]]] = {
     ),
     "a pattern that matches nothing": (
         searching({"layer_wise_lr_config.layer_rates.stage1": RATE}, **LAYERS),
-        {
-            ("unmatched-layer-pattern", f'{SPACE}."layer_wise_lr_config.layer_rates.stage1".low'),
-            ("unmatched-layer-pattern", f'{SPACE}."layer_wise_lr_config.layer_rates.stage1".high'),
-        },
+        {("unmatched-layer-pattern", f'{SPACE}."layer_wise_lr_config.layer_rates.stage1"')},
     ),
     "a model without the layers": (
         searching({"model_name": choices("resnet18", "vit_tiny")}, **LAYERS),
@@ -194,6 +199,52 @@ BROKEN: dict[str, tuple[dict[str, Any], set[tuple[str, str]]]] = {
         ),
         {("missing-key", f"{SPACE}.scheduler.choices[1]")},
     ),
+    "an entry of an array that the file does not give": (
+        searching(
+            {"mean[0]": numbers(0.1, 0.2), "class_weights[1]": numbers(0.1, 0.2), ".seed": whole(0, 1)}
+        ),
+        {
+            ("unknown-key", f'{SPACE}."mean[0]"'),
+            ("unknown-key", f'{SPACE}."class_weights[1]"'),
+            ("unknown-key", f'{SPACE}.".seed"'),
+        },
+    ),
+    "an absurd step and an absurd place": (
+        searching({"label_smoothing": numbers(0.1, 0.2, step=1e-320), f"mean[{'9' * 5000}]": RATE}),
+        {
+            ("out-of-range", f"{SPACE}.label_smoothing.step"),
+            ("unknown-key", f'{SPACE}."mean[{"9" * 5000}]"'),
+        },
+    ),
+    "an argument without a scheduler": (
+        searching({"scheduler_gamma": numbers(0.1, 0.9)}),
+        {("conflict", f"{SPACE}.scheduler_gamma")},
+    ),
+    "a required argument that only the search gives": (
+        searching({"scheduler_step_size": whole(1, 3)}, scheduler="StepLR"),
+        {("missing-key", "scheduler_params.step_size")},
+    ),
+    "a flag by numbers": (
+        searching({"optimizer_nesterov": whole(0, 1)}),
+        {("wrong-type", f"{SPACE}.optimizer_nesterov.type")},
+    ),
+    "a misspelt table": (
+        searching({"layer_wise_lr_config.layer_rate.layer1": RATE}, **LAYERS),
+        {("unknown-key", f'{SPACE}."layer_wise_lr_config.layer_rate.layer1"')},
+    ),
+    "early stopping that is off": (
+        searching({"early_stopping.patience": whole(1, 3)}),
+        {("conflict", f'{SPACE}."early_stopping.patience"')},
+    ),
+    "what nothing depends on": (
+        searching({"log_every_steps": whole(1, 3), "enable_tensorboard": choices(True, False)}),
+        {("conflict", f"{SPACE}.log_every_steps"), ("conflict", f"{SPACE}.enable_tensorboard")},
+    ),
+    "a misspelt type": (
+        searching({"learning_rate": {"typ": "float", "low": 0.1, "high": 0.2}}),
+        {("unknown-key", f"{SPACE}.learning_rate.typ")},
+    ),
+    "an array": (searching({"batch_size": [8, 16]}), {("wrong-type", f"{SPACE}.batch_size")}),
     "an infinite grid": (
         searching({"learning_rate": RATE, "batch_size": whole(8, 16)}, {"sampler": "GridSampler"}),
         {("infinite-grid", f"{SPACE}.learning_rate")},
@@ -322,6 +373,16 @@ DOUBTFUL: dict[str, tuple[dict[str, Any], str, str]] = {
         "random-parameters",
         "optuna.sampler",
     ),
+    "choices that exclude each other": (
+        searching({"sampler": choices("shuffle", "balanced"), "class_weights": choices("none", "balanced")}),
+        "invalid-combination",
+        f"{SPACE}.class_weights.choices[1]",
+    ),
+    "arguments of another optimizer": (
+        searching({"optimizer": choices("SGD", "AdamW"), "optimizer_params": choices({"momentum": 0.5})}),
+        "invalid-combination",
+        f"{SPACE}.optimizer_params.choices[0]",
+    ),
     "losses of other weights": (
         searching({"class_weights": choices("balanced", "none")}, {"direction": "minimize"}),
         "incomparable-losses",
@@ -380,6 +441,33 @@ def test_a_searched_layer_rate_is_not_scaled() -> None:
     rate = ("layer_wise_lr_config", "layer_rates", "layer1")
     changed = with_values(plain_config(config), {("learning_rate",): 0.05, rate: 0.3})
     assert changed["layer_wise_lr_config"]["layer_rates"] == {"layer1": 0.3}
+
+
+def test_rates_are_scaled_where_the_switch_is_drawn() -> None:
+    config = validate(
+        searching({"learning_rate": RATE}, layer_wise_lr_config={"layer_rates": {"layer1": 0.01}})
+    )
+    for switch, rate in ((True, 0.01 * 0.05 / 0.1), (False, 0.01)):
+        changed = with_values(
+            plain_config(config), {("learning_rate",): 0.05, ("enable_layer_wise_lr",): switch}
+        )
+        assert changed["layer_wise_lr_config"]["layer_rates"] == {"layer1": rate}
+
+
+def test_a_grid_counts_what_can_be_visited() -> None:
+    space = {"optimizer": choices("SGD", "AdamW"), "optimizer_momentum": numbers(0.1, 0.5, step=0.1)}
+    assert doubts(searching(space, {"sampler": "GridSampler", "n_trials": 6})) == []
+    (doubt,) = doubts(searching(space, {"sampler": "GridSampler", "n_trials": 5}))
+    assert "the grid has 6 points" in doubt.message
+    config = validate(searching({"learning_rate": numbers(0.09, 1.0, step=0.07)}, {"sampler": "GridSampler"}))
+    assert config.optuna is not None
+    grid = Grid(parameters(config.optuna), 0)
+    assert [grid[place]["learning_rate"] for place in (0, grid.size - 1)] == [0.09, 1.0]
+
+
+def test_the_guides_word_for_no_pruner() -> None:
+    (told,) = mistakes(searching({"learning_rate": RATE}, {"pruner": "None"}))
+    assert 'did you mean "none"?' in (told.help or "")
 
 
 def test_arguments_are_drawn_for_those_that_have_them() -> None:

@@ -221,7 +221,9 @@ def test_pictures_of_a_stored_study(home: Path, tmp_path: Path) -> None:
 
 
 def test_a_loss_is_minimized_and_memory_keeps_nothing(few_digits: Path, tmp_path: Path) -> None:
-    config = write(tmp_path / "a.toml", few_digits, optuna={"n_trials": 2, "direction": "minimize"})
+    # With processes that load images: they are forked while the trainer listens.
+    settings = {"n_trials": 2, "direction": "minimize"}
+    config = write(tmp_path / "a.toml", few_digits, num_workers=1, optuna=settings)
     for name in ("optuna_results", "optuna_results_2"):
         assert pochi("optimize", config, "--set", "optuna.optuna_epochs=1", cwd=tmp_path).returncode == 0
         layout = SearchLayout(tmp_path / "work_dirs" / name)

@@ -375,6 +375,12 @@ def test_a_file_that_is_no_database(tmp_path: Path) -> None:
         open_storage(f"sqlite:///{tmp_path}/study.db")
 
 
+def test_a_file_that_is_no_journal(tmp_path: Path) -> None:
+    (tmp_path / "study.log").write_text("no journal\n" * 10)
+    with pytest.raises(StorageError, match="no journal of Optuna's"):
+        open_storage(f"journal:///{tmp_path}/study.log")
+
+
 def test_a_driver_that_is_missing() -> None:
     with pytest.raises(InstallationError) as caught:
         open_storage("mysql+pymysql://user:secret@host/db")
