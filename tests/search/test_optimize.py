@@ -72,7 +72,7 @@ def home(few_digits: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         scheduler="StepLR",
         scheduler_params={"step_size": 1, "gamma": 0.5},
         optuna={
-            "n_trials": 5,
+            "n_trials": 4,
             "n_jobs": 2,
             "storage": "sqlite:///study.db",
             "search_space": SPACE,
@@ -82,8 +82,8 @@ def home(few_digits: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     result = pochi("optimize", config, cwd=directory)
     assert result.returncode == 0, result.stderr
     assert "learning_rate scales the layer-wise rates" in result.stderr
-    assert "[5/5]" in result.stderr
-    assert "5 of 5" in result.stdout
+    assert "[4/4]" in result.stderr
+    assert "4 of 4" in result.stdout
     return directory
 
 
@@ -161,7 +161,7 @@ def test_records_agree(home: Path, study: StudyRecord) -> None:
     assert best["trial"] == winner.number
     assert best["value"] == winner.value
     statistics = json.loads(layout.statistics.read_text())
-    assert (statistics["complete"], statistics["trials"], statistics["epochs"]) == (5, 5, 10)
+    assert (statistics["complete"], statistics["trials"], statistics["epochs"]) == (4, 4, 8)
     assert sum(statistics["param_importances"].values()) == pytest.approx(1)
     for kind in ("optimization_history", "param_importances", "contour"):
         assert "Plotly.newPlot" in layout.page(kind).read_text("utf-8")
@@ -224,11 +224,12 @@ def test_a_loss_is_minimized_and_memory_keeps_nothing(few_digits: Path, tmp_path
     # With processes that load images: they are forked while the trainer listens.
     settings = {"n_trials": 2, "direction": "minimize"}
     config = write(tmp_path / "a.toml", few_digits, num_workers=1, optuna=settings)
-    for name in ("optuna_results", "optuna_results_2"):
-        assert pochi("optimize", config, "--set", "optuna.optuna_epochs=1", cwd=tmp_path).returncode == 0
+    for count, name in ((2, "optuna_results"), (1, "optuna_results_2")):
+        changes = ("--set", "optuna.optuna_epochs=1", "--n-trials", str(count))
+        assert pochi("optimize", config, *changes, cwd=tmp_path).returncode == 0
         layout = SearchLayout(tmp_path / "work_dirs" / name)
         found = read_study(layout)
-        losses = [open_run(layout.trial(n)).history.epochs[0].val_loss for n in (0, 1)]
+        losses = [open_run(layout.trial(n)).history.epochs[0].val_loss for n in range(count)]
         assert [trial.value for trial in found.trials] == losses
         assert found.best is not None
         assert found.best.value == min(trial.value or 9.0 for trial in found.trials)
@@ -305,7 +306,7 @@ def long_search(tmp_path: Path, few_digits: Path, **settings: Any) -> Path:
     """Write a search whose trials take some seconds each."""
     everything = {
         "n_trials": 3,
-        "optuna_epochs": 8,
+        "optuna_epochs": 5,
         "storage": "sqlite:///study.db",
         "pruner": "none",
         **settings,
