@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,12 +14,20 @@ from optuna.storages.journal import JournalFileBackend
 from sqlalchemy import event
 from sqlalchemy.engine import Connection, make_url
 from sqlalchemy.engine.interfaces import DBAPIConnection
-from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
+from sqlalchemy.exc import (
+    ArgumentError,
+    IntegrityError,
+    NoSuchModuleError,
+    OperationalError,
+    ProgrammingError,
+    SQLAlchemyError,
+)
 
 from pochi_cli.errors import InstallationError, StorageError, first_line
 
 _JOURNAL = "journal:///"
 _SQLITE = "sqlite:///"
+_MAKING_S = 10.0
 _PATIENCE_S = 60
 """How long a process waits while another writes into the same SQLite file."""
 
@@ -44,9 +53,7 @@ def open_storage(url: str | None) -> BaseStorage:
             journal = JournalStorage(JournalFileBackend(url.removeprefix(_JOURNAL)))
             journal.get_all_studies()
             return journal
-        if url.startswith("sqlite:"):
-            return _open_sqlite(url)
-        return RDBStorage(url)
+        return _open_database(url)
     except ImportError as error:
         missing = error.__cause__ or error  # Optuna says so in words of its own
         name = str(getattr(missing, "name", None))
@@ -74,6 +81,23 @@ def require_stored(url: str) -> None:
     for scheme in (_JOURNAL, _SQLITE):
         if url.startswith(scheme) and not (path := Path(url.removeprefix(scheme))).is_file():
             raise StorageError(f"there is no storage {path}", "pochi optimize makes one")
+
+
+def _open_database(url: str) -> RDBStorage:
+    """Open a database; where another process is just making its tables, wait until they are there.
+
+    Raises:
+        SQLAlchemyError: It cannot be opened.
+    """
+    deadline = time.monotonic() + _MAKING_S
+    while True:
+        try:
+            return _open_sqlite(url) if url.startswith("sqlite:") else RDBStorage(url)
+        except (IntegrityError, OperationalError, ProgrammingError) as error:
+            is_being_made = any(word in str(error) for word in ("UNIQUE", "already exists", "duplicate key"))
+            if not is_being_made or time.monotonic() > deadline:
+                raise
+        time.sleep(0.1)
 
 
 def _open_sqlite(url: str) -> RDBStorage:

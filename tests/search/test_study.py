@@ -344,6 +344,9 @@ def test_a_study_of_others_is_refused(url: str, monkeypatch: pytest.MonkeyPatch)
 
 def test_reading_a_stored_study(url: str, tmp_path: Path) -> None:
     config = search_config(optuna={"storage": url})
+    with pytest.raises(StorageError, match="there is no storage"):
+        stored_study(config)
+    open_storage(url)
     with pytest.raises(RunError, match="has no study"):
         stored_study(config)
     Process(url, tmp_path / "a").run_all()
@@ -367,6 +370,17 @@ def test_a_storage_that_cannot_be_opened(url: str, message: str) -> None:
         open_storage(url)
     assert message in caught.value.message
     assert "secret" not in str(caught.value)
+
+
+def test_processes_that_make_a_storage_together(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/study.db"
+    code = "import sys; from pochi_cli.search.storage import open_storage; open_storage(sys.argv[1])"
+    processes = [
+        subprocess.Popen([sys.executable, "-c", code, url], stderr=subprocess.PIPE, text=True)
+        for _ in range(4)
+    ]
+    told = [process.communicate()[1] for process in processes]
+    assert [process.returncode for process in processes] == [0] * 4, told
 
 
 def test_a_file_that_is_no_database(tmp_path: Path) -> None:
