@@ -26,19 +26,18 @@ from optuna.exceptions import DuplicatedStudyError
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from pochi_cli.config.load import validate
 from pochi_cli.config.root import ClassificationConfig
 from pochi_cli.config.search import OptunaConfig
 from pochi_cli.config.search_grid import Grid
 from pochi_cli.config.search_rules import require_search
 from pochi_cli.config.search_space import Parameter, parameters, plain_config
 from pochi_cli.config.values import show
-from pochi_cli.errors import ConfigError, RunError, format_key
-from pochi_cli.runs.continuation import course_changes
+from pochi_cli.errors import RunError
 from pochi_cli.runs.lock import is_held, locked
 from pochi_cli.runs.search_layout import SearchLayout
 from pochi_cli.search.records import StudyRecord, TrialRecord, metric_of
 from pochi_cli.search.samplers import create_pruner, create_sampler
+from pochi_cli.search.settings import differences, settings_of
 from pochi_cli.search.space import draw, label, value_of
 from pochi_cli.search.storage import open_storage, require_stored, storage_errors, without_password
 
@@ -114,7 +113,7 @@ class SharedStudy:
             self.study_id = self._recognise(config)
         else:
             self.study_id = str(uuid.uuid4())
-            settings = {"config": plain_config(config), "search": _settings(self._search)}
+            settings = {"config": plain_config(config), "search": settings_of(self._search)}
             self._study.set_user_attr(_STUDY, {"id": self.study_id, **settings})
             self._fill()
 
@@ -269,7 +268,7 @@ class SharedStudy:
             metric=metric_of(self._search.direction),
             n_trials=max(self.limit, len(begun)),
             optuna_epochs=self._search.optuna_epochs,
-            search_space=_settings(self._search)["search_space"],
+            search_space=settings_of(self._search)["search_space"],
             trials=tuple(
                 self._trial_record(trial) for trial in sorted(begun, key=lambda trial: trial.number)
             ),
@@ -363,9 +362,9 @@ class SharedStudy:
                     hint="give another study_name",
                 )
             time.sleep(0.1)  # another process has only just made it
-        if differences := _differences(made, config):
+        if found := differences(made, config):
             raise RunError(
-                f"the study {show(name)} was begun with other settings: {'; '.join(differences)}",
+                f"the study {show(name)} was begun with other settings: {'; '.join(found)}",
                 hint="put them back, or begin a new study with another study_name",
             )
         return str(made["id"])
@@ -397,42 +396,6 @@ def stored_study(config: ClassificationConfig) -> StudyRecord:
                 hint=f"there are {there}" if there else "it has none; pochi optimize makes one",
             )
         return SharedStudy(config, storage).record()
-
-
-def _settings(search: OptunaConfig) -> dict[str, Any]:
-    """List the settings of a search that must stay as they are."""
-    return search.model_dump(
-        mode="json", exclude_none=True, include={"direction", "optuna_epochs", "search_space"}
-    )
-
-
-def _differences(made: Mapping[str, Any], config: ClassificationConfig) -> list[str]:
-    """Tell what differs from the settings with which a study was begun."""
-    assert config.optuna is not None
-    before, after = made["search"], _settings(config.optuna)
-    found = [
-        f"{key} was {show(before[key])}, and is {show(after[key])} now"
-        for key in ("direction", "optuna_epochs")
-        if before[key] != after[key]
-    ]
-    spaces = (before["search_space"], after["search_space"])
-    for name in spaces[0] | spaces[1]:
-        old, new = (show(space[name]) if name in space else "not there" for space in spaces)
-        if spaces[0].get(name) != spaces[1].get(name):
-            found.append(f"search_space.{name} was {old}, and is {new} now")
-    try:
-        earlier = validate(made["config"])
-    except ConfigError as error:
-        return [*found, f"its config is no longer valid: {error.diagnostics[0].message}"]
-    now = validate(plain_config(config))
-    return found + [
-        f"{format_key(key)} was {_text(old)}, and is {_text(new)} now"
-        for key, old, new in course_changes(earlier, now)
-    ]
-
-
-def _text(value: Any) -> str:
-    return "not given" if value is None else show(value)
 
 
 def _is_crashed(trial: FrozenTrial) -> bool:
