@@ -79,6 +79,9 @@ def optimize(config: ClassificationConfig, view: SearchView) -> Outcome:
             search = _Search(config, study, layout, view, signals)
             try:
                 search.run()
+            except KeyboardInterrupt:
+                if not signals.at_once:  # else all is put back at once, and told below
+                    raise
             finally:
                 search.close()
         record = study.record()

@@ -146,6 +146,6 @@ def storage_errors(url: str | None) -> Iterator[None]:
     except (StorageInternalError, SQLAlchemyError) as error:
         shown = "the study" if url is None else without_password(url)
         raise StorageError(
-            f"{shown} cannot be read or written: {first_line(error)}",
+            f"{shown} cannot be read or written: {first_line(error.__cause__ or error)}",
             "mend it; the same command then goes on with the study",
         ) from error
