@@ -277,9 +277,10 @@ class _Search:
                 self._ready.add(index)
             case messages.Unusable(message=text, hint=hint):
                 raise InstallationError(text, hint)
-            case messages.Warned(text=text) if text not in self._told:
-                self._told.add(text)
-                self._view.warning(text)
+            case messages.Warned(text=text):
+                if text not in self._told:  # most trials have the same to tell
+                    self._told.add(text)
+                    self._view.warning(text)
             case _ if running is not None:
                 self._hear(event.worker, running, message)
             case _:
