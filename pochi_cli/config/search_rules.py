@@ -249,7 +249,14 @@ def _needs_validation(config: ClassificationConfig) -> Iterator[Diagnostic]:
 @SEARCH_RULES.rule("optuna.storage")
 def _storage(config: ClassificationConfig) -> Iterator[Diagnostic]:
     storage = _search(config).storage
-    if storage is not None and "://" not in storage:
+    if storage is not None and (storage == "sqlite://" or ":memory:" in storage):
+        yield Diagnostic(
+            "conflict",
+            f"optuna.storage is {show(storage)}, which is kept nowhere",
+            ("optuna", "storage"),
+            help='leave it out for a search in memory, or name a file: "sqlite:///study.db"',
+        )
+    elif storage is not None and "://" not in storage:
         yield Diagnostic(
             "unknown-value",
             f"optuna.storage is {show(storage)}, but must be a URL",
@@ -301,13 +308,11 @@ def _evolving(config: ClassificationConfig) -> Iterator[Diagnostic]:
     if search.sampler != "CmaEsSampler":
         return
     names = [name for name, space in search.search_space.items() if isinstance(space, Choices)]
-    count = len(search.search_space) - len(names)
-    if count < 2 or names:
+    verb = "is" if len(names) == 1 else "are"
+    if names:
         yield Diagnostic(
             "random-parameters",
-            "CmaEsSampler works on two or more parameters with numbers: "
-            + ("everything" if count < 2 else ", ".join(names))
-            + " is drawn at random",
+            f"CmaEsSampler works on numbers: {', '.join(names)} {verb} drawn at random",
             ("optuna", "sampler"),
             severity="warning",
             help="use TPESampler, which takes every kind",

@@ -104,11 +104,13 @@ class Trained:
     Attributes:
         threads: Threads that it computed with.
         batch_size: Images in a batch.
+        data_fingerprint: Of its images.
     """
 
     kind: ClassVar = "trained"
     threads: int
     batch_size: int
+    data_fingerprint: str
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ import queue
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from socket import gethostname
 from typing import Any
@@ -33,10 +33,11 @@ from pochi_cli.search.records import (
     write_study,
 )
 from pochi_cli.search.storage import open_storage, storage_errors
-from pochi_cli.search.study import SharedStudy, Taken
+from pochi_cli.search.study import SharedStudy, Taken, TakenOverError
 from pochi_cli.search.workers import Event, Worker
 
 _TICK_S = 0.25
+_MOST_FAILED_STARTS = 3
 _LOOK_S = 2.0
 """How often the trials of other processes are looked at."""
 _OPENING_S = 3.0
@@ -155,6 +156,7 @@ class _Search:
         self._running: dict[int, _Running] = {}
         self._began = time.monotonic()
         self._was_late = False
+        self._failed_starts = 0
         self._last_look = 0.0
         self._told: set[str] = set()
         self._record = study.record()
@@ -193,6 +195,10 @@ class _Search:
             self._view.warning(
                 f"{self._search.n_jobs} trials with threads = {threads} are more threads than there are "
                 f"cores ({cores})"
+            )
+        elif self._search.n_jobs > cores:
+            self._view.warning(
+                f"{self._search.n_jobs} trials at a time are more than there are cores ({cores})"
             )
         names = self._search.search_space
         has_rates = self._config.layer_wise_lr_config.layer_rates
@@ -266,6 +272,14 @@ class _Search:
         return False
 
     def _handle(self, event: Event) -> None:
+        try:
+            self._respond(event)
+        except TakenOverError as error:  # the others have it now
+            self._view.warning(str(error))
+            if self._workers.get(event.worker.index) is event.worker:
+                self._dismiss(event.worker)
+
+    def _respond(self, event: Event) -> None:
         index, message = event.worker.index, event.message
         if self._workers.get(index) is not event.worker:
             return  # it was closed
@@ -297,10 +311,10 @@ class _Search:
                 hopeless = self._study.report(running.taken, epoch, value)
                 running.is_pruned = hopeless and epoch < self._search.optuna_epochs
                 worker.tell(Decision(running.is_pruned))
-            case Trained(threads=threads, batch_size=batch_size):
+            case Trained():
                 del self._running[worker.index]
                 self._ready.add(worker.index)
-                self._finish_trained(running, threads, batch_size)
+                self._finish_trained(running, message)
             case Failed(reason=reason):
                 self._dismiss(worker)
                 self._finish(running, "failed", reason)
@@ -312,8 +326,15 @@ class _Search:
 
     def _mourn(self, worker: Worker, running: _Running | None) -> None:
         """Take note of the end of a process that nobody asked for."""
-        reason, words = worker.end, worker.last_words
+        reason, words, was_asked = worker.end, worker.last_words, worker.was_asked_to_end
         self._dismiss(worker)
+        if was_asked:  # with this process, which hears of it as well, or alone
+            if running is not None:
+                self._study.give_back(running.taken)
+            return
+        self._failed_starts += running is None
+        if running is None and self._failed_starts < _MOST_FAILED_STARTS:
+            return
         if running is None:
             raise TrainingError(
                 f"a process for trials does not start: {reason}"
@@ -331,13 +352,16 @@ class _Search:
         self._ready.discard(worker.index)
         self._running.pop(worker.index, None)
 
-    def _finish_trained(self, running: _Running, threads: int, batch_size: int) -> None:
+    def _finish_trained(self, running: _Running, trained: Trained) -> None:
         best: int | None = None
         for place, value in enumerate(running.metric):
             if is_better(value, None if best is None else running.metric[best], self._metric):
                 best = place
-        extra: dict[str, Any] = {"threads": threads, "batch_size": batch_size}
-        if running.is_pruned:
+        extra: dict[str, Any] = asdict(trained)
+        known = {trial.data_fingerprint for trial in self._record.complete} - {None}
+        if known and trained.data_fingerprint not in known:
+            self._finish(running, "failed", "its images are not those of the trials before", **extra)
+        elif running.is_pruned:
             reason = f"hopeless after epoch {len(running.metric)}"
             self._finish(running, "pruned", reason, **extra)
         elif best is None or not math.isfinite(running.metric[best]):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -38,6 +39,7 @@ class TrialRecord:
         duration_s: How long, in seconds.
         threads: Threads that it computed with, where they are known.
         batch_size: Images in a batch, also where that was left to be chosen.
+        data_fingerprint: Of its images.
         reason: Why it failed or was pruned.
         retry_of: The trial that a crash or an interrupt had ended, and that this one is in place of.
         host: Machine that ran it.
@@ -56,6 +58,7 @@ class TrialRecord:
     duration_s: float | None = None
     threads: int | None = None
     batch_size: int | None = None
+    data_fingerprint: str | None = None
     reason: str | None = None
     retry_of: int | None = None
     host: str | None = None
@@ -200,7 +203,8 @@ def _optimized(
 ) -> str:
     values = optimized_values(config, best)
     threads = "" if best.threads is None or config.threads is not None else f" --set threads={best.threads}"
-    repeat = f"pochi train {layout.optimized_config} --set epochs={study.optuna_epochs}{threads}"
+    path = shlex.quote(str(layout.optimized_config))
+    repeat = f"pochi train {path} --set epochs={study.optuna_epochs}{threads}"
     head = (
         f"# The best of {len(study.finished)} trials of {_one_line(study.study_name)}: trial {best.number}, "
         f"{study.metric} {best.value} in epoch {best.best_epoch} of {study.optuna_epochs}.\n"

@@ -17,7 +17,7 @@ from pochi_cli.runs.continuation import course_changes
 def settings_of(search: OptunaConfig) -> dict[str, Any]:
     """List the settings of a search that must stay as they are."""
     return search.model_dump(
-        mode="json", exclude_none=True, include={"direction", "optuna_epochs", "search_space"}
+        mode="json", exclude_none=True, include={"direction", "optuna_epochs", "sampler", "search_space"}
     )
 
 
@@ -30,6 +30,9 @@ def differences(made: Mapping[str, Any], config: ClassificationConfig) -> list[s
         for key in ("direction", "optuna_epochs")
         if before[key] != after[key]
     ]
+    grids = [settings.get("sampler") == "GridSampler" for settings in (before, after)]
+    if grids[0] != grids[1]:  # the others may take turns
+        found.append(f"sampler was {show(before.get('sampler'))}, and is {show(after['sampler'])} now")
     spaces = (before["search_space"], after["search_space"])
     for name in spaces[0] | spaces[1]:
         old, new = (show(space[name]) if name in space else "not there" for space in spaces)

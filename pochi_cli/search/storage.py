@@ -70,6 +70,8 @@ def open_storage(url: str | None) -> BaseStorage:
         raise StorageError(f"cannot open {shown}: the file is no journal of Optuna's") from error
     except (SQLAlchemyError, OSError, RuntimeError) as error:
         raise StorageError(f"cannot open {shown}: {first_line(error)}") from error
+    except ValueError as error:  # a port that is no number
+        raise StorageError(f"cannot open {shown}: it is no valid URL") from error
 
 
 def require_stored(url: str) -> None:
@@ -129,9 +131,11 @@ def without_password(url: str) -> str:
     if url.startswith(_JOURNAL):
         return url
     try:
-        return make_url(url).render_as_string(hide_password=True)
-    except ArgumentError:
-        return url.rpartition("@")[2]
+        parsed = make_url(url)
+    except (ArgumentError, ValueError):
+        return f"{url.partition(':')[0]}:..."
+    parsed = parsed.set(query=dict.fromkeys(parsed.query, "hidden"))
+    return parsed.render_as_string(hide_password=True)
 
 
 @contextmanager

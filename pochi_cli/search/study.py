@@ -58,7 +58,23 @@ _ROOT = "pochi_root"
 _POINT = "pochi_point"
 _RESULT = "pochi_result"
 
+_RESULTS = (
+    "best_epoch",
+    "epochs",
+    "duration_s",
+    "threads",
+    "batch_size",
+    "data_fingerprint",
+    "reason",
+    "host",
+    "directory",
+)
+"""What is recorded of a trial beside what Optuna has."""
 _FINISHED = {TrialState.COMPLETE: "complete", TrialState.PRUNED: "pruned", TrialState.FAIL: "failed"}
+
+
+class TakenOverError(Exception):
+    """This process was silent for so long that another one has put its trial back."""
 
 
 @dataclass(frozen=True)
@@ -112,10 +128,7 @@ class SharedStudy:
             self._study = optuna.load_study(study_name=name, storage=storage)
             self.study_id = self._recognise(config)
         else:
-            self.study_id = str(uuid.uuid4())
-            settings = {"config": plain_config(config), "search": settings_of(self._search)}
-            self._study.set_user_attr(_STUDY, {"id": self.study_id, **settings})
-            self._fill()
+            self.study_id = self._sign(config)
 
     @property
     def limit(self) -> int:
@@ -169,28 +182,35 @@ class SharedStudy:
         return Taken(number, draw(trial, self._searched), trial)
 
     def report(self, taken: Taken, epoch: int, value: float) -> bool:
-        """Tell a trial's metric after an epoch; return whether to end the trial."""
-        taken.trial.report(value, step=epoch)
-        return bool(taken.trial.should_prune())
+        """Tell a trial's metric after an epoch; return whether to end the trial.
+
+        Raises:
+            TakenOverError: Another process has taken the trial over.
+        """
+        with self._still_mine(taken):
+            taken.trial.report(value, step=epoch)
+            return bool(taken.trial.should_prune())
+
+    @contextmanager
+    def _still_mine(self, taken: Taken) -> Iterator[None]:
+        try:
+            yield
+        except RuntimeError as error:  # Optuna's word for a trial that has ended
+            self._mine.discard(taken.number)
+            raise TakenOverError(f"trial {taken.number} was taken over by another process") from error
 
     def finish(self, taken: Taken, record: TrialRecord) -> None:
-        """Write a trial that has ended: complete, pruned or failed."""
-        taken.trial.set_user_attr(
-            _RESULT,
-            {
-                "best_epoch": record.best_epoch,
-                "epochs": record.epochs,
-                "duration_s": record.duration_s,
-                "threads": record.threads,
-                "batch_size": record.batch_size,
-                "reason": record.reason,
-                "host": record.host,
-                "directory": record.directory,
-            },
-        )
+        """Write a trial that has ended: complete, pruned or failed.
+
+        Raises:
+            TakenOverError: Another process has taken it over.
+        """
+        result = {name: getattr(record, name) for name in _RESULTS}
         state = next(state for state, name in _FINISHED.items() if name == record.state)
         value = record.value if state == TrialState.COMPLETE else None
-        taken.trial.study.tell(taken.trial, value, state=state)
+        with self._still_mine(taken):
+            taken.trial.set_user_attr(_RESULT, result)
+            taken.trial.study.tell(taken.trial, value, state=state)
         self._mine.discard(taken.number)
 
     def give_back(self, taken: Taken) -> None:
@@ -332,6 +352,8 @@ class SharedStudy:
         if owner is not None and owner["host"] == gethostname():
             mark = Path(owner["mark"])
             held = is_held(mark) if mark.parent.is_dir() else None
+            if held is False:
+                mark.unlink(missing_ok=True)
             if held is not None:
                 return not held
         beat = trial.user_attrs.get(_BEAT)
@@ -347,6 +369,14 @@ class SharedStudy:
         study = self._storage.get_study_id_from_name(self._search.study_name)
         return self._storage.get_trial_id_from_study_id_trial_number(study, number)
 
+    def _sign(self, config: ClassificationConfig) -> str:
+        """Note in the study what it is for, and make its first trials; return its UUID."""
+        study_id = str(uuid.uuid4())
+        settings = {"config": plain_config(config), "search": settings_of(self._search)}
+        self._study.set_user_attr(_STUDY, {"id": study_id, **settings})
+        self._fill()
+        return study_id
+
     def _recognise(self, config: ClassificationConfig) -> str:
         """Hold the study against the config; return its UUID.
 
@@ -356,11 +386,14 @@ class SharedStudy:
         name = self._search.study_name
         deadline = time.monotonic() + _OPENING_S
         while (made := self._study.user_attrs.get(_STUDY)) is None:
-            if time.monotonic() > deadline or self._trials():
+            is_like_ours = self._study.direction.name.lower() == self._search.direction
+            if self._trials() or not is_like_ours:
                 raise RunError(
                     f"the storage has a study {show(name)} that pochi optimize has not made",
                     hint="give another study_name",
                 )
+            if time.monotonic() > deadline:  # it was killed before it could sign it
+                return self._sign(config)
             time.sleep(0.1)  # another process has only just made it
         if found := differences(made, config):
             raise RunError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -40,7 +41,7 @@ def summarize(study: StudyRecord, layout: SearchLayout) -> tuple[str, list[tuple
         there = ", ".join(path.name for path in paths if path.exists())
         rows += [(name, there)] if there else []
     if best is not None:
-        rows.append(("go on with", f"pochi train {layout.optimized_config}"))
+        rows.append(("go on with", f"pochi train {shlex.quote(str(layout.optimized_config))}"))
     return f"study {study.study_name}", rows
 
 

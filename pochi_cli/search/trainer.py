@@ -6,6 +6,7 @@ it, however that ends.
 
 from __future__ import annotations
 
+import math
 import os
 import queue
 import signal
@@ -80,7 +81,10 @@ def _train(order: Order, jobs: int, index: int, told: TextIO, inbox: queue.Queue
     from pochi_cli.engine.training import train_trial
 
     def on_epoch(record: EpochRecord) -> str:
-        send(told, EpochDone(record.epoch, float(getattr(record, order.metric))))
+        # With a loss that is not finite the accuracy is that of guessing, whatever it happens to be.
+        is_sound = record.val_loss is not None and math.isfinite(record.val_loss)
+        value = float(getattr(record, order.metric)) if is_sound else math.nan
+        send(told, EpochDone(record.epoch, value))
         decision = inbox.get()
         assert isinstance(decision, Decision)
         return "stop" if decision.stop else "continue"
@@ -98,7 +102,8 @@ def _train(order: Order, jobs: int, index: int, told: TextIO, inbox: queue.Queue
     except PochiError as error:
         return Failed(error.message)
     assert isinstance(run.config.batch_size, int)
-    return Trained(int(run.record.settings["threads"]), run.config.batch_size)
+    threads = int(run.record.settings["threads"])
+    return Trained(threads, run.config.batch_size, run.record.data_fingerprint)
 
 
 def with_share(config: ClassificationConfig, jobs: int, index: int) -> ClassificationConfig:

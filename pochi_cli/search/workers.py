@@ -16,6 +16,7 @@ from typing import IO
 from pochi_cli.search.messages import Message, receive, send
 
 _TAIL_BYTES = 20_000
+_ASKING = {signal.SIGINT, signal.SIGTERM}
 _END_S = 10.0
 """How long a process may take to end in good order."""
 
@@ -86,6 +87,11 @@ class Worker:
             self._process.wait()
         self._reader.join(_END_S)
         self._errors.close()
+
+    @property
+    def was_asked_to_end(self) -> bool:
+        """Whether a signal ended it that asks a process to end."""
+        return -(self._process.returncode or 0) in _ASKING
 
     @property
     def end(self) -> str:

@@ -283,6 +283,10 @@ BROKEN: dict[str, tuple[dict[str, Any], set[tuple[str, str]]]] = {
             ("unknown-key", "optuna.n_job"),
         },
     ),
+    "a storage that keeps nothing": (
+        searching({"learning_rate": RATE}, {"storage": "sqlite:///:memory:"}),
+        {("conflict", "optuna.storage")},
+    ),
     "no validation data": (
         {
             key: value

@@ -221,9 +221,10 @@ def test_pictures_of_a_stored_study(home: Path, tmp_path: Path) -> None:
 
 
 def test_a_loss_is_minimized_and_memory_keeps_nothing(few_digits: Path, tmp_path: Path) -> None:
-    # With processes that load images: they are forked while the trainer listens.
-    settings = {"n_trials": 2, "direction": "minimize"}
-    config = write(tmp_path / "a.toml", few_digits, num_workers=1, optuna=settings)
+    # With processes that load images: they are forked while the trainer listens. Each trial has a doubt
+    # of the same words to tell.
+    settings = {"n_trials": 2, "direction": "minimize", "search_space": {"learning_rate": RATE}}
+    config = write(tmp_path / "a b.toml", few_digits, num_workers=1, batch_size=100, optuna=settings)
     for count, name in ((2, "optuna_results"), (1, "optuna_results_2")):
         changes = ("--set", "optuna.optuna_epochs=1", "--n-trials", str(count))
         assert pochi("optimize", config, *changes, cwd=tmp_path).returncode == 0

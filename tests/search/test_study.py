@@ -20,7 +20,7 @@ from pochi_cli.runs.search_layout import SearchLayout
 from pochi_cli.search import study as module
 from pochi_cli.search.records import StudyRecord, TrialRecord, TrialState
 from pochi_cli.search.storage import open_storage, without_password
-from pochi_cli.search.study import SharedStudy, Taken, stored_study
+from pochi_cli.search.study import SharedStudy, Taken, TakenOverError, stored_study
 from tests.search.spaces import RATE, SIZES, search_config
 
 
@@ -310,6 +310,11 @@ def test_evolution_and_arrays(url: str, tmp_path: Path) -> None:
 
 CHANGED: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
     "direction": ({"direction": "minimize"}, {}, 'direction was "maximize", and is "minimize" now'),
+    "grid": (
+        {"sampler": "GridSampler", "search_space": {"batch_size": SIZES}},
+        {},
+        'sampler was "TPESampler", and is "GridSampler" now',
+    ),
     "epochs of a trial": ({"optuna_epochs": 3}, {}, "optuna_epochs was 2, and is 3 now"),
     "space": ({"search_space": {"learning_rate": RATE}}, {}, "search_space.batch_size was {"),
     "another key": ({}, {"label_smoothing": 0.1}, "label_smoothing was 0.0, and is 0.1 now"),
@@ -337,9 +342,34 @@ def test_what_does_not_change_the_trials_may_change(url: str, tmp_path: Path) ->
 
 def test_a_study_of_others_is_refused(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_OPENING_S", 0.2)
-    optuna.create_study(study_name="pochitrain_optimization", storage=open_storage(url))
+    foreign = optuna.create_study(
+        study_name="pochitrain_optimization", storage=open_storage(url), direction="maximize"
+    )
+    foreign.ask()
     with pytest.raises(RunError, match="that pochi optimize has not made"):
         SharedStudy(search_config(optuna={"storage": url}), open_storage(url))
+
+
+def test_a_study_that_nobody_could_sign_is_taken_up(
+    url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_OPENING_S", 0.2)
+    name = "pochitrain_optimization"
+    optuna.create_study(study_name=name, storage=open_storage(url), direction="maximize")
+    process = Process(url, tmp_path / "a")
+    assert len(process.run_all()) == 4
+    assert Process(url, tmp_path / "a").study.study_id == process.study.study_id
+
+
+def test_a_trial_that_was_taken_over_is_given_up(url: str, tmp_path: Path) -> None:
+    silent, other = (Process(url, tmp_path / name) for name in "ab")
+    taken = silent.take()
+    other.study._put_back(next(t for t in other.study._trials() if t.number == taken.number))
+    with pytest.raises(TakenOverError, match="trial 0 was taken over"):
+        silent.study.report(taken, 1, 5.0)
+    with pytest.raises(TakenOverError):
+        silent.finish(taken)
+    assert len(other.run_all()) == 4
 
 
 def test_reading_a_stored_study(url: str, tmp_path: Path) -> None:
@@ -360,6 +390,9 @@ BAD = [
     ("journal:////nowhere/at/all/study.log", "there is no directory /nowhere/at/all"),
     ("postgres://user:secret@host/db", "cannot open postgres://user:***@host/db"),
     ("nonsense://x", "cannot open nonsense://x"),
+    ("postgresql://user:secret@host:port/db", "cannot open postgresql:..."),
+    ("postgresql:/user:secret/db", "cannot open postgresql:..."),
+    ("nonsense://host/db?password=secret", "cannot open nonsense://host/db?password=hidden"),
     ("://", "cannot open"),
 ]
 
