@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import time
 from collections.abc import Iterator
@@ -27,6 +28,7 @@ from pochi_cli.errors import InstallationError, StorageError, first_line
 
 _JOURNAL = "journal:///"
 _SQLITE = "sqlite:///"
+_DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES)
 _MAKING_S = 10.0
 _PATIENCE_S = 60
 """How long a process waits while another writes into the same SQLite file."""
@@ -153,3 +155,7 @@ def storage_errors(url: str | None) -> Iterator[None]:
             f"{shown} cannot be read or written: {first_line(error.__cause__ or error)}",
             "mend it; the same command then goes on with the study",
         ) from error
+    except OSError as error:  # a journal, which is written as a file
+        if url is None or error.errno not in _DISK_ERRORS:
+            raise
+        raise StorageError(f"{without_password(url)} cannot be written: {error.strerror}") from error
