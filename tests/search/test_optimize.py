@@ -254,6 +254,7 @@ def test_a_failed_trial_is_recorded_and_the_search_goes_on(few_digits: Path, tmp
     assert "no trial is complete, and two are needed" in page
 
 
+@pytest.mark.slow
 def test_a_combination_that_is_not_valid_fails_with_its_reason(few_digits: Path, tmp_path: Path) -> None:
     space = {
         "sampler": choices("shuffle", "balanced"),
@@ -347,6 +348,7 @@ def test_killed_in_a_trial_the_same_command_goes_on(few_digits: Path, tmp_path: 
     assert after.put_back == 1
 
 
+@pytest.mark.slow
 @linux
 @pytest.mark.parametrize(("number", "times", "code"), [(signal.SIGINT, 2, 130), (signal.SIGTERM, 1, 143)])
 def test_an_interrupt_puts_the_trial_back(
@@ -374,6 +376,7 @@ def test_an_interrupt_puts_the_trial_back(
     assert states.count("WAITING") + states.count("COMPLETE") == 3
 
 
+@pytest.mark.slow
 @linux
 def test_a_process_that_is_killed_fails_its_trial_alone(few_digits: Path, tmp_path: Path) -> None:
     config = long_search(tmp_path, few_digits, n_trials=2)
