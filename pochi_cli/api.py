@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -225,7 +225,7 @@ def optimize(config: ClassificationConfig, *, view: SearchView | None = None) ->
     from pochi_cli.web.study import write_study_pages
 
     outcome = search(config, view or SilentView())
-    shares: dict[str, float] | str
+    shares: Mapping[str, float] | str
     try:
         shares = importances(outcome.study)
     except NothingToDrawError as reason:

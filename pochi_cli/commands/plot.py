@@ -132,7 +132,7 @@ def study(
 
     if source.suffix == ".toml":
         from pochi_cli.config.load import load_config
-        from pochi_cli.search.study import stored_study
+        from pochi_cli.search.stored import stored_study
 
         found = stored_study(load_config(source, overrides or ()))
         target = output_dir or Path()

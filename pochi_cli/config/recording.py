@@ -90,6 +90,19 @@ class TensorBoardConfig(StrictModel):
     )
 
 
+ONLOOKERS = frozenset(
+    {
+        "log_every_steps",
+        "enable_metrics_export",
+        "enable_gradient_tracking",
+        "monitor",
+        "enable_tensorboard",
+        "tensorboard",
+        "confusion_matrix_config",
+    }
+)
+"""Keys of what looks on or draws: nothing that is learnt depends on them."""
+
 FontSize = Annotated[int, Field(ge=1, le=100)]
 Inches = Annotated[float, Field(ge=1, le=50)]
 

@@ -9,7 +9,7 @@ from itertools import product
 from typing import Any
 
 from pochi_cli.config.search import Choices, FloatRange, IntRange
-from pochi_cli.config.search_space import Parameter, active_parameters
+from pochi_cli.config.search_space import Parameter
 
 MOST_VALUES = 1_000_000_000
 """Of a range with steps."""
@@ -68,8 +68,8 @@ class Grid:
                 parameter: value_at(parameter.space, place)
                 for parameter, place in zip(deciding, places, strict=True)
             }
-            active = active_parameters(searched, {str(key.path[0]): value for key, value in chosen.items()})
-            free = tuple(parameter for parameter in active if not parameter.decides)
+            choices = {str(key.path[0]): value for key, value in chosen.items()}
+            free = tuple(other for other in searched if other.is_active(choices) and not other.decides)
             count = math.prod(values_of(parameter.space) for parameter in free)
             self._parts.append(({key.name: value for key, value in chosen.items()}, free, count))
         self.size = sum(count for _, _, count in self._parts)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
+from pochi_cli.config.recording import ONLOOKERS
 from pochi_cli.config.root import ClassificationConfig
 from pochi_cli.config.rules import Rules
 from pochi_cli.config.search import Choices, FloatRange, IntRange, OptunaConfig
@@ -25,25 +26,9 @@ SEARCH_RULES = Rules()
 
 SPACE: KeyPath = ("optuna", "search_space")
 
-_NO_EFFECT = "nothing that is learnt depends on it"
+_NOT_LEARNT = {*ONLOOKERS, "gradient_tracking_config", "num_workers", "device", "threads", "on_bad_image"}
 _UNSEARCHABLE = {
-    **dict.fromkeys(
-        (
-            "num_workers",
-            "device",
-            "threads",
-            "log_every_steps",
-            "enable_metrics_export",
-            "enable_tensorboard",
-            "tensorboard",
-            "enable_gradient_tracking",
-            "gradient_tracking_config",
-            "monitor",
-            "confusion_matrix_config",
-            "on_bad_image",
-        ),
-        _NO_EFFECT,
-    ),
+    **dict.fromkeys(_NOT_LEARNT, "nothing that is learnt depends on it"),
     "task": "it is the same in every trial",
     "optuna": "it is the search itself",
     "epochs": "every trial trains for optuna_epochs",
@@ -143,54 +128,38 @@ def _choices(config: ClassificationConfig) -> Iterator[Diagnostic]:
 def _names(config: ClassificationConfig) -> Iterator[Diagnostic]:
     plain = plain_config(config)
     for name in _search(config).search_space:
-        key, path = (*SPACE, name), key_of(name)
+        path = key_of(name)
         if path is None:
-            yield Diagnostic(
-                "unknown-key",
-                f"search_space: {show(name)} is no key",
-                key,
-                at="key",
-                help="write optimizer_params.weight_decay or train_transform[1].degrees, as diagnostics do",
-            )
+            help_ = "write optimizer_params.weight_decay or train_transform[1].degrees, as diagnostics do"
+            yield _refused("unknown-key", name, f"search_space: {show(name)} is no key", help_)
         elif reason := _UNSEARCHABLE.get(str(path[0])):
-            yield Diagnostic(
-                "conflict", f"{name} cannot be searched: {reason}", key, at="key", help="leave it out"
-            )
+            yield _refused("conflict", name, f"{name} cannot be searched: {reason}", "leave it out")
         elif not has_place(plain, path):
-            table = next(path[:end] for end in range(len(path), 0, -1) if has_place(plain, path[:end]))
-            yield Diagnostic(
-                "unknown-key",
-                f"search_space: there is no {format_key(path)}",
-                key,
-                at="key",
-                help=meant_key((path[0],), {**plain, str(path[0]): None})
-                if str(path[0]) not in ClassificationConfig.model_fields
-                else f"{format_key(table)} has " + _extent(plain, table),
-            )
+            message = f"search_space: there is no {format_key(path)}"
+            yield _refused("unknown-key", name, message, _nearest(plain, path))
         elif path[:2] == LAYER_RATES and not _may_hold(config, "enable_layer_wise_lr"):
-            yield Diagnostic(
-                "conflict",
-                f"{name} is searched, but enable_layer_wise_lr is false: it would have no effect",
-                key,
-                at="key",
-                help="set enable_layer_wise_lr = true at the top level, or leave it out",
-            )
+            message = f"{name} is searched, but enable_layer_wise_lr is false: it would have no effect"
+            help_ = "set enable_layer_wise_lr = true at the top level, or leave it out"
+            yield _refused("conflict", name, message, help_)
         elif path[0] == "early_stopping" and not _may_hold(config, "early_stopping.enabled"):
-            yield Diagnostic(
-                "conflict",
-                f"{name} is searched, but early stopping is not enabled: it would have no effect",
-                key,
-                at="key",
-                help="set enabled = true in [early_stopping], or leave it out",
-            )
+            message = f"{name} is searched, but early stopping is not enabled: it would have no effect"
+            help_ = "set enabled = true in [early_stopping], or leave it out"
+            yield _refused("conflict", name, message, help_)
         elif path[0] == "scheduler_params" and not _may_hold(config, "scheduler"):
-            yield Diagnostic(
-                "conflict",
-                f"{name} is searched, but there is no scheduler",
-                key,
-                at="key",
-                help="give a scheduler, or search `scheduler` as well",
-            )
+            message = f"{name} is searched, but there is no scheduler"
+            yield _refused("conflict", name, message, "give a scheduler, or search `scheduler` as well")
+
+
+def _refused(code: str, name: str, message: str, remedy: str | None) -> Diagnostic:
+    return Diagnostic(code, message, (*SPACE, name), at="key", help=remedy)
+
+
+def _nearest(plain: dict[str, object], path: KeyPath) -> str | None:
+    """Say what there is in place of a key that has no place."""
+    if str(path[0]) not in ClassificationConfig.model_fields:
+        return meant_key((path[0],), {**plain, str(path[0]): None})
+    table = next(path[:end] for end in range(len(path), 0, -1) if has_place(plain, path[:end]))
+    return f"{format_key(table)} has {_extent(plain, table)}"
 
 
 def _may_hold(config: ClassificationConfig, switch: str) -> bool:

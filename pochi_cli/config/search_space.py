@@ -56,6 +56,11 @@ class Parameter:
         """Whether it decides which arguments there are."""
         return len(self.path) == 1 and self.path[0] in CHOOSERS
 
+    def is_active(self, choices: Mapping[str, Any]) -> bool:
+        """Tell whether a trial with this optimizer and scheduler, as far as they are searched, draws it."""
+        chooser = self.chooser
+        return chooser is None or chooser not in choices or self.is_known_to(choices[chooser])
+
     def is_known_to(self, choice: Any) -> bool:
         """Tell whether a choice of its chooser has such an argument."""
         return self.chooser is not None and self.path[1] in _arguments(self.chooser, choice)
@@ -101,22 +106,6 @@ def key_of(name: str) -> KeyPath | None:
     return tuple(path)
 
 
-def active_parameters(searched: tuple[Parameter, ...], choices: Mapping[str, Any]) -> tuple[Parameter, ...]:
-    """Leave out the arguments that a trial's optimizer or scheduler does not have.
-
-    Args:
-        searched: All parameters.
-        choices: The trial's optimizer and scheduler, as far as these are searched.
-    """
-    return tuple(
-        parameter
-        for parameter in searched
-        if parameter.chooser is None
-        or parameter.chooser not in choices
-        or parameter.is_known_to(choices[parameter.chooser])
-    )
-
-
 def plain_config(config: ClassificationConfig) -> dict[str, Any]:
     """Write what a config was given, without its search: plain values, from which it is read again."""
     return config.model_dump(mode="json", exclude_unset=True, exclude_none=True, exclude={"optuna"})
@@ -138,9 +127,9 @@ def with_values(plain: Mapping[str, Any], values: Values) -> dict[str, Any]:
         table = changed.get(f"{chooser}_params")
         if (chooser,) in values and isinstance(table, dict):
             known = _arguments(chooser, values[chooser,])
-            kept = {key: value for key, value in table.items() if key in known}
-            changed[f"{chooser}_params"] = kept
-            if not kept:
+            if kept := {key: value for key, value in table.items() if key in known}:
+                changed[f"{chooser}_params"] = kept
+            else:
                 del changed[f"{chooser}_params"]
     rate = values.get(("learning_rate",))
     is_by_layer = values.get(("enable_layer_wise_lr",), changed.get("enable_layer_wise_lr"))
@@ -152,6 +141,12 @@ def with_values(plain: Mapping[str, Any], values: Values) -> dict[str, Any]:
     for path, value in values.items():
         _set(changed, path, copy.deepcopy(value))
     return changed
+
+
+def with_params(plain: Mapping[str, Any], params: Mapping[str, Any]) -> dict[str, Any]:
+    """Set what was drawn, by the names of the search space, as `with_values` does."""
+    drawn = {path: value for name, value in params.items() if (path := key_of(name)) is not None}
+    return with_values(plain, drawn)
 
 
 def has_place(plain: Mapping[str, Any], path: KeyPath) -> bool:

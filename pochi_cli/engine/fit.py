@@ -15,12 +15,12 @@ from torch import Tensor
 from pochi_cli.config.root import ClassificationConfig
 from pochi_cli.data.datasets import Batch
 from pochi_cli.data.loaders import BatchLoader, Loaders
-from pochi_cli.engine.checkpoints import Checkpoints, NoCheckpoints
 from pochi_cli.engine.evaluate import evaluate
 from pochi_cli.engine.objectives import Objective
 from pochi_cli.engine.optim import set_learning_rates
 from pochi_cli.engine.progress import Progress, StepRecord
 from pochi_cli.engine.runtime import Runtime
+from pochi_cli.engine.saving import Checkpoints, NoCheckpoints
 from pochi_cli.engine.signals import SignalFlag
 from pochi_cli.engine.state import Position, TrainingState
 from pochi_cli.engine.totals import EpochTotals, FiniteGuard, check_weights

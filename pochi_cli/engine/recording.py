@@ -30,7 +30,7 @@ from pochi_cli.runs.index import Run
 from pochi_cli.runs.layout import RunLayout
 from pochi_cli.runs.metadata import describe_environment
 from pochi_cli.runs.monitor_record import MonitorFiles
-from pochi_cli.runs.records import History, RunFiles, RunRecord, is_better, write_history
+from pochi_cli.runs.records import History, RunFiles, RunRecord, write_history
 
 _LONGEST_REASON = 500
 """Characters kept of an error that nobody foresaw: a compiler's can be of a hundred kilobytes."""
@@ -94,7 +94,8 @@ def open_files(
             best_metric=config.early_stopping.monitor,
         )
     else:
-        best_epoch, best_value = _best(history, config.early_stopping.monitor)
+        metric = config.early_stopping.monitor
+        best = history.best(metric)
         record = replace(
             run.record,
             status="running",
@@ -106,8 +107,8 @@ def open_files(
             settings=settings,
             epochs=config.epochs,
             epochs_done=len(history),
-            best_epoch=best_epoch,
-            best_value=best_value,
+            best_epoch=None if best is None else best.epoch,
+            best_value=None if best is None else getattr(best, metric),
         )
     write_text(layout.config_toml, tomli_w.dumps(values))
     write_json(layout.config_json, {"experiment_id": record.experiment_id, **values})
@@ -122,16 +123,6 @@ def open_files(
     return RunFiles(
         layout, record, export_metrics=config.enable_metrics_export, gradients=gradients, monitor=monitor
     )
-
-
-def _best(history: History, metric: str) -> tuple[int | None, float | None]:
-    best_epoch: int | None = None
-    best: float | None = None
-    for record in history.epochs:
-        value: float | None = getattr(record, metric)
-        if value is not None and is_better(value, best, metric):
-            best_epoch, best = record.epoch, value
-    return best_epoch, best
 
 
 def _device_name(device: torch.device) -> str:

@@ -14,7 +14,6 @@ from pochi_cli.data.loaders import create_loaders, raise_if_worker_died
 from pochi_cli.data.prepare import prepare_data
 from pochi_cli.engine.batch_size import decide_batch_size, explaining_memory
 from pochi_cli.engine.building import build_objective, build_state, class_weights
-from pochi_cli.engine.checkpoints import Checkpoints, NoCheckpoints
 from pochi_cli.engine.fit import Job, OnEpoch, fit
 from pochi_cli.engine.log import LoggedProgress
 from pochi_cli.engine.memory import is_out_of_memory
@@ -23,6 +22,7 @@ from pochi_cli.engine.recording import closing, open_files
 from pochi_cli.engine.resolving import resolve
 from pochi_cli.engine.resuming import check_data, describe_continuation, latest_checkpoint, mend_best, restore
 from pochi_cli.engine.runtime import choose_runtime, configured
+from pochi_cli.engine.saving import Checkpoints, NoCheckpoints
 from pochi_cli.engine.signals import noting_signals
 from pochi_cli.engine.state import ModelSpec
 from pochi_cli.errors import DataError, MemoryExhaustedError, StorageError, first_line

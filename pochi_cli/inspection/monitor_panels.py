@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from pochi_cli.inspection.monitored_steps import Array, MonitoredSteps
 from pochi_cli.runs.monitor_record import MonitorEpoch
-from pochi_cli.runs.records import EpochRecord, History, is_better
+from pochi_cli.runs.records import EpochRecord, History
 
 USUAL_UPDATE = 1e-3
 """Update ratio that training usually settles around."""
@@ -101,12 +101,11 @@ def _epochs(name: str, epochs: Iterable[EpochRecord], quantity: str) -> Curve:
 
 def _best(history: History, metric: str, form: str) -> tuple[float, float, str] | None:
     """The best value; on a tie the earlier epoch, as for the best model."""
-    best: tuple[int, float] | None = None
-    for record in history.epochs:
-        value: float | None = getattr(record, metric)
-        if value is not None and is_better(value, best and best[1], metric):
-            best = record.epoch, value
-    return best and (float(best[0]), best[1], f"best: {form.format(best[1])} in epoch {best[0]}")
+    best = history.best(metric)
+    if best is None:
+        return None
+    value: float = getattr(best, metric)
+    return float(best.epoch), value, f"best: {form.format(value)} in epoch {best.epoch}"
 
 
 def _rates(history: History, epochs: Sequence[MonitorEpoch]) -> Panel:

@@ -14,7 +14,7 @@ from pochi_cli.inspection.monitor_verdicts import judge_training
 from pochi_cli.inspection.monitored_steps import MonitoredSteps
 from pochi_cli.runs.index import Run, RunStatus
 from pochi_cli.runs.monitor_record import read_monitor_epochs
-from pochi_cli.runs.records import EpochRecord, History, is_better, read_json
+from pochi_cli.runs.records import EpochRecord, History, read_json
 
 
 @dataclass(frozen=True)
@@ -94,14 +94,7 @@ class MonitorReport:
 
     def best(self, metric: str) -> EpochRecord | None:
         """The epoch that is best by a metric; on a tie the earlier, `None` where it was not measured."""
-        best: EpochRecord | None = None
-        for record in self.history.epochs:
-            value = getattr(record, metric)
-            if value is not None and is_better(
-                value, None if best is None else getattr(best, metric), metric
-            ):
-                best = record
-        return best
+        return self.history.best(metric)
 
     def to_record(self, figure: Path) -> dict[str, Any]:
         """Plain values for JSON."""

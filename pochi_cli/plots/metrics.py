@@ -13,7 +13,7 @@ from pochi_cli.plots import layers, style
 from pochi_cli.plots.files import save_figure
 from pochi_cli.runs.index import Run
 from pochi_cli.runs.layout import make_parts
-from pochi_cli.runs.records import History, is_better, read_json
+from pochi_cli.runs.records import History, best_place, read_json
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -222,12 +222,10 @@ def _plot(
 
 def _mark_best(axes: Axes, curve: _Curve, metric: str) -> tuple[Line2D, int, float] | None:
     """Ring the best value; on a tie the earlier epoch, as for the best model."""
-    best: tuple[int, float] | None = None
-    for epoch, value in zip(curve.epochs, curve.values, strict=True):
-        if is_better(value, best and best[1], metric):
-            best = epoch, value
-    if best is None:
+    place = best_place(curve.values, metric)
+    if place is None:
         return None
+    best = curve.epochs[place], curve.values[place]
     ring = style.ring(axes, *best)
     ring.set_label("best")
     return ring, *best

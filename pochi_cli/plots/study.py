@@ -72,13 +72,13 @@ def draw_history(study: StudyRecord) -> Figure:
 
     # The name first: it may add a font, which only what is made afterwards is drawn in.
     title = f"Trials of {style.drawable(study.study_name)}"
-    figure, axes = style.new_axes()
-    axes.set_xlabel("Trial", fontsize=style.LABEL_SIZE, color=style.INK)
-    style.set_label(axes, _axis_name(study))
     try:
         check_enough_trials(study)
     except NothingToDrawError as reason:
-        return _empty(figure, axes, title, reason)
+        return _empty(title, reason)
+    figure, axes = style.new_axes()
+    axes.set_xlabel("Trial", fontsize=style.LABEL_SIZE, color=style.INK)
+    style.set_label(axes, _axis_name(study))
     entries = []
     low, high = value_range(study)
     axes.set_ylim(low - 0.05 * (high - low), high + 0.05 * (high - low))
@@ -114,8 +114,7 @@ def draw_importances(study: StudyRecord) -> Figure:
     try:
         shares = importances(study)
     except NothingToDrawError as reason:
-        figure, axes = style.new_axes()
-        return _empty(figure, axes, title, reason)
+        return _empty(title, reason)
     figure, axes = style.new_axes((style.FIGURE_SIZE[0], 1.6 + 0.45 * len(shares)))
     names = [style.drawable(name) for name in shares][::-1]
     values = list(shares.values())[::-1]
@@ -136,8 +135,7 @@ def draw_contour(study: StudyRecord) -> Figure:
     try:
         names = compared_parameters(study)
     except NothingToDrawError as reason:
-        figure, axes = style.new_axes()
-        return _empty(figure, axes, title, reason)
+        return _empty(title, reason)
     pairs = list(combinations(names, 2))
     columns = min(len(pairs), 3)
     rows = -(-len(pairs) // columns)
@@ -258,7 +256,8 @@ def _axis_name(study: StudyRecord) -> str:
     return name[0].upper() + name[1:]
 
 
-def _empty(figure: Figure, axes: Axes, title: str, reason: Exception) -> Figure:
+def _empty(title: str, reason: Exception) -> Figure:
+    figure, axes = style.new_axes()
     style.set_header(axes, title, [])
     style.show_message(axes, "\n".join(wrap(str(reason), 60)))
     axes.set_xticks([])

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pochi_cli.config.load import validate
+from pochi_cli.config.recording import ONLOOKERS
 from pochi_cli.config.root import ClassificationConfig
 from pochi_cli.config.values import show
 from pochi_cli.errors import ConfigError, Diagnostic, KeyPath, RunError, format_key
@@ -23,14 +24,8 @@ _MAY_CHANGE = frozenset(
         "work_dir",
         "save_interval",
         "checkpoint_every_steps",
-        "log_every_steps",
-        "enable_metrics_export",
-        "enable_gradient_tracking",
-        # It looks on. What it looked at before is kept, and what it did not is a gap.
-        "monitor",
-        "enable_tensorboard",
-        "tensorboard",
-        "confusion_matrix_config",
+        # What they looked at before is kept, and what they did not is a gap.
+        *ONLOOKERS,
         # So far there was no bad image, or the run would have failed; or there were, and it will fail.
         "on_bad_image",
         # Moved data are the same data: their fingerprint holds them to it.

@@ -7,7 +7,7 @@ import io
 import json
 import math
 import stat
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -68,6 +68,11 @@ class History:
     def add(self, record: EpochRecord) -> History:
         """Return the history with one more epoch."""
         return History((*self.epochs, record))
+
+    def best(self, metric: str) -> EpochRecord | None:
+        """Find the epoch that is best by a metric; on a tie the earlier, `None` where none was measured."""
+        place = best_place((getattr(record, metric) for record in self.epochs), metric)
+        return None if place is None else self.epochs[place]
 
     def to_dict(self) -> dict[str, list[Any]]:
         """Write one array per quantity; layer rates as `lr_<pattern>`."""
@@ -322,6 +327,15 @@ def read_json(path: Path) -> Any:
         return json.loads(content.decode("utf-8"))
     except (ValueError, RecursionError) as error:
         raise RunError(f"{path} is damaged: {error}") from error
+
+
+def best_place(values: Iterable[float | None], metric: str) -> int | None:
+    """Find the place of the best value, of equal ones the first; `None` where no value is a number."""
+    best: tuple[int, float] | None = None
+    for place, value in enumerate(values):
+        if value is not None and is_better(value, None if best is None else best[1], metric):
+            best = place, value
+    return None if best is None else best[0]
 
 
 def is_better(value: float, best: float | None, metric: str) -> bool:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 from html import escape
+from itertools import accumulate
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -40,7 +43,8 @@ def metric_label(metric: str) -> str:
     return _LABELS[metric]
 
 
-def importances(study: StudyRecord) -> dict[str, float]:
+@lru_cache(maxsize=2)  # it takes seconds, and statistics, picture, page and contour all ask for it
+def importances(study: StudyRecord) -> Mapping[str, float]:
     """Work out how much of the metric's variance each parameter explains, the most important first.
 
     By functional ANOVA over a random forest (Hutter, Hoos and Leyton-Brown, 2014), over the complete trials.
@@ -53,7 +57,8 @@ def importances(study: StudyRecord) -> dict[str, float]:
     """
     check_enough_trials(study)
     if len(study.search_space) < 2:
-        raise NothingToDrawError(f"only one parameter was searched, {_names(study)}: all differences are its")
+        (name,) = study.search_space
+        raise NothingToDrawError(f"only one parameter was searched, {name}: all differences are its")
     values = {trial.value for trial in study.complete}
     if len(values) == 1:
         raise NothingToDrawError("all complete trials have the same value")
@@ -64,7 +69,7 @@ def importances(study: StudyRecord) -> dict[str, float]:
         raise NothingToDrawError(f"the importances cannot be worked out: {error}") from error
     if not found:
         raise NothingToDrawError("no parameter is common to all complete trials")
-    return found
+    return MappingProxyType(found)
 
 
 def compared_parameters(study: StudyRecord) -> list[str]:
@@ -75,9 +80,8 @@ def compared_parameters(study: StudyRecord) -> list[str]:
     """
     check_enough_trials(study)
     if len(study.search_space) < 2:
-        raise NothingToDrawError(
-            f"only one parameter was searched, {_names(study)}: a contour is drawn over two"
-        )
+        (name,) = study.search_space
+        raise NothingToDrawError(f"only one parameter was searched, {name}: a contour is drawn over two")
     varied = [
         name
         for name in study.search_space
@@ -88,7 +92,7 @@ def compared_parameters(study: StudyRecord) -> list[str]:
     try:
         ranked = importances(study)
     except NothingToDrawError:
-        ranked = {}
+        ranked = MappingProxyType({})
     return sorted(varied, key=lambda name: -ranked.get(name, 0.0))[:_MOST_IN_CONTOUR]
 
 
@@ -104,12 +108,7 @@ def plotly_figure(study: StudyRecord, kind: StudyFigure) -> Figure:
         figure = _history(study)
         heading = "Trials in their order"
     elif kind == "param_importances":
-        importances(study)
-        figure = optuna.visualization.plot_param_importances(
-            _rebuilt(study),
-            evaluator=optuna.importance.FanovaImportanceEvaluator(seed=0),
-            target_name=title,
-        )
+        figure = _bars(importances(study))
         heading = "Share of each parameter in the differences"
     else:
         names = compared_parameters(study)
@@ -164,15 +163,24 @@ def _history(study: StudyRecord) -> Figure:
     return figure
 
 
+def _bars(shares: Mapping[str, float]) -> Figure:
+    """Draw a bar for each parameter, the most important at the top."""
+    from plotly import graph_objects
+
+    names, values = list(shares)[::-1], list(shares.values())[::-1]
+    bars = graph_objects.Bar(
+        x=values, y=names, orientation="h", text=[f"{value:.2f}" for value in values], textposition="outside"
+    )
+    figure = graph_objects.Figure(bars)
+    figure.update_layout(xaxis_title="share of the variance (fANOVA)", yaxis_title="parameter")
+    return figure
+
+
 def best_so_far(study: StudyRecord) -> list[tuple[int, float]]:
     """Follow the best value over the complete trials: their numbers, and the best until then."""
-    course: list[tuple[int, float]] = []
-    leader: TrialRecord | None = None
-    for trial in study.complete:
-        leader = trial if leader is None or study.is_better(trial, leader) else leader
-        assert leader.value is not None
-        course.append((trial.number, leader.value))
-    return course
+    values = [trial.value for trial in study.complete if trial.value is not None]
+    best = accumulate(values, max if study.direction == "maximize" else min)
+    return list(zip((trial.number for trial in study.complete), best, strict=True))
 
 
 def value_range(study: StudyRecord) -> tuple[float, float]:
@@ -203,10 +211,6 @@ def check_enough_trials(study: StudyRecord) -> None:
     if count < 2:
         done = "no trial is" if count == 0 else "only one trial is"
         raise NothingToDrawError(f"{done} complete, and two are needed")
-
-
-def _names(study: StudyRecord) -> str:
-    return ", ".join(study.search_space)
 
 
 def _rebuilt(study: StudyRecord) -> Study:

@@ -12,14 +12,12 @@ class Order:
     """Train a trial.
 
     Attributes:
-        number: Of the trial.
         config: Its config, as plain values.
         directory: Of its run.
         metric: What is told of each epoch.
     """
 
     kind: ClassVar = "order"
-    number: int
     config: dict[str, Any]
     directory: str
     metric: str

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import math
 import queue
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from socket import gethostname
 from typing import Any
@@ -15,15 +14,14 @@ from typing import Any
 from pochi_cli.config.load import validate
 from pochi_cli.config.root import ClassificationConfig
 from pochi_cli.config.search import OptunaConfig
-from pochi_cli.config.search_space import parameters, plain_config, with_values
+from pochi_cli.config.search_space import plain_config, with_params
 from pochi_cli.data.decoding import usable_cores
 from pochi_cli.engine.signals import SignalFlag, noting_signals
 from pochi_cli.errors import ConfigError, InstallationError, Interrupted, TrainingError, format_key
-from pochi_cli.runs.records import is_better
 from pochi_cli.runs.search_layout import SearchLayout, results_directory
 from pochi_cli.search import messages
 from pochi_cli.search.messages import Decision, EpochDone, Failed, Message, Order, Ready, Stepped, Trained
-from pochi_cli.search.progress import RunningTrial, SearchView
+from pochi_cli.search.progress import SearchView
 from pochi_cli.search.records import (
     StudyRecord,
     TrialRecord,
@@ -33,7 +31,8 @@ from pochi_cli.search.records import (
     write_study,
 )
 from pochi_cli.search.storage import open_storage, storage_errors
-from pochi_cli.search.study import SharedStudy, Taken, TakenOverError
+from pochi_cli.search.study import SharedStudy, TakenOverError
+from pochi_cli.search.trial import End, UnderWay
 from pochi_cli.search.workers import Event, Worker
 
 _TICK_S = 0.25
@@ -109,26 +108,6 @@ def _is_own(study: SharedStudy, search: OptunaConfig) -> Callable[[SearchLayout]
     return is_own
 
 
-@dataclass
-class _Running:
-    taken: Taken
-    started: float
-    epoch: int = 0
-    done: float = 0.0
-    metric: list[float] = field(default_factory=list)
-    is_pruned: bool = False
-
-    def seen(self) -> RunningTrial:
-        return RunningTrial(
-            self.taken.number,
-            self.taken.params,
-            self.epoch,
-            self.done,
-            tuple(self.metric),
-            time.monotonic() - self.started,
-        )
-
-
 class _Search:
     """The searching process: what it runs, and what it does about what it is told."""
 
@@ -144,7 +123,6 @@ class _Search:
         self._config = config
         self._search = config.optuna
         self._plain = {**plain_config(config), "epochs": self._search.optuna_epochs}
-        self._paths = {parameter.name: parameter.path for parameter in parameters(self._search)}
         self._study = study
         self._layout = layout
         self._view = view
@@ -153,7 +131,7 @@ class _Search:
         self._events: queue.Queue[Event] = queue.Queue()
         self._workers: dict[int, Worker] = {}
         self._ready: set[int] = set()
-        self._running: dict[int, _Running] = {}
+        self._running: dict[int, UnderWay] = {}
         self._began = time.monotonic()
         self._was_late = False
         self._failed_starts = 0
@@ -251,22 +229,21 @@ class _Search:
     def _order(self, worker: Worker) -> bool:
         """Give a process the next trial whose config is valid; return whether there was one."""
         while (taken := self._study.take()) is not None:
-            running = _Running(taken, time.monotonic())
-            drawn = {self._paths[name]: value for name, value in taken.params.items()}
+            running = UnderWay(taken, time.monotonic())
             try:
-                config = plain_config(validate(with_values(self._plain, drawn)))
+                config = plain_config(validate(with_params(self._plain, taken.params)))
             except ConfigError as error:
                 reasons = "; ".join(
                     f"{format_key(found.key)}: {found.message}"
                     for found in error.diagnostics
                     if found.severity == "error"
                 )
-                self._finish(running, "failed", f"its config is not valid: {reasons}")
+                self._finish(running, End("failed", f"its config is not valid: {reasons}"))
                 continue
             self._running[worker.index] = running
             self._ready.discard(worker.index)
             directory = str(self._layout.trial(taken.number).absolute())
-            worker.tell(Order(taken.number, config, directory, self._metric))
+            worker.tell(Order(config, directory, self._metric))
             self._record = self._study.record()
             return True
         return False
@@ -300,7 +277,7 @@ class _Search:
             case _:
                 pass
 
-    def _hear(self, worker: Worker, running: _Running, message: Message) -> None:
+    def _hear(self, worker: Worker, running: UnderWay, message: Message) -> None:
         """Take up what the process of a trial tells of it."""
         match message:
             case Stepped(epoch=epoch, done=done):
@@ -317,14 +294,14 @@ class _Search:
                 self._finish_trained(running, message)
             case Failed(reason=reason):
                 self._dismiss(worker)
-                self._finish(running, "failed", reason)
+                self._finish(running, End("failed", reason))
             case messages.Interrupted():
                 self._dismiss(worker)
                 self._study.give_back(running.taken)
             case _:
                 raise AssertionError(message)
 
-    def _mourn(self, worker: Worker, running: _Running | None) -> None:
+    def _mourn(self, worker: Worker, running: UnderWay | None) -> None:
         """Take note of the end of a process that nobody asked for."""
         reason, words, was_asked = worker.end, worker.last_words, worker.was_asked_to_end
         self._dismiss(worker)
@@ -343,7 +320,7 @@ class _Search:
         if "Traceback" in words:
             self._view.warning(words[words.rindex("Traceback") :])
             reason += f": {words.splitlines()[-1]}"
-        self._finish(running, "failed", reason)
+        self._finish(running, End("failed", reason))
 
     def _dismiss(self, worker: Worker) -> None:
         """Give a process up, with the memory that it holds; another one takes its place."""
@@ -352,42 +329,26 @@ class _Search:
         self._ready.discard(worker.index)
         self._running.pop(worker.index, None)
 
-    def _finish_trained(self, running: _Running, trained: Trained) -> None:
-        best: int | None = None
-        for place, value in enumerate(running.metric):
-            if is_better(value, None if best is None else running.metric[best], self._metric):
-                best = place
-        extra: dict[str, Any] = asdict(trained)
+    def _finish_trained(self, running: UnderWay, trained: Trained) -> None:
         known = {trial.data_fingerprint for trial in self._record.complete} - {None}
-        if known and trained.data_fingerprint not in known:
-            self._finish(running, "failed", "its images are not those of the trials before", **extra)
-        elif running.is_pruned:
-            reason = f"hopeless after epoch {len(running.metric)}"
-            self._finish(running, "pruned", reason, **extra)
-        elif best is None or not math.isfinite(running.metric[best]):
-            self._finish(running, "failed", f"{self._metric} was never finite", **extra)
-        else:
-            extra |= {"value": running.metric[best], "best_epoch": best + 1}
-            self._finish(running, "complete", None, **extra)
+        end = running.end(self._metric, is_of_others=bool(known) and trained.data_fingerprint not in known)
+        self._finish(running, end, asdict(trained))
 
-    def _finish(self, running: _Running, state: Any, reason: str | None, **results: Any) -> None:
+    def _finish(self, running: UnderWay, end: End, results: Mapping[str, Any] | None = None) -> None:
         taken = running.taken
         directory = self._layout.trial(taken.number)
         before = self._record.best
-        self._study.finish(
-            taken,
-            TrialRecord(
-                number=taken.number,
-                state=state,
-                params=taken.params,
-                epochs=len(running.metric),
-                duration_s=time.monotonic() - running.started,
-                reason=reason,
-                host=gethostname(),
-                directory=str(directory.absolute()) if directory.exists() else None,
-                **results,
-            ),
+        record = TrialRecord(
+            number=taken.number,
+            params=taken.params,
+            epochs=len(running.metric),
+            duration_s=time.monotonic() - running.started,
+            host=gethostname(),
+            directory=str(directory.absolute()) if directory.exists() else None,
+            **asdict(end),
+            **(results or {}),
         )
+        self._study.finish(taken, record)
         self._write()
         told = next(trial for trial in self._record.trials if trial.number == taken.number)
         best = self._record.best

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from statistics import mean
@@ -14,10 +13,10 @@ from pydantic import TypeAdapter, ValidationError
 
 from pochi_cli.config.root import ClassificationConfig
 from pochi_cli.config.search import Direction
-from pochi_cli.config.search_space import key_of, plain_config, with_values
+from pochi_cli.config.search_space import plain_config, with_params
 from pochi_cli.errors import RunError
 from pochi_cli.runs.atomic import write_json, write_text
-from pochi_cli.runs.records import read_json
+from pochi_cli.runs.records import best_place, read_json
 from pochi_cli.runs.search_layout import SearchLayout, results_in
 
 TrialState = Literal["complete", "pruned", "failed", "running"]
@@ -65,9 +64,9 @@ class TrialRecord:
     directory: str | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # what is worked out of one is remembered by it
 class StudyRecord:
-    """A study and its trials.
+    """A study and its trials, as they stood at one moment.
 
     Attributes:
         study_id: UUID.
@@ -95,7 +94,7 @@ class StudyRecord:
 
     def count(self, state: TrialState) -> int:
         """Count the trials of a state."""
-        return Counter(trial.state for trial in self.trials)[state]
+        return sum(trial.state == state for trial in self.trials)
 
     @property
     def finished(self) -> tuple[TrialRecord, ...]:
@@ -110,17 +109,9 @@ class StudyRecord:
     @property
     def best(self) -> TrialRecord | None:
         """The best trial; of equally good ones the first."""
-        best: TrialRecord | None = None
-        for trial in self.complete:
-            if best is None or self.is_better(trial, best):
-                best = trial
-        return best
-
-    def is_better(self, trial: TrialRecord, other: TrialRecord) -> bool:
-        """Tell whether a trial is better than another; both are complete."""
-        assert trial.value is not None
-        assert other.value is not None
-        return trial.value > other.value if self.direction == "maximize" else trial.value < other.value
+        complete = self.complete
+        place = best_place((trial.value for trial in complete), self.metric)
+        return None if place is None else complete[place]
 
     @property
     def epochs_saved(self) -> int:
@@ -219,8 +210,7 @@ def _one_line(text: str) -> str:
 
 def optimized_values(config: ClassificationConfig, trial: TrialRecord) -> dict[str, Any]:
     """Put a trial's parameters into the config."""
-    drawn = {path: value for name, value in trial.params.items() if (path := key_of(name)) is not None}
-    values = with_values(plain_config(config), drawn)
+    values = with_params(plain_config(config), trial.params)
     if values.get("batch_size") == "auto" and trial.batch_size is not None:
         values["batch_size"] = trial.batch_size  # another machine, or hour, might choose another
     return values

@@ -15,7 +15,7 @@ from optuna.distributions import (
 from optuna.trial import Trial
 
 from pochi_cli.config.search import Choices, FloatRange, IntRange
-from pochi_cli.config.search_space import Parameter, active_parameters
+from pochi_cli.config.search_space import Parameter
 
 
 def distribution(parameter: Parameter) -> BaseDistribution:
@@ -52,7 +52,7 @@ def draw(trial: Trial, searched: Sequence[Parameter]) -> dict[str, Any]:
     drawn: dict[str, Any] = {}
     choices: dict[str, Any] = {}
     for parameter in searched:  # those that decide come first
-        if parameter in active_parameters(tuple(searched), choices):
+        if parameter.is_active(choices):
             drawn[parameter.name] = value_of(parameter, _suggest(trial, parameter))
             if parameter.decides:
                 choices[str(parameter.path[0])] = drawn[parameter.name]

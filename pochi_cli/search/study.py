@@ -4,9 +4,8 @@ A study holds a waiting trial for each one that it is to have, made when it begi
 time). A process takes a trial by making it a running one, which a storage grants to one process only: so
 trials are shared without repeats, and their number is kept.
 
-A running trial names the process that runs it: the machine, a file that it holds locked, and a beat that
-changes while it lives. A trial whose process is gone is failed, marked as crashed, and put back once more,
-with the same parameters.
+A trial whose process is gone (see `presence`) is failed, marked as crashed, and put back once more, with the
+same parameters.
 """
 
 from __future__ import annotations
@@ -14,11 +13,9 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
-from os import getpid
-from pathlib import Path
-from socket import gethostname
+from datetime import datetime
 from typing import Any
 
 import optuna
@@ -29,29 +26,24 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 from pochi_cli.config.root import ClassificationConfig
 from pochi_cli.config.search import OptunaConfig
 from pochi_cli.config.search_grid import Grid
-from pochi_cli.config.search_rules import require_search
 from pochi_cli.config.search_space import Parameter, parameters, plain_config
 from pochi_cli.config.values import show
 from pochi_cli.errors import RunError
-from pochi_cli.runs.lock import is_held, locked
 from pochi_cli.runs.search_layout import SearchLayout
+from pochi_cli.search.presence import BEAT, OWNER, Watch, present
 from pochi_cli.search.records import StudyRecord, TrialRecord, metric_of
 from pochi_cli.search.samplers import create_pruner, create_sampler
 from pochi_cli.search.settings import differences, settings_of
 from pochi_cli.search.space import draw, label, value_of
-from pochi_cli.search.storage import open_storage, require_stored, storage_errors, without_password
+from pochi_cli.search.storage import without_password
 
 _WINDOW = 256
 """Waiting trials that are made at a time."""
 _BEAT_S = 10.0
-_GRACE_S = 60.0
-"""How long a process of another machine may be silent before it counts as gone."""
 _OPENING_S = 5.0
 """How long the process that made a study may take to sign it."""
 
 _STUDY = "pochi"
-_OWNER = "pochi_owner"
-_BEAT = "pochi_beat"
 _CRASHED = "pochi_crashed"
 _RETRY_OF = "pochi_retry_of"
 _ROOT = "pochi_root"
@@ -112,12 +104,12 @@ class SharedStudy:
         self._searched: tuple[Parameter, ...] = parameters(self._search)
         self._storage = storage
         self._pruner = create_pruner(self._search)
-        grid = Grid(self._searched, self._search.seed) if self._search.sampler == "GridSampler" else None
-        self._grid = grid
-        self._owner: dict[str, Any] = {}
+        is_grid = self._search.sampler == "GridSampler"
+        self._grid = Grid(self._searched, self._search.seed) if is_grid else None
+        self._owner: Mapping[str, Any] = {}
         self._mine: set[int] = set()
         self._last_beat = 0.0
-        self._seen: dict[int, tuple[Any, float]] = {}
+        self._watch = Watch()
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         name = self._search.study_name
         try:
@@ -126,9 +118,11 @@ class SharedStudy:
             )
         except DuplicatedStudyError:
             self._study = optuna.load_study(study_name=name, storage=storage)
-            self.study_id = self._recognise(config)
+            is_new = False
         else:
-            self.study_id = self._sign(config)
+            is_new = True
+        self._storage_id = storage.get_study_id_from_name(name)
+        self.study_id = self._sign(config) if is_new else self._recognise(config)
 
     @property
     def limit(self) -> int:
@@ -138,17 +132,9 @@ class SharedStudy:
 
     @contextmanager
     def present(self, layout: SearchLayout) -> Iterator[None]:
-        """Be there for other processes to see."""
-        mark = layout.processes / f"{getpid()}-{time.time_ns()}"
-        layout.processes.mkdir(exist_ok=True)
-        with locked(mark):
-            self._owner = {"host": gethostname(), "process": getpid(), "mark": str(mark.absolute())}
-            try:
-                yield
-            finally:
-                mark.unlink(missing_ok=True)
-                with suppress(OSError):  # others are there
-                    layout.processes.rmdir()
+        """Be there for other processes to see, and be the owner of what is taken."""
+        with present(layout) as self._owner:
+            yield
 
     def take(self) -> Taken | None:
         """Take the next trial that waits, and draw its parameters; `None` if there are no more."""
@@ -169,7 +155,7 @@ class SharedStudy:
 
     def _begin(self, number: int) -> Taken:
         self._mine.add(number)
-        self._storage.set_trial_user_attr(self._id(number), _OWNER, self._owner)
+        self._storage.set_trial_user_attr(self._id(number), OWNER, dict(self._owner))
         # A study of its own for each trial: one remembers the trials that it has seen while it draws.
         study = optuna.load_study(
             study_name=self._search.study_name,
@@ -233,15 +219,11 @@ class SharedStudy:
             return
         self._last_beat = time.monotonic()
         for number in self._mine:
-            self._storage.set_trial_user_attr(self._id(number), _BEAT, time.time_ns())
+            self._storage.set_trial_user_attr(self._id(number), BEAT, time.time_ns())
 
     def put_back_crashed(self) -> list[int]:
         """Put the trials back whose processes are gone; return their numbers."""
-        gone = [
-            trial
-            for trial in self._trials()
-            if trial.state == TrialState.RUNNING and trial.number not in self._mine and self._is_gone(trial)
-        ]
+        gone = [trial for trial in self._run_by_others() if self._watch.is_gone(trial)]
         for trial in gone:
             self._put_back(trial)
         return [trial.number for trial in gone]
@@ -254,9 +236,14 @@ class SharedStudy:
 
     def has_others(self) -> bool:
         """Tell whether other processes run trials."""
-        return any(
-            trial.state == TrialState.RUNNING and trial.number not in self._mine for trial in self._trials()
-        )
+        return bool(self._run_by_others())
+
+    def _run_by_others(self) -> list[FrozenTrial]:
+        return [
+            trial
+            for trial in self._trials()
+            if trial.state == TrialState.RUNNING and trial.number not in self._mine
+        ]
 
     def _fill(self) -> None:
         """Make waiting trials, as many as are missing."""
@@ -347,27 +334,9 @@ class SharedStudy:
         assert self._grid is not None
         return {name: label(value) for name, value in self._grid[point].items()}
 
-    def _is_gone(self, trial: FrozenTrial) -> bool:
-        owner = trial.user_attrs.get(_OWNER)
-        if owner is not None and owner["host"] == gethostname():
-            mark = Path(owner["mark"])
-            held = is_held(mark) if mark.parent.is_dir() else None
-            if held is False:
-                mark.unlink(missing_ok=True)
-            if held is not None:
-                return not held
-        beat = trial.user_attrs.get(_BEAT)
-        now = time.monotonic()
-        before, since = self._seen.setdefault(trial.number, (beat, now))
-        if before != beat:
-            self._seen[trial.number] = (beat, now)
-            return False
-        return now - since > _GRACE_S
-
     def _id(self, number: int) -> int:
         """Find the storage's own number of a trial."""
-        study = self._storage.get_study_id_from_name(self._search.study_name)
-        return self._storage.get_trial_id_from_study_id_trial_number(study, number)
+        return self._storage.get_trial_id_from_study_id_trial_number(self._storage_id, number)
 
     def _sign(self, config: ClassificationConfig) -> str:
         """Note in the study what it is for, and make its first trials; return its UUID."""
@@ -403,34 +372,6 @@ class SharedStudy:
         return str(made["id"])
 
 
-def stored_study(config: ClassificationConfig) -> StudyRecord:
-    """Read a study from its storage, without taking part in it.
-
-    Raises:
-        ConfigError: The config has no search.
-        RunError: It has no storage, or there is no such study in it, or it has other settings.
-        StorageError: The storage cannot be read.
-    """
-    require_search(config)
-    assert config.optuna is not None
-    url, name = config.optuna.storage, config.optuna.study_name
-    if url is None:
-        raise RunError(
-            "the config's [optuna] table names no storage, from which a study could be read",
-            hint="name the directory of the search's results instead",
-        )
-    require_stored(url)
-    with storage_errors(url):
-        storage = open_storage(url)
-        if name not in optuna.get_all_study_names(storage):
-            there = ", ".join(map(show, optuna.get_all_study_names(storage)))
-            raise RunError(
-                f"{without_password(url)} has no study {show(name)}",
-                hint=f"there are {there}" if there else "it has none; pochi optimize makes one",
-            )
-        return SharedStudy(config, storage).record()
-
-
 def _is_crashed(trial: FrozenTrial) -> bool:
     return trial.state == TrialState.FAIL and trial.user_attrs.get(_CRASHED) is True
 
@@ -440,5 +381,5 @@ def _root(trial: FrozenTrial) -> int:
     return int(trial.user_attrs.get(_ROOT, trial.number))
 
 
-def _moment(time_: Any) -> str | None:
-    return None if time_ is None else time_.astimezone().isoformat(timespec="seconds")
+def _moment(moment: datetime | None) -> str | None:
+    return None if moment is None else moment.astimezone().isoformat(timespec="seconds")

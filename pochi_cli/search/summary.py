@@ -46,10 +46,10 @@ def summarize(study: StudyRecord, layout: SearchLayout) -> tuple[str, list[tuple
 
 
 def _lines(params: Mapping[str, Any]) -> list[str]:
-    return [f"{name} = {value_text(value)}" for name, value in params.items()]
+    return [f"{name} = {_value_text(value)}" for name, value in params.items()]
 
 
-def value_text(value: Any) -> str:
+def _value_text(value: Any) -> str:
     """Write a drawn value, a float with the digits that one reads."""
     return f"{value:.4g}" if isinstance(value, float) else show(value)
 

@@ -114,12 +114,12 @@ def with_share(config: ClassificationConfig, jobs: int, index: int) -> Classific
         jobs: How many trials run at a time; one has the whole machine.
         index: Which of them this is.
     """
+    if jobs == 1:
+        return config
     import torch
 
     from pochi_cli.data.loaders import resolve_workers
 
-    if jobs == 1:
-        return config
     devices = torch.cuda.device_count() if config.device is None else 0
     device = f"cuda:{index % devices}" if devices else config.device
     kind = (device or "cpu").partition(":")[0]

@@ -66,10 +66,8 @@ class Worker:
     def tell(self, message: Message) -> None:
         """Send a message; one that is gone gets none, and its end is told."""
         assert self._process.stdin is not None
-        try:
+        with suppress(OSError):
             send(self._process.stdin, message)
-        except OSError:
-            return
 
     def stop(self) -> None:
         """Ask it to stop what it does: it ends after the step."""

@@ -10,7 +10,6 @@ from pochi_cli.config.document import Document
 from pochi_cli.config.load import check, check_document, validate
 from pochi_cli.config.search_grid import Grid
 from pochi_cli.config.search_space import (
-    active_parameters,
     key_of,
     parameters,
     plain_config,
@@ -483,7 +482,7 @@ def test_arguments_are_drawn_for_those_that_have_them() -> None:
         ("StepLR", ["scheduler", "scheduler_gamma", "scheduler_step_size"]),
         ("ExponentialLR", ["scheduler", "scheduler_gamma"]),
     ):
-        active = active_parameters(searched, {"scheduler": name})
+        active = [parameter for parameter in searched if parameter.is_active({"scheduler": name})]
         assert [parameter.name for parameter in active] == expected
 
 

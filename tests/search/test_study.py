@@ -17,10 +17,12 @@ import pytest
 
 from pochi_cli.errors import InstallationError, RunError, StorageError
 from pochi_cli.runs.search_layout import SearchLayout
+from pochi_cli.search import presence
 from pochi_cli.search import study as module
 from pochi_cli.search.records import StudyRecord, TrialRecord, TrialState
 from pochi_cli.search.storage import open_storage, without_password
-from pochi_cli.search.study import SharedStudy, Taken, TakenOverError, stored_study
+from pochi_cli.search.stored import stored_study
+from pochi_cli.search.study import SharedStudy, Taken, TakenOverError
 from tests.search.spaces import RATE, SIZES, search_config
 
 
@@ -206,7 +208,7 @@ def test_a_silent_process_of_another_machine_counts_as_gone(
     url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     far = Process(url, tmp_path / "far")
-    monkeypatch.setattr(module, "gethostname", lambda: "another")
+    monkeypatch.setattr(presence, "gethostname", lambda: "another")
     near = Process(url, tmp_path / "near")
     taken = far.take()
     clock = iter(range(0, 1000, 40))

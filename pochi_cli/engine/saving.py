@@ -1,4 +1,4 @@
-"""Which checkpoints a training keeps."""
+"""Which checkpoints a training saves, and when."""
 
 from __future__ import annotations
 
