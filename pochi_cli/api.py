@@ -8,20 +8,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pochi_cli.config.load import load_config as load_config
-from pochi_cli.config.root import ClassificationConfig
+from pochi_cli.config.root import Config
 from pochi_cli.config.search_rules import require_search
 from pochi_cli.errors import DataError, StorageError
 from pochi_cli.errors import Interrupted as Interrupted
 from pochi_cli.errors import PochiError as PochiError
 from pochi_cli.installation import require_torch
 from pochi_cli.runs.continuation import continued_config
+from pochi_cli.runs.epochs import EpochRecord
 from pochi_cli.runs.index import Run, find_run
 from pochi_cli.runs.inference_layout import InferenceLayout
-from pochi_cli.runs.records import EpochRecord
 
 if TYPE_CHECKING:
     from pochi_cli.engine.fit import OnEpoch
     from pochi_cli.engine.progress import Progress
+    from pochi_cli.inference.encoder import Judgement, LoadedEncoder
     from pochi_cli.inference.images import ImageSource
     from pochi_cli.inference.infer import Inference
     from pochi_cli.inference.model import LoadedModel
@@ -34,8 +35,11 @@ __all__ = [
     "Interrupted",
     "PochiError",
     "Run",
+    "embed",
     "infer",
+    "judge",
     "load_config",
+    "load_encoder",
     "load_model",
     "load_run",
     "optimize",
@@ -58,9 +62,7 @@ def load_run(reference: str | Path, work_dir: str | Path = "work_dirs") -> Run:
     return find_run(reference, Path(work_dir))
 
 
-def train(
-    config: ClassificationConfig, on_epoch: OnEpoch | None = None, *, progress: Progress | None = None
-) -> Run:
+def train(config: Config, on_epoch: OnEpoch | None = None, *, progress: Progress | None = None) -> Run:
     """Train a new run and draw its graphs.
 
     Seeds, threads and other settings of the process are set meanwhile: train one run at a time in a process.
@@ -82,7 +84,7 @@ def train(
 
 def resume(
     run: Run | str | Path,
-    config: ClassificationConfig | None = None,
+    config: Config | None = None,
     on_epoch: OnEpoch | None = None,
     *,
     progress: Progress | None = None,
@@ -200,7 +202,91 @@ def infer(
     return done if output is None else replace(done, layout=InferenceLayout(Path(output)))
 
 
-def optimize(config: ClassificationConfig, *, view: SearchView | None = None) -> SearchOutcome:
+def load_encoder(
+    reference: str | Path | Run, work_dir: str | Path = "work_dirs", device: str | None = None
+) -> LoadedEncoder:
+    """Load a trained encoder of vectors: the best of a run, or that of a checkpoint.
+
+    Args:
+        reference: A checkpoint's path, a run, or what `load_run` finds one by.
+        work_dir: Where all but a path are looked up.
+        device: Where it is to run; by default where it was trained.
+
+    Returns:
+        The network in eval mode as `.model`, with `.dim` and `.config`. Called with an array of vectors
+        (N, dim) it gives their latents, float32 (N, latent_dim).
+
+    Raises:
+        PochiError: There is no such encoder, or it is damaged.
+    """
+    require_torch()
+    from pochi_cli.inference.encoder import load_encoder as load
+
+    return load(reference, Path(work_dir), device)
+
+
+def embed(
+    loaded: LoadedEncoder,
+    source: str | Path,
+    output: str | Path,
+    *,
+    column: str | None = None,
+    tell: Tell = lambda *_: None,
+) -> int:
+    """Encode the vectors of a file into another, in bounded memory.
+
+    Args:
+        loaded: As `load_encoder` returns it.
+        source: .npy, .npz, .parquet or .jsonl.
+        output: .npy or .parquet, replaced all at once where it exists.
+        column: Column, field or array of the source; by default as in training.
+        tell: Told how many rows are done, and of how many.
+
+    Returns:
+        The number of rows.
+
+    Raises:
+        PochiError: The vectors do not fit the encoder, cannot be read, or the output cannot be written.
+    """
+    from pochi_cli.data.vectors import open_vectors
+    from pochi_cli.inference.encoder import embed as embed_vectors
+
+    vectors = open_vectors(Path(source), column or loaded.config.vector_column)
+    embed_vectors(loaded, vectors, Path(output), tell)
+    return vectors.rows
+
+
+def judge(
+    loaded: LoadedEncoder,
+    data: str | Path | None = None,
+    output: str | Path | None = None,
+    *,
+    column: str | None = None,
+) -> Judgement:
+    """Measure how many neighbours an encoder keeps, beside encodings that are not learnt, and write it.
+
+    Args:
+        loaded: As `load_encoder` returns it.
+        data: File of vectors; by default the rows that its training held out.
+        output: Directory of the files, as for `infer`.
+        column: Column, field or array of the file; by default as in training.
+
+    Returns:
+        The numbers as `.summary`, and the directory of the files as `.layout`.
+
+    Raises:
+        PochiError: The vectors cannot be used, or the files not be written.
+    """
+    from pochi_cli.inference.encoder import judge_encoder, write_judgement
+    from pochi_cli.inference.infer import results_directory
+
+    with results_directory(loaded.home, None if output is None else Path(output)) as layout:
+        summary = judge_encoder(loaded, None if data is None else Path(data), column)
+        done = write_judgement(summary, loaded.config.judged_recall, layout)
+    return done if output is None else replace(done, layout=InferenceLayout(Path(output)))
+
+
+def optimize(config: Config, *, view: SearchView | None = None) -> SearchOutcome:
     """Search hyper-parameters as the config's `optuna` table says, or go on with a stored search.
 
     Trials are trained in processes of their own.
@@ -255,7 +341,7 @@ def _go_on(_: EpochRecord) -> None:
     """Neither look at the epoch nor stop."""
 
 
-def _with_figures(run: Run, config: ClassificationConfig) -> Run:
+def _with_figures(run: Run, config: Config) -> Run:
     if config.enable_metrics_export:
         from pochi_cli.engine.signals import noting_signals
         from pochi_cli.plots.metrics import write_metrics_figures

@@ -13,6 +13,7 @@ import typer
 
 from pochi_cli.commands import (
     data,
+    embed,
     export,
     infer,
     init,
@@ -43,6 +44,7 @@ app.command("migrate")(migrate.migrate)
 app.command("train")(train.train)
 app.command("optimize")(optimize.optimize)
 app.command("infer")(infer.infer)
+app.command("embed")(embed.embed)
 app.command("export")(export.export)
 app.command("report")(report.report)
 app.add_typer(data.app, name="data")

@@ -21,17 +21,17 @@ from rich.progress import (
 from rich.text import Text
 
 from pochi_cli.console import stderr_console
-from pochi_cli.engine.progress import StepRecord
+from pochi_cli.engine.progress import Start, StepRecord
 from pochi_cli.gradient_table import LiveGradients, gradient_findings, gradient_table
 from pochi_cli.inspection.findings import Finding
 from pochi_cli.inspection.gradient_rows import GradientOverview, survey_gradients
 from pochi_cli.inspection.verdicts import judge_gradients
+from pochi_cli.runs.epoch_text import EpochTable, means_text, running_text
+from pochi_cli.runs.epochs import EpochRecord
 from pochi_cli.runs.gradient_record import GradientEpoch
-from pochi_cli.runs.records import EpochRecord
 
 _PLAIN_INTERVAL_S = 10.0
 _LIVE_INTERVAL_S = 0.5
-_WIDTHS = (9, 10, 6, 8, 6, 9, 6)
 
 _ECHO = 3
 """Columns left free beside the bars. There the terminal echoes ^C: on a line of its own it would shift the
@@ -93,26 +93,6 @@ class _Bars(Progress):
             yield Constrain(bars, self._stderr.width - _ECHO)
 
 
-def _epoch_header() -> str:
-    names = ("epoch", "train loss", "acc %", "val loss", "acc %", "lr", "img/s")
-    return "  ".join(f"{name:>{width}}" for name, width in zip(names, _WIDTHS, strict=True))
-
-
-def _epoch_line(record: EpochRecord, epochs: int, *, is_best: bool, checkpoint: str | None) -> str:
-    values = (
-        f"{record.epoch}/{epochs}",
-        f"{record.train_loss:.4f}",
-        f"{record.train_accuracy:.2f}",
-        "-" if record.val_loss is None else f"{record.val_loss:.4f}",
-        "-" if record.val_accuracy is None else f"{record.val_accuracy:.2f}",
-        f"{record.learning_rate:.3g}",
-        f"{record.images_per_second:.0f}",
-    )
-    line = "  ".join(f"{value:>{width}}" for value, width in zip(values, _WIDTHS, strict=True))
-    marks = (["best"] if is_best else []) + (["saved"] if checkpoint else [])
-    return f"{line}  {' '.join(marks)}".rstrip()
-
-
 class TerminalProgress:
     """Live bars, and a table of the gradients, below the lines of the finished epochs.
 
@@ -123,7 +103,6 @@ class TerminalProgress:
     def __init__(self, judge: Judge = judge_gradients) -> None:
         self._judge = judge
         self._console = stderr_console()
-        self._epochs = 0
         self._batches = 0
         self._val_batches = 0
         self._epoch = 0
@@ -144,11 +123,12 @@ class TerminalProgress:
         """Print a marked line above the bars."""
         self._console.print(Text.assemble(("warning:", "yellow"), f" {text}"))
 
-    def start(self, run_name: str, first_epoch: int, epochs: int, batches: int, val_batches: int) -> None:
+    def start(self, start: Start) -> None:
         """Name the run and show the bars."""
-        self._epochs, self._batches, self._val_batches = epochs, batches, val_batches
-        self._console.print(f"run {run_name}", markup=False, style="bold")
-        self._console.print(_epoch_header(), style="bold")
+        self._batches, self._val_batches = start.batches, start.val_batches
+        self._table = EpochTable(start.metrics, start.best_metric, start.epochs)
+        self._console.print(f"run {start.run}", markup=False, style="bold")
+        self._console.print(self._table.header(), markup=False, style="bold", soft_wrap=True)
         self._bars = _Bars(
             TextColumn("{task.description}"),
             BarColumn(bar_width=None),
@@ -158,8 +138,10 @@ class TerminalProgress:
             TimeRemainingColumn(),
         )
         self._console = self._bars.console
-        self._total = self._bars.add_task("epochs", total=epochs, completed=first_epoch - 1, values="")
-        self._part = self._bars.add_task("train", total=batches, values="")
+        self._total = self._bars.add_task(
+            "epochs", total=start.epochs, completed=start.first_epoch - 1, values=""
+        )
+        self._part = self._bars.add_task("train", total=start.batches, values="")
         self._bars.start()
 
     def epoch(self, epoch: int, batches_done: int) -> None:
@@ -176,13 +158,10 @@ class TerminalProgress:
 
     def step(self, record: StepRecord) -> None:
         """Move the bars."""
-        if record.loss is not None:
+        if record.means is not None:
             self._last_reading = time.monotonic()
-            speed = record.images / max(time.monotonic() - self._started, 1e-9)
-            self._text = (
-                f"loss {record.loss:.3f} acc {record.accuracy:.1f} % {speed:.0f} img/s "
-                f"lr {record.learning_rate:.2g}"
-            )
+            speed = record.samples / max(time.monotonic() - self._started, 1e-9)
+            self._text = f"{running_text(record.means)} {speed:.0f}/s lr {record.learning_rate:.2g}"
         self._update_part("train", self._batches, record.batches)
 
     def validation(self, batches_done: int) -> None:
@@ -193,7 +172,7 @@ class TerminalProgress:
 
     def epoch_done(self, record: EpochRecord, *, is_best: bool, checkpoint: str | None) -> None:
         """Print the epoch's line."""
-        line = _epoch_line(record, self._epochs, is_best=is_best, checkpoint=checkpoint)
+        line = self._table.line(record, is_best=is_best, checkpoint=checkpoint)
         self._console.print(line, markup=False, style="green" if is_best else None, soft_wrap=True)
         if self._bars is not None and self._total is not None:
             self._bars.update(self._total, completed=record.epoch)
@@ -247,11 +226,12 @@ class PlainProgress:
         """Print a marked line."""
         self._console.print(f"warning: {text}", markup=False)
 
-    def start(self, run_name: str, first_epoch: int, epochs: int, batches: int, val_batches: int) -> None:  # noqa: ARG002
+    def start(self, start: Start) -> None:
         """Name the run."""
-        self._epochs, self._batches = epochs, batches
-        self._console.print(f"run {run_name}", markup=False)
-        self._console.print(_epoch_header(), markup=False)
+        self._epochs, self._batches = start.epochs, start.batches
+        self._table = EpochTable(start.metrics, start.best_metric, start.epochs)
+        self._console.print(f"run {start.run}", markup=False)
+        self._console.print(self._table.header(), markup=False)
 
     def epoch(self, epoch: int, batches_done: int) -> None:  # noqa: ARG002
         """Note the epoch."""
@@ -264,12 +244,12 @@ class PlainProgress:
 
     def step(self, record: StepRecord) -> None:
         """Print a line when one is due."""
-        if record.loss is None or time.monotonic() - self._last_line < _PLAIN_INTERVAL_S:
+        if record.means is None or time.monotonic() - self._last_line < _PLAIN_INTERVAL_S:
             return
         self._last_line = time.monotonic()
         self._console.print(
             f"epoch {self._epoch}/{self._epochs}, batch {record.batches}/{self._batches}: "
-            f"loss {record.loss:.4f}, accuracy {record.accuracy:.2f} %",
+            f"{means_text(record.means)}",
             markup=False,
         )
 
@@ -278,9 +258,7 @@ class PlainProgress:
 
     def epoch_done(self, record: EpochRecord, *, is_best: bool, checkpoint: str | None) -> None:
         """Print the epoch's line."""
-        self._console.print(
-            _epoch_line(record, self._epochs, is_best=is_best, checkpoint=checkpoint), markup=False
-        )
+        self._console.print(self._table.line(record, is_best=is_best, checkpoint=checkpoint), markup=False)
 
     def gradients(self, epochs: Sequence[GradientEpoch]) -> None:
         """Print what is newly found in them."""

@@ -9,9 +9,10 @@ from collections.abc import Sequence
 import pytest
 
 from pochi_cli.display import PlainProgress, TerminalProgress
+from pochi_cli.engine.progress import Start
 from pochi_cli.inspection.findings import Finding
+from pochi_cli.runs.epochs import ClassificationEpoch
 from pochi_cli.runs.gradient_record import GradientEpoch
-from pochi_cli.runs.records import EpochRecord
 from tests.inspection.traced import make_epochs, make_finding
 
 EPOCHS = 4
@@ -24,8 +25,8 @@ def judge(epochs: Sequence[GradientEpoch]) -> list[Finding]:
     return faults[: max(0, len(epochs) - 1)]
 
 
-def record_of(epoch: int) -> EpochRecord:
-    return EpochRecord(
+def record_of(epoch: int) -> ClassificationEpoch:
+    return ClassificationEpoch(
         epoch=epoch,
         learning_rate=0.1,
         train_loss=1.0,
@@ -34,12 +35,12 @@ def record_of(epoch: int) -> EpochRecord:
         val_accuracy=None,
         layer_rates={},
         duration_s=1.0,
-        images_per_second=100.0,
+        samples_per_second=100.0,
     )
 
 
 def train(progress: TerminalProgress | PlainProgress, *, recorded: int = EPOCHS) -> None:
-    progress.start("20261121_001", 1, EPOCHS, 10, 0)
+    progress.start(Start("20261121_001", 1, EPOCHS, 10, 0, tuple(record_of(1).metrics), "val_accuracy"))
     for epoch in range(1, EPOCHS + 1):
         progress.epoch(epoch, 0)
         if epoch <= recorded:

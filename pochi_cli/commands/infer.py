@@ -10,6 +10,7 @@ import typer
 from pochi_cli.commands.options import AsJson, Device, Overrides, RunOrCheckpoint, WorkDir, quoted
 
 if TYPE_CHECKING:
+    from pochi_cli.inference.encoder import Judgement
     from pochi_cli.inference.infer import Inference
 
 _TOLD_PATHS = 5
@@ -23,7 +24,7 @@ def infer(
             "--data",
             metavar="DIR|FILE",
             help="Images: a directory for each class, or for some; or images alone, which are predicted "
-            "without scores. Default: the run's validation data.",
+            "without scores. For an encoder a file of vectors. Default: the run's validation data.",
             show_default=False,
         ),
     ] = None,
@@ -48,10 +49,23 @@ def infer(
     """Predict images with a trained model, score the predictions and show what is mistaken for what.
 
     It uses the run's own config, class names and validation transform. Classes are matched by name.
+
+    Of an encoder of vectors it measures the recall, beside encodings that are not learnt.
     """
     if unlabelled and data is None:
         raise typer.BadParameter("needs --data", param_hint="--unlabelled")
     from pochi_cli import api, console
+    from pochi_cli.installation import require_torch
+
+    require_torch()
+    from pochi_cli.inference.model import is_encoder
+
+    if is_encoder(model, work_dir):
+        if unlabelled or overrides:
+            name = "--unlabelled" if unlabelled else "--set"
+            raise typer.BadParameter("has no meaning for an encoder of vectors", param_hint=name)
+        _judge(api.judge(api.load_encoder(model, work_dir, device), data, output), as_json=as_json)
+        return
     from pochi_cli.display import counting
     from pochi_cli.inference.summary_text import describe_summary
 
@@ -71,6 +85,24 @@ def infer(
         _show_classes(done)
     else:
         _show_predictions(done)
+
+
+def _judge(done: Judgement, *, as_json: bool) -> None:
+    from pochi_cli import console
+    from pochi_cli.inference import encoder_text as text
+
+    if as_json:
+        console.show_values(done.to_record())
+        return
+    summary = done.summary
+    title, fields = text.describe_encoder(summary)
+    console.show_fields(title, [*fields, ("results", str(done.layout.directory))])
+    header = text.recall_header(summary.recalls)
+    console.show("")
+    console.show_listing(
+        header, text.recall_rows(summary.recalls), right=header[1:], shortened=(), left_out=()
+    )
+    console.show(f"\n{text.recall_verdict(summary.recalls, done.metric)}")
 
 
 def _tell_doubts(done: Inference) -> None:

@@ -36,7 +36,7 @@ def optimize(
     from pochi_cli.config.load import check_document
     from pochi_cli.config.search_rules import require_search
     from pochi_cli.data.findings import raise_errors
-    from pochi_cli.data.prepare import missing_folders
+    from pochi_cli.data.missing import missing_data
     from pochi_cli.errors import TrainingError
     from pochi_cli.search.summary import summarize, why_none
     from pochi_cli.search_display import create_view
@@ -48,7 +48,7 @@ def optimize(
         require_search(valid)
         if checked.diagnostics:
             console.show_diagnostics(checked.diagnostics, document.path)
-        raise_errors(missing_folders(valid))
+        raise_errors(missing_data(valid))
         outcome = api.optimize(valid, view=create_view())
     console.show_fields(*summarize(outcome.study, outcome.layout))
     if outcome.study.best is None:

@@ -66,12 +66,15 @@ def _results(
         The results, the images, and what stood in the way of the results.
     """
     from pochi_cli.config.load import load_config
+    from pochi_cli.config.root import ClassificationConfig
     from pochi_cli.errors import DataError, RunError, first_line
     from pochi_cli.inference.images import validation_images
     from pochi_cli.inference.results import latest_of_validation
 
     config = load_config(run.layout.config_toml, overrides)
     source, missing = None, None
+    if not isinstance(config, ClassificationConfig):
+        return None, None, None
     try:
         source = validation_images(config, run.record.class_names, run.record)
     except DataError as error:

@@ -73,26 +73,49 @@ def show(
 @app.command("compare")
 def compare(
     runs: Annotated[
-        list[str],
-        typer.Argument(metavar="RUN RUN...", help="Two or more: directory, name, UUID, or `latest`."),
-    ],
+        list[str] | None,
+        typer.Argument(
+            metavar="[RUN RUN...]",
+            help="Two or more: directory, name, UUID, or `latest`. Default: all of the latest run's task "
+            "that have a finished epoch.",
+            show_default=False,
+        ),
+    ] = None,
     work_dir: WorkDir = Path("work_dirs"),
     as_json: AsJson = False,
 ) -> None:
-    """Compare runs: their metrics, the config keys that differ, and which was better (marked *)."""
-    if len(runs) < 2:
-        raise typer.BadParameter("give two runs or more", param_hint="RUN RUN...")
-    from pochi_cli import console
-    from pochi_cli.runs.comparison import compare_runs
-    from pochi_cli.runs.comparison_text import comparison_record, describe_comparison, verdict
-    from pochi_cli.runs.index import find_run
+    """Compare runs: their metrics, the config keys that differ, and which was better (marked *).
 
-    comparison = compare_runs([find_run(run, work_dir) for run in runs])
+    Of runs that differ in their seeds alone mean and spread (sample standard deviation) are told.
+
+    Where there are several such groups, these are compared rather than the single runs.
+    """
+    if runs and len(runs) < 2:
+        raise typer.BadParameter("give two runs or more, or none for all", param_hint="RUN RUN...")
+    from pochi_cli import console
+    from pochi_cli.errors import RunError
+    from pochi_cli.runs.candidates import choose_runs
+    from pochi_cli.runs.comparison import compare_runs
+    from pochi_cli.runs.comparison_text import comparison_record, describe_comparison, name_columns
+    from pochi_cli.runs.verdict_text import remarks, verdict
+
+    chosen, notes = choose_runs(runs or (), work_dir)
+    for text in notes:
+        console.note(text)
+    if len(chosen) < 2:
+        raise RunError(
+            f"{chosen[0].directory} is the only run that can be compared",
+            hint="train another, or name runs by their directories",
+        )
+    comparison = compare_runs(chosen)
     if as_json:
         console.show_values(comparison_record(comparison))
         return
+    columns = name_columns(comparison)
     for section in describe_comparison(comparison):
-        console.show_columns(section.title, comparison.labels, section.rows)
+        console.show_columns(section.title, columns, section.rows)
+    for text in remarks(comparison):
+        console.show(text)
     console.show(verdict(comparison))
 
 

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pochi_cli.commands.options import Overrides, quoted
+from pochi_cli.commands.options import Overrides
+from pochi_cli.commands.short_options import described, environment_changes, option_changes
 
 if TYPE_CHECKING:
-    from pochi_cli.config.root import ClassificationConfig
+    from pochi_cli.config.root import Config
     from pochi_cli.runs.index import Run
+
+
+def _short(name: str, key: str, remark: str = "") -> Any:
+    return typer.Option(name, help=f"Short for --set {key}=...{remark}.", show_default=False)
 
 
 def train(
@@ -36,6 +41,18 @@ def train(
             "--device", help="cpu, mps, cuda or cuda:N; short for --set device=...", show_default=False
         ),
     ] = None,
+    epochs: Annotated[int | None, _short("--epochs", "epochs")] = None,
+    batch_size: Annotated[int | None, _short("--batch-size", "batch_size")] = None,
+    save_interval: Annotated[
+        int | None,
+        _short("--save-interval", "save_interval", "; for vectors the variable SAVE_INTERVAL does it, too"),
+    ] = None,
+    learning_rate: Annotated[float | None, _short("--lr", "learning_rate")] = None,
+    latent_dim: Annotated[int | None, _short("--latent-dim", "latent_dim", "; of an encoder")] = None,
+    loss_function: Annotated[
+        str | None, _short("--loss-function", "loss_function", "; of an encoder")
+    ] = None,
+    tau: Annotated[float | None, _short("--tau", "tau", "; of an encoder")] = None,
     work_dir: Annotated[
         Path | None,
         typer.Option(
@@ -45,7 +62,10 @@ def train(
         ),
     ] = None,
 ) -> None:
-    """Train a model from a config, or go on with a run."""
+    """Train a model from a config, or go on with a run.
+
+    The command line comes before the environment, and that before the file.
+    """
     if config is None and (resume is None or resume == "auto"):
         needs = "--resume auto needs a CONFIG" if resume else "give a CONFIG, or --resume RUN"
         raise typer.BadParameter(needs, param_hint="CONFIG")
@@ -53,29 +73,42 @@ def train(
     from pochi_cli.config.document import read_document
     from pochi_cli.config.load import check_document
     from pochi_cli.data.findings import raise_errors
-    from pochi_cli.data.prepare import missing_folders
+    from pochi_cli.data.missing import missing_data
     from pochi_cli.display import create_progress
     from pochi_cli.runs.continuation import find_unfinished
     from pochi_cli.runs.records import require_file
     from pochi_cli.runs.summary import summarize
 
-    changes = list(overrides or ())
-    if device is not None:
-        changes.append(f"device={quoted(device)}")
+    options = {
+        "device": device,
+        "epochs": epochs,
+        "batch_size": batch_size,
+        "save_interval": save_interval,
+        "learning_rate": learning_rate,
+        "latent_dim": latent_dim,
+        "loss_function": loss_function,
+        "tau": tau,
+    }
     run = None
     if config is None:
         run = api.load_run(str(resume), work_dir or "work_dirs")
         config = run.layout.config_toml
         require_file(config)
     elif work_dir is not None:
-        changes.append(f"work_dir={quoted(str(work_dir))}")
-    document = read_document(config, changes)
+        options["work_dir"] = str(work_dir)
+    changes = option_changes(options, overrides or ())
+    document = read_document(config, [change.argument for change in changes])
+    if run is None and (more := environment_changes(document, changes)):
+        changes = [*more, *changes]
+        document = read_document(config, [change.argument for change in changes])
+    for text in described(changes, read_document(config, ()).raw, document.raw):
+        console.note(text)
     checked = check_document(document)
     valid = checked.valid()
     if checked.diagnostics and (run is None or changes):  # else they were told when the run began
         console.show_diagnostics(checked.diagnostics, document.path)
     with document.placing():
-        raise_errors(missing_folders(valid))  # at once: loading torch takes seconds
+        raise_errors(missing_data(valid))  # at once: loading torch takes seconds
         if resume == "auto":
             run, unreadable = find_unfinished(valid)
             for text in unreadable:
@@ -90,7 +123,7 @@ def train(
     console.show_fields(*summarize(run))
 
 
-def _found(run: Run | None, config: ClassificationConfig) -> str:
+def _found(run: Run | None, config: Config) -> str:
     if run is None:
         return f"there is no unfinished run of this config in {config.work_dir}: a new one begins"
     record = run.record

@@ -14,10 +14,10 @@ import typer
 from pochi_cli.commands.options import Overrides
 
 if TYPE_CHECKING:
-    from pochi_cli.config.root import ClassificationConfig
+    from pochi_cli.config.root import ClassificationConfig, EmbeddingConfig
     from pochi_cli.data.check import DataReport
     from pochi_cli.errors import Diagnostic
-    from pochi_cli.runs.plan import DataFacts, Plan
+    from pochi_cli.runs.plan import DataFacts, Plan, VectorFacts
 
 
 class Format(StrEnum):
@@ -75,7 +75,14 @@ def _report(path: Path, overrides: Sequence[str], *, with_data: bool) -> Report:
         return Report(checked.diagnostics)
     if not with_data:
         return Report(checked.diagnostics, make_plan(checked.config))
-    facts, data, findings = _look_at_data(checked.config)
+    from pochi_cli.config.root import ClassificationConfig
+
+    facts: DataFacts | VectorFacts | None
+    data = None
+    if isinstance(checked.config, ClassificationConfig):
+        facts, data, findings = _look_at_data(checked.config)
+    else:
+        facts, findings = _look_at_vectors(checked.config)
     diagnostics = tuple(document.place([*checked.diagnostics, *findings]))
     if any(diagnostic.severity == "error" for diagnostic in findings):
         return Report(diagnostics, data=data)
@@ -114,6 +121,24 @@ def _look_at_data(
         left_out=len(train.bad),
     )
     return facts, data, findings
+
+
+def _look_at_vectors(config: EmbeddingConfig) -> tuple[VectorFacts | None, list[Diagnostic]]:
+    from pochi_cli.data.vector_demands import check_counts, check_dimensions, open_train_vectors
+    from pochi_cli.data.vectors import check_rows, split_rows
+    from pochi_cli.display import counting
+    from pochi_cli.errors import DataError, Diagnostic
+    from pochi_cli.runs.plan import VectorFacts
+
+    try:
+        with counting("reading vectors") as progress:
+            vectors = open_train_vectors(config)
+            check_rows(vectors, needs_norm=config.metric == "cosine", tell=progress)
+        train, held = split_rows(vectors.rows, config.holdout, config.seed)
+        check_counts(config, len(train), len(held))
+    except DataError as error:
+        return None, [Diagnostic("unusable-data", error.message, ("train_vectors",), help=error.hint)]
+    return VectorFacts(len(train), len(held), vectors.dim), check_dimensions(config, vectors.dim)
 
 
 def _show(report: Report, source: str, output: Format) -> None:

@@ -13,7 +13,7 @@ from pochi_cli.config.steps.nested import AnyStep, flatten
 from pochi_cli.config.steps.tensors import ToTensor
 from pochi_cli.errors import Diagnostic, Note
 
-CONFLICTS = Rules()
+CONFLICTS = Rules(ClassificationConfig)
 
 
 @CONFLICTS.rule("dataset", "train_data_root")
@@ -134,19 +134,6 @@ def _sampler_and_weights(config: ClassificationConfig) -> Iterator[Diagnostic]:
         )
 
 
-@CONFLICTS.rule("optimizer", "optimizer_params.nesterov", "optimizer_params.momentum")
-def _nesterov(config: ClassificationConfig) -> Iterator[Diagnostic]:
-    params = config.optimizer_params
-    if getattr(params, "nesterov", False) and getattr(params, "momentum", 0) == 0:
-        yield Diagnostic(
-            "conflict",
-            "nesterov = true needs a momentum above 0",
-            ("optimizer_params", "nesterov"),
-            help="set momentum = 0.9, or nesterov = false",
-            notes=(Note("momentum is set here", ("optimizer_params", "momentum")),),
-        )
-
-
 @CONFLICTS.rule("model_name", "stem")
 def _stem(config: ClassificationConfig) -> Iterator[Diagnostic]:
     if config.stem == "small" and not CATALOGUE[config.model_name].has_small_stem:
@@ -203,18 +190,6 @@ def _val_pipeline(config: ClassificationConfig) -> Iterator[Diagnostic]:
         yield from _check_pipeline(config.val_transform, "val_transform")
 
 
-@CONFLICTS.rule("warmup_epochs", "epochs")
-def _warmup(config: ClassificationConfig) -> Iterator[Diagnostic]:
-    if config.warmup_epochs >= config.epochs:
-        yield Diagnostic(
-            "conflict",
-            f"warmup_epochs is {config.warmup_epochs}, and epochs is {config.epochs}: warmup would never end",
-            ("warmup_epochs",),
-            help="warm up for fewer epochs than there are",
-            notes=(Note("epochs is set here", ("epochs",)),),
-        )
-
-
 @CONFLICTS.rule("pretrained", "weights")
 def _one_source_of_weights(config: ClassificationConfig) -> Iterator[Diagnostic]:
     if config.weights is not None and config.pretrained:
@@ -239,8 +214,8 @@ def _published_weights(config: ClassificationConfig) -> Iterator[Diagnostic]:
         )
 
 
-@CONFLICTS.rule("deterministic", "precision", "cudnn_benchmark")
-def _deterministic(config: ClassificationConfig) -> Iterator[Diagnostic]:
+@CONFLICTS.rule("deterministic", "cudnn_benchmark")
+def _benchmark(config: ClassificationConfig) -> Iterator[Diagnostic]:
     if config.deterministic and config.cudnn_benchmark:
         yield Diagnostic(
             "conflict",
@@ -248,24 +223,4 @@ def _deterministic(config: ClassificationConfig) -> Iterator[Diagnostic]:
             ("cudnn_benchmark",),
             help="keep one of the two",
             notes=(Note("deterministic is set here", ("deterministic",)),),
-        )
-    if config.deterministic and config.precision in ("bf16", "fp16"):
-        yield Diagnostic(
-            "conflict",
-            f'precision = "{config.precision}" and deterministic = true are both given',
-            ("precision",),
-            help="deterministic = true computes in fp32",
-            notes=(Note("deterministic is set here", ("deterministic",)),),
-        )
-
-
-@CONFLICTS.rule("device", "precision")
-def _half_precision_on_cpu(config: ClassificationConfig) -> Iterator[Diagnostic]:
-    if config.device == "cpu" and config.precision == "fp16":
-        yield Diagnostic(
-            "conflict",
-            'precision = "fp16" needs a GPU, but device is "cpu"',
-            ("precision",),
-            help='use precision = "bf16", or leave it out',
-            notes=(Note("device is set here", ("device",)),),
         )

@@ -79,8 +79,3 @@ class DataConfig(StrictModel):
         """`batch_size` as a number, which it is in the config that a run resolves."""
         assert self.batch_size != "auto", "batch_size is not decided yet"
         return self.batch_size
-
-    @property
-    def has_validation(self) -> bool:
-        """Whether the config names validation data (the named data sets bring their own)."""
-        return self.val_data_root is not None or self.val_split is not None or self.dataset != "folder"

@@ -13,11 +13,13 @@ from pochi_cli.config.optim import (
     OptimConfig,
     StepLRParams,
 )
+from pochi_cli.config.root import ClassificationConfig, TrainingConfig
 from pochi_cli.config.rules import Rules
 from pochi_cli.config.values import show
 from pochi_cli.errors import Diagnostic, KeyPath, Note
 
-DOUBTS = Rules()
+DOUBTS = Rules(TrainingConfig)  # type: ignore[type-abstract]  # nothing is made of it
+IMAGE_DOUBTS = Rules(ClassificationConfig)
 
 _SCHEDULE = ("scheduler", "scheduler_params", "epochs", "warmup_epochs")
 _TOLERANCE = 0.1
@@ -147,7 +149,7 @@ def _unused_rates(config: OptimConfig) -> Iterator[Diagnostic]:
         )
 
 
-@DOUBTS.rule("train_data_root", "val_data_root")
+@IMAGE_DOUBTS.rule("train_data_root", "val_data_root")
 def _same_folder(config: DataConfig) -> Iterator[Diagnostic]:
     train, val = config.train_data_root, config.val_data_root
     if train is not None and val is not None and normpath(train) == normpath(val):
@@ -160,8 +162,8 @@ def _same_folder(config: DataConfig) -> Iterator[Diagnostic]:
         )
 
 
-@DOUBTS.rule("early_stopping.enabled", "early_stopping.monitor", "early_stopping.min_delta")
-def _unreachable_delta(config: OptimConfig) -> Iterator[Diagnostic]:
+@IMAGE_DOUBTS.rule("early_stopping.enabled", "early_stopping.monitor", "early_stopping.min_delta")
+def _unreachable_delta(config: ClassificationConfig) -> Iterator[Diagnostic]:
     stopping = config.early_stopping
     if stopping.enabled and stopping.monitor == "val_accuracy" and stopping.min_delta >= 100:
         yield warning(

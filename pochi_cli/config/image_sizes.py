@@ -13,7 +13,9 @@ from pochi_cli.config.steps.nested import Pipeline, final_size
 from pochi_cli.config.steps.refusals import find_refusals
 from pochi_cli.errors import Diagnostic, Note
 
-SIZE_RULES = Rules(needs_all=True)  # a step that is left out changes what comes after it
+SIZE_RULES = Rules(
+    ClassificationConfig, needs_all=True
+)  # a step that is left out changes what comes after it
 TOO_SMALL_HELP = "resize the images before this step, or let it ask for less"
 
 

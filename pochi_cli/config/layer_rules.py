@@ -3,24 +3,23 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from functools import cache
 from typing import Literal
 
-from pochi_cli.config.catalogue import CATALOGUE, ModelName, parameter_shapes
 from pochi_cli.config.patterns import PatternError, assign, check_pattern, matches
-from pochi_cli.config.root import ClassificationConfig
+from pochi_cli.config.root import TrainingConfig
 from pochi_cli.config.rules import Rules
 from pochi_cli.errors import Diagnostic, KeyPath, Note
 
-LAYER_RULES = Rules()
+LAYER_RULES = Rules(TrainingConfig)  # type: ignore[type-abstract]  # nothing is made of it
 
 _HEADS = frozenset({"head", "heads", "fc", "classifier", "last"})
 """What the last layer is called in one model or another."""
 
 
 @LAYER_RULES.rule("enable_layer_wise_lr", "layer_wise_lr_config.layer_rates")
-def _layer_rates_given(config: ClassificationConfig) -> Iterator[Diagnostic]:
+def _layer_rates_given(config: TrainingConfig) -> Iterator[Diagnostic]:
     if config.enable_layer_wise_lr and not config.layer_wise_lr_config.layer_rates:
         yield Diagnostic(
             "missing-layer-rates",
@@ -30,11 +29,11 @@ def _layer_rates_given(config: ClassificationConfig) -> Iterator[Diagnostic]:
         )
 
 
-@LAYER_RULES.rule("model_name", "layer_wise_lr_config.layer_rates", "freeze")
-def _patterns(config: ClassificationConfig) -> Iterator[Diagnostic]:
+@LAYER_RULES.rule("model_name", "hidden_dims", "layer_wise_lr_config.layer_rates", "freeze")
+def _patterns(config: TrainingConfig) -> Iterator[Diagnostic]:
     if not config.freeze and not config.layer_wise_lr_config.layer_rates:
         return
-    names = list(parameter_shapes(config.model_name))
+    names = config.parameter_names
     rates = config.layer_wise_lr_config.layer_rates
     bad = yield from _unmatched(config, config.freeze, ("freeze",), names)
     bad |= yield from _unmatched(config, tuple(rates), ("layer_wise_lr_config", "layer_rates"), names)
@@ -44,9 +43,9 @@ def _patterns(config: ClassificationConfig) -> Iterator[Diagnostic]:
     if not trained:
         yield Diagnostic(
             "conflict",
-            f"freeze covers every parameter of {config.model_name}: nothing is left to train",
+            f"freeze covers every parameter of {config.network}: nothing is left to train",
             ("freeze",),
-            help=f"leave the head `{CATALOGUE[config.model_name].head}` out of it",
+            help=f"leave the head `{config.head}` out of it",
         )
         return
     taken = set(assign(rates, trained).values())
@@ -69,7 +68,7 @@ def _patterns(config: ClassificationConfig) -> Iterator[Diagnostic]:
 
 
 def _unmatched(
-    config: ClassificationConfig, patterns: tuple[str, ...], key: KeyPath, names: list[str]
+    config: TrainingConfig, patterns: tuple[str, ...], key: KeyPath, names: Sequence[str]
 ) -> Generator[Diagnostic, None, set[str]]:
     """Report the patterns that are no regular expression or match no parameter.
 
@@ -93,14 +92,14 @@ def _unmatched(
             continue
         if not any(matches(pattern, name) for name in names):
             bad.add(pattern)
+            closest = closest_layers(pattern, config.parameter_names, config.head)
             yield Diagnostic(
                 "unmatched-layer-pattern",
-                f"the pattern `{pattern}` of {key[-1]} matches no parameter of {config.model_name}",
+                f"the pattern `{pattern}` of {key[-1]} matches no parameter of {config.network}",
                 where,
                 at=_at(key),
-                notes=(Note("model_name is set here", ("model_name",)),),
-                help="the closest layers are "
-                + ", ".join(f"`{layer}`" for layer in closest_layers(pattern, config.model_name)),
+                notes=(Note(f"{config.model_key} is set here", (config.model_key,)),),
+                help="the closest layers are " + ", ".join(f"`{layer}`" for layer in closest),
             )
     return bad
 
@@ -111,16 +110,16 @@ def _at(key: KeyPath) -> Literal["key", "value"]:
 
 
 @cache
-def closest_layers(pattern: str, model_name: ModelName, count: int = 3) -> list[str]:
+def closest_layers(pattern: str, names: tuple[str, ...], head: str, count: int = 3) -> list[str]:
     """Find the layers (prefixes of parameter names) that look most like a pattern."""
     layers: dict[str, None] = {}
-    for name in parameter_shapes(model_name):
+    for name in names:
         parts = name.split(".")
         for end in range(1, len(parts)):
             layers.setdefault(".".join(parts[:end]))
     plain = pattern.replace("\\", "").lower()[:100]
     if plain.partition(".")[0] in _HEADS:
-        return [CATALOGUE[model_name].head]
+        return [head]
     top = [layer for layer in layers if "." not in layer]
     begun = [layer for layer in top if layer.lower().startswith(plain)] if plain else []
     # What is right up to a dot is probably meant: its own layers come before those of others.

@@ -13,13 +13,15 @@ from pydantic import ValidationError
 
 from pochi_cli.config.conflicts import CONFLICTS
 from pochi_cli.config.document import Document, read_document
-from pochi_cli.config.doubts import DOUBTS
+from pochi_cli.config.doubts import DOUBTS, IMAGE_DOUBTS
+from pochi_cli.config.embedding_rules import EMBEDDING_RULES
 from pochi_cli.config.image_sizes import SIZE_RULES
 from pochi_cli.config.layer_rules import LAYER_RULES
 from pochi_cli.config.messages import MOST, diagnose
+from pochi_cli.config.optim_rules import OPTIM_RULES
 from pochi_cli.config.pipeline_doubts import PIPELINE_DOUBTS
-from pochi_cli.config.root import ClassificationConfig
-from pochi_cli.config.salvage import STAND_INS, invalid_parts, salvage, with_meant_names
+from pochi_cli.config.root import Config, root_of
+from pochi_cli.config.salvage import invalid_parts, salvage, stand_ins, with_meant_names
 from pochi_cli.config.search_probes import left_out, probe
 from pochi_cli.config.search_rules import SEARCH_RULES
 from pochi_cli.config.suggestions import fold_misspelt
@@ -28,6 +30,20 @@ from pochi_cli.errors import ConfigError, Diagnostic, KeyPath
 
 _DEEPEST = 30
 """Levels of arrays and tables that a value may have; the deepest sensible one is a nested transform."""
+
+
+_ALL_RULES = (
+    CONFLICTS,
+    EMBEDDING_RULES,
+    OPTIM_RULES,
+    LAYER_RULES,
+    TRACKING_RULES,
+    DOUBTS,
+    IMAGE_DOUBTS,
+    PIPELINE_DOUBTS,
+    SIZE_RULES,
+    SEARCH_RULES,
+)
 
 
 @dataclass(frozen=True)
@@ -39,10 +55,10 @@ class Checked:
         diagnostics: Every mistake and doubt, in the order of the file.
     """
 
-    config: ClassificationConfig | None
+    config: Config | None
     diagnostics: tuple[Diagnostic, ...]
 
-    def valid(self) -> ClassificationConfig:
+    def valid(self) -> Config:
         """Give the config.
 
         Raises:
@@ -53,7 +69,7 @@ class Checked:
         return self.config
 
 
-def load_config(path: str | Path, overrides: Iterable[str] = ()) -> ClassificationConfig:
+def load_config(path: str | Path, overrides: Iterable[str] = ()) -> Config:
     """Read and validate a config.
 
     Args:
@@ -88,7 +104,7 @@ def _with_help_of(diagnostic: Diagnostic, refused: Diagnostic) -> Diagnostic:
     return dataclasses.replace(refused, help=f"{refused.help}; {diagnostic.help}")
 
 
-def validate(raw: Mapping[str, Any]) -> ClassificationConfig:
+def validate(raw: Mapping[str, Any]) -> Config:
     """Validate a raw config.
 
     Args:
@@ -109,7 +125,7 @@ def check(raw: Mapping[str, Any]) -> Checked:
     diagnostics = list(_beyond_toml(raw))
     invalid: set[KeyPath] = {diagnostic.key for diagnostic in diagnostics}
     usable = {key: value for key, value in raw.items() if (key,) not in invalid}
-    usable |= {key: value for key, value in STAND_INS.items() if (key,) in invalid}
+    usable |= {key: value for key, value in stand_ins(raw).items() if (key,) in invalid}
     config, found = _validated(usable)
     if found:
         meant = with_meant_names(usable, found)
@@ -119,17 +135,9 @@ def check(raw: Mapping[str, Any]) -> Checked:
         invalid |= invalid_parts(meant, found)
         config = salvage(meant, invalid)
     assert config is not None  # valid, or salvaged
-    for rule in (
-        *CONFLICTS,
-        *LAYER_RULES,
-        *TRACKING_RULES,
-        *DOUBTS,
-        *PIPELINE_DOUBTS,
-        *SIZE_RULES,
-        *SEARCH_RULES,
-    ):
-        if rule.may_judge(invalid):
-            diagnostics.extend(d for d in _first(rule.check(config)) if d.key not in invalid)
+    for rules in _ALL_RULES:
+        for found_by_rule in rules.findings(config, invalid):
+            diagnostics.extend(d for d in _first(found_by_rule) if d.key not in invalid)
     if config.optuna is not None:
         wrong = {diagnostic.key for diagnostic in diagnostics if diagnostic.severity == "error"}
         diagnostics.extend(left_out(config))
@@ -139,9 +147,9 @@ def check(raw: Mapping[str, Any]) -> Checked:
     return Checked(config if is_valid else None, tuple(diagnostics))
 
 
-def _validated(raw: Mapping[str, Any]) -> tuple[ClassificationConfig | None, list[Diagnostic]]:
+def _validated(raw: Mapping[str, Any]) -> tuple[Config | None, list[Diagnostic]]:
     try:
-        return ClassificationConfig.model_validate(raw), []
+        return root_of(raw).model_validate(raw), []
     except ValidationError as error:
         return None, diagnose(error, raw)
 

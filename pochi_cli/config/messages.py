@@ -9,8 +9,9 @@ from pydantic import Tag, ValidationError
 from pydantic_core import ErrorDetails
 
 from pochi_cli.config.likeness import closest
+from pochi_cli.config.recalls import recall_name
 from pochi_cli.config.rewriting import described, number_in, rewritten
-from pochi_cli.config.root import ClassificationConfig
+from pochi_cli.config.root import ROOTS, root_of
 from pochi_cli.config.steps.nested import STEPS
 from pochi_cli.config.suggestions import meant_key, meant_word, misspelt_name
 from pochi_cli.config.values import show
@@ -44,6 +45,7 @@ _LAYER_RATES = ("layer_wise_lr_config", "layer_rates")
 _EXAMPLES: Mapping[str, str] = {
     "epochs": "epochs = 50",
     "learning_rate": "learning_rate = 0.01",
+    "train_vectors": 'train_vectors = "embeddings.npy"',
     "train_transform": 'train_transform = [{ name = "Resize", size = [224, 224] }, { name = "ToTensor" }]',
 }
 """What a required key looks like."""
@@ -156,12 +158,12 @@ def _translate(
     if kind == "extra_forbidden":
         return Diagnostic("unknown-key", f"unknown key `{name}`", path, help=meant_key(path, raw), at="key")
     if kind == "literal_error":
-        return _unknown_value(path, value, str(context["expected"]))
+        return _unknown_value(path, value, str(context["expected"]), raw)
     if kind == "union_tag_invalid":
         expected = str(context["expected_tags"])
         tag = context["discriminator"].strip("'")
         if tag in ("name", "type"):
-            return _unknown_value((*path, tag), value[tag], expected)
+            return _unknown_value((*path, tag), value[tag], expected, raw)
         shapes = [tag.strip("'") for tag in expected.split(", ")]
         return _wrong_type(path, value, _either([_SHAPES[shape] for shape in shapes]))
     if kind in _BOUNDS:
@@ -178,9 +180,10 @@ def _translate(
     if kind == "string_too_short":
         return Diagnostic("out-of-range", f"{name} is empty", path, help="name it, or leave the key out")
     if kind == "string_pattern_mismatch":
-        return Diagnostic(
-            "unknown-value", f"{name} is {show(value)}", path, help="use cpu, mps, cuda, or cuda:N"
-        )
+        remedy = "use cpu, mps, cuda, or cuda:N"
+        if path[-1] == "monitor":
+            remedy = f"use val_total_loss, or {recall_name(5)} with any number of neighbours"
+        return Diagnostic("unknown-value", f"{name} is {show(value)}", path, help=remedy)
     if kind == "value_error":
         return Diagnostic("out-of-range", f"{name}: {context['error']}", path)
     if kind == "conflict":
@@ -188,7 +191,7 @@ def _translate(
             "conflict", line["msg"], path, help="give a scheduler, or leave scheduler_params out", at="key"
         )
     if kind in _TYPES:
-        return _wrong_type(path, value, _either([_TYPES[kind], *_alternatives(path)[1]]))
+        return _wrong_type(path, value, _either([_TYPES[kind], *_alternatives(path, raw)[1]]))
     return Diagnostic("wrong-type", f"{name} is {show(value)}, which is not allowed", path)
 
 
@@ -277,9 +280,11 @@ def _wrong_type(path: KeyPath, value: Any, expected: str) -> Diagnostic:
     return Diagnostic("wrong-type", message, path, help=fix and f"write {fix}")
 
 
-def _unknown_value(path: KeyPath, value: Any, allowed: str) -> Diagnostic:
+def _unknown_value(path: KeyPath, value: Any, allowed: str, raw: Mapping[str, Any]) -> Diagnostic:
+    if path == ("task",):  # it chose the class that refused it
+        allowed = ", ".join(ROOTS)
     choices = [choice.strip("'") for choice in allowed.replace(" or ", ", ").split(", ")]
-    others = _alternatives(path)[0]
+    others = _alternatives(path, raw)[0]
     if not isinstance(value, str):
         message = f"{format_key(path)} is {described(value)}, but must be a string in quotes"
         return Diagnostic("wrong-type", message, path, help=meant_word("", choices, others))
@@ -289,13 +294,13 @@ def _unknown_value(path: KeyPath, value: Any, allowed: str) -> Diagnostic:
     return Diagnostic("unknown-value", message, path, help=meant_word(value, choices, others))
 
 
-def _alternatives(path: KeyPath) -> tuple[list[str], list[str]]:
+def _alternatives(path: KeyPath, raw: Mapping[str, Any]) -> tuple[list[str], list[str]]:
     """Look up a key whose value may be a word or something else.
 
     Returns:
         The other forms, and the words; both empty for every other key.
     """
-    field = ClassificationConfig.model_fields.get(str(path[0])) if len(path) == 1 else None
+    field = root_of(raw).model_fields.get(str(path[0])) if len(path) == 1 else None
     shapes: list[str] = []
     words: list[str] = []
     for member in get_args(field.annotation) if field else ():

@@ -152,14 +152,19 @@ class LayerWiseLrConfig(StrictModel):
     )
 
 
-class EarlyStoppingConfig(StrictModel):
-    """When to stop before the last epoch, and which metric chooses the best model."""
+class StoppingConfig(StrictModel):
+    """When to stop before the last epoch."""
 
     enabled: bool = Field(False, description="Stop when the monitored metric no longer improves.")
     patience: PositiveInt = Field(30, description="Epochs without improvement that are allowed.")
     min_delta: NonNegative = Field(
         3.0, description="Smallest change that counts as improvement, in the monitored metric's own unit."
     )
+
+
+class EarlyStoppingConfig(StoppingConfig):
+    """When to stop before the last epoch, and which metric chooses the best model."""
+
     monitor: Monitor = Field(
         "val_accuracy", description="Metric that is watched; it also chooses the best model."
     )
@@ -174,7 +179,7 @@ def _default_class_weights(known: dict[str, Any]) -> Literal["balanced", "none"]
 
 
 class OptimConfig(StrictModel):
-    """How the weights are learnt."""
+    """How the weights are learnt, whatever the task."""
 
     epochs: PositiveInt = Field(description="Passes over the training data.")
     learning_rate: LearningRate = Field(description="Learning rate, before the scheduler changes it.")
@@ -189,19 +194,6 @@ class OptimConfig(StrictModel):
     warmup_epochs: Annotated[int, Field(ge=0)] = Field(
         0, description="Epochs over which the rate rises linearly before the scheduler's course begins."
     )
-    sampler: Literal["shuffle", "balanced"] = Field(
-        "shuffle", description="`balanced` draws every class equally often, with replacement."
-    )
-    class_weights: ClassWeights = Field(
-        default_factory=_default_class_weights,
-        description="Weights in the loss: `balanced` (N / (K n) for n of N images in one of K classes), "
-        "`none` (the default with the balanced sampler), or one per class.",
-    )
-    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = Field(
-        0.0, description="Share of each label that is spread over all classes in training."
-    )
-    mixup_alpha: NonNegative = Field(0.0, description="MixUp's Beta parameter; 0 is off.")
-    cutmix_alpha: NonNegative = Field(0.0, description="CutMix's Beta parameter; 0 is off.")
     clip_grad_norm: PositiveFloat | None = Field(
         None, description="Largest L2 norm of the whole gradient; larger ones are scaled down to it."
     )
@@ -216,8 +208,8 @@ class OptimConfig(StrictModel):
     layer_wise_lr_config: LayerWiseLrConfig = Field(
         LayerWiseLrConfig(), description="A learning rate per layer; used with `enable_layer_wise_lr`."
     )
-    early_stopping: EarlyStoppingConfig = Field(
-        EarlyStoppingConfig(),
+    early_stopping: StoppingConfig = Field(
+        StoppingConfig(),
         description="When to stop before the last epoch, and which metric chooses the best model.",
     )
 
@@ -247,3 +239,21 @@ class OptimConfig(StrictModel):
     def layer_rates(self) -> dict[str, float]:
         """The layer-wise rates in force: empty when they are switched off."""
         return self.layer_wise_lr_config.layer_rates if self.enable_layer_wise_lr else {}
+
+
+class LossConfig(StrictModel):
+    """What the loss of a classifier is made of, and in which order images are drawn."""
+
+    sampler: Literal["shuffle", "balanced"] = Field(
+        "shuffle", description="`balanced` draws every class equally often, with replacement."
+    )
+    class_weights: ClassWeights = Field(
+        default_factory=_default_class_weights,
+        description="Weights in the loss: `balanced` (N / (K n) for n of N images in one of K classes), "
+        "`none` (the default with the balanced sampler), or one per class.",
+    )
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = Field(
+        0.0, description="Share of each label that is spread over all classes in training."
+    )
+    mixup_alpha: NonNegative = Field(0.0, description="MixUp's Beta parameter; 0 is off.")
+    cutmix_alpha: NonNegative = Field(0.0, description="CutMix's Beta parameter; 0 is off.")

@@ -23,7 +23,7 @@ from pochi_cli.config.steps.tensors import Normalize
 from pochi_cli.config.values import show
 from pochi_cli.errors import Diagnostic, KeyPath, Note
 
-PIPELINE_DOUBTS = Rules()
+PIPELINE_DOUBTS = Rules(ClassificationConfig)
 
 _UNIT_RANGE = (
     ColorJitter,

@@ -28,21 +28,27 @@ class HardwareConfig(StrictModel):
     )
     precision: Precision = Field(
         "auto",
-        description="Arithmetic of the forward and backward pass; `auto` takes half precision on a GPU.",
-    )
-    channels_last: AutoFlag = Field(
-        "auto",
-        description="Memory layout with the channels innermost; `auto` goes with half precision on a GPU.",
+        description="Arithmetic of the forward and backward pass; for images `auto` takes half precision on "
+        "a GPU, for vectors it is `fp32`.",
     )
     compile: bool = Field(False, description="Compile the model with torch.compile.")
-    cudnn_benchmark: bool = Field(
-        False, description="Let cuDNN choose algorithms by measuring; for inputs of one size."
-    )
     threads: Annotated[int, Field(ge=1, le=1024)] | None = Field(
         None, description="Threads of the computation on the CPU; chosen when omitted."
     )
     seed: Annotated[int, Field(ge=0, lt=2**32)] = Field(0, description="Seed of all randomness.")
     deterministic: bool = Field(False, description="Only deterministic algorithms, at some cost in speed.")
+
+
+class ImageHardwareConfig(HardwareConfig):
+    """What of the hardware matters to convolutions only."""
+
+    channels_last: AutoFlag = Field(
+        "auto",
+        description="Memory layout with the channels innermost; `auto` goes with half precision on a GPU.",
+    )
+    cudnn_benchmark: bool = Field(
+        False, description="Let cuDNN choose algorithms by measuring; for inputs of one size."
+    )
 
 
 AggregationMethod = Literal["median", "mean", "max", "rms"]
@@ -154,6 +160,11 @@ class RecordingConfig(StrictModel):
         GradientTrackingConfig(), description="What is recorded; used with `enable_gradient_tracking`."
     )
     monitor: MonitorConfig = Field(MonitorConfig(), description="The training monitor.")
+
+
+class PictureConfig(StrictModel):
+    """What the pictures of a classifier look like."""
+
     confusion_matrix_config: ConfusionMatrixConfig = Field(
         ConfusionMatrixConfig(), description="The picture of the confusion matrix."
     )

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from inspect import getdoc
 from typing import Any
 
 from pydantic import BaseModel
 
 from pochi_cli.config.optim import OPTIMIZER_PARAMS, SCHEDULER_PARAMS
-from pochi_cli.config.schema import config_schema
+from pochi_cli.config.root import ClassificationConfig, EmbeddingConfig
+from pochi_cli.config.schema import config_schema, root_schema
 from pochi_cli.config.search import SPACES
-from pochi_cli.config.sections import SCHEDULER_EXAMPLES, SECTIONS, STEP_GROUPS, Section
+from pochi_cli.config.sections import EMBEDDING_SECTIONS, SCHEDULER_EXAMPLES, SECTIONS, STEP_GROUPS, Section
 from pochi_cli.config.steps.nested import STEPS
 from pochi_cli.config.values import show
 
@@ -37,10 +38,16 @@ def reference_text() -> str:
         ValueError: If a key of the config is in no section, or in two.
     """
     schema = config_schema()
-    check_complete(SECTIONS, schema["properties"])
+    images, vectors = (root_schema(schema, model) for model in (ClassificationConfig, EmbeddingConfig))
+    own = {key: part for key, part in vectors["properties"].items() if images["properties"].get(key) != part}
+    check_complete(SECTIONS, images["properties"])
+    check_complete(EMBEDDING_SECTIONS, own)
     blocks = [_INTRO, "\n".join(_contents())]
     for section in SECTIONS:
-        blocks.extend(_section(section, schema))
+        blocks.extend(_section(section, images, schema["definitions"]))
+    blocks.append(_embedding_intro(vectors["properties"].keys() - own.keys()))
+    for section in EMBEDDING_SECTIONS:
+        blocks.extend(_section(section, vectors, schema["definitions"]))
     return "\n".join(block.rstrip("\n") + "\n" for block in blocks)
 
 
@@ -58,7 +65,7 @@ def check_complete(sections: tuple[Section, ...], keys: Mapping[str, object]) ->
 
 def _contents() -> Iterator[str]:
     places = {key: section.title for section in SECTIONS for key in section.keys}
-    for section in SECTIONS:
+    for section in (*SECTIONS, *EMBEDDING_SECTIONS):
         yield f"- {_link(section.title, section.title)}"
     yield ""
     yield "All keys: " + ", ".join(_link(f"`{key}`", places[key]) for key in sorted(places)) + "."
@@ -68,40 +75,49 @@ def _link(text: str, title: str) -> str:
     return f"[{text}](#{title.lower().replace(' ', '-')})"
 
 
-def _section(section: Section, schema: Mapping[str, Any]) -> Iterator[str]:
+def _embedding_intro(shared: Iterable[str]) -> str:
+    listed = ", ".join(f"`{key}`" for key in sorted(shared))
+    return (
+        '## The embedding task\n\nWith `task = "embedding"` an encoder of vectors is trained, as the '
+        "[guide](embedding.md) tells. These keys are the same as above: "
+        f"{listed}. The others follow; keys of images are errors."
+    )
+
+
+def _section(section: Section, root: Mapping[str, Any], definitions: Mapping[str, Any]) -> Iterator[str]:
     yield f"## {section.title}\n\n{section.intro}"
     yield _toml(section.example)
-    properties = {key: schema["properties"][key] for key in section.keys}
+    properties = {key: root["properties"][key] for key in section.keys}
     # A key that another one calls for by its value is required in some configs only: its description says so.
-    yield _table(_rows(properties, schema["required"]))
+    yield _table(_rows(properties, root["required"]))
     for key, part in properties.items():
         if len(part.get("enum", ())) > _MOST_CHOICES:
             yield f"The {len(part['enum'])} values of `{key}`: " + ", ".join(map(_code, part["enum"])) + "."
     if "optimizer_params" in properties:
         for name, model in OPTIMIZER_PARAMS.items():
-            yield from _arguments(f"### {name}", model, schema)
+            yield from _arguments(f"### {name}", model, definitions)
     if "scheduler_params" in properties:
         for name, scheduler in SCHEDULER_PARAMS.items():
-            yield from _arguments(f"### {name}", scheduler, schema)
+            yield from _arguments(f"### {name}", scheduler, definitions)
             yield _toml(f'scheduler = "{name}"\nscheduler_params = {SCHEDULER_EXAMPLES[name]}')
     if "train_transform" in properties:
-        yield from _steps(schema)
+        yield from _steps(definitions)
     if "optuna" in properties:
         for name, space in SPACES.items():
-            yield from _arguments(f'### type = "{name}"', space, schema)
+            yield from _arguments(f'### type = "{name}"', space, definitions)
 
 
-def _steps(schema: Mapping[str, Any]) -> Iterator[str]:
+def _steps(definitions: Mapping[str, Any]) -> Iterator[str]:
     yield "The steps: " + ", ".join(_link(f"`{name}`", name) for name in sorted(STEPS)) + "."
     for module, title in STEP_GROUPS.items():
         yield f"### {title}"
         for name, step in STEPS.items():
             if step.__module__.rpartition(".")[2] == module:
-                yield from _arguments(f"#### {name}", step, schema)
+                yield from _arguments(f"#### {name}", step, definitions)
 
 
-def _arguments(heading: str, model: type[BaseModel], schema: Mapping[str, Any]) -> Iterator[str]:
-    part = schema["definitions"][model.__name__]
+def _arguments(heading: str, model: type[BaseModel], definitions: Mapping[str, Any]) -> Iterator[str]:
+    part = definitions[model.__name__]
     yield f"{heading}\n\n{getdoc(model)}"
     properties = {
         key: argument for key, argument in part["properties"].items() if key not in ("name", "type")

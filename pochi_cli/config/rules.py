@@ -7,15 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Generic, TypeVar
 
-from pochi_cli.config.root import ClassificationConfig
+from pochi_cli.config.root import Config
 from pochi_cli.errors import Diagnostic, KeyPath
 
-Check = Callable[[ClassificationConfig], Iterator[Diagnostic]]
+C = TypeVar("C")
 
 
 @dataclass(frozen=True)
-class Rule:
+class Rule(Generic[C]):
     """A check and what it needs.
 
     Attributes:
@@ -25,7 +26,7 @@ class Rule:
     """
 
     keys: tuple[KeyPath, ...]
-    check: Check
+    check: Callable[[C], Iterator[Diagnostic]]
     needs_all: bool = False
 
     def may_judge(self, invalid: set[KeyPath]) -> bool:
@@ -41,22 +42,38 @@ class Rule:
         )
 
 
-class Rules(list[Rule]):
+class Rules(Generic[C]):
     """Rules in the order in which they are checked.
 
     Args:
+        subject: The class of the configs that they are about.
         needs_all: As for each rule.
     """
 
-    def __init__(self, *, needs_all: bool = False) -> None:
-        super().__init__()
+    def __init__(self, subject: type[C], *, needs_all: bool = False) -> None:
+        self._subject = subject
         self._needs_all = needs_all
+        self._rules: list[Rule[C]] = []
 
-    def rule(self, *keys: str) -> Callable[[Check], Check]:
+    def rule(
+        self, *keys: str
+    ) -> Callable[[Callable[[C], Iterator[Diagnostic]]], Callable[[C], Iterator[Diagnostic]]]:
         """Add a check that reads these keys (dotted for those of a table)."""
 
-        def add(check: Check) -> Check:
-            self.append(Rule(tuple(tuple(key.split(".")) for key in keys), check, self._needs_all))
+        def add(check: Callable[[C], Iterator[Diagnostic]]) -> Callable[[C], Iterator[Diagnostic]]:
+            self._rules.append(Rule(tuple(tuple(key.split(".")) for key in keys), check, self._needs_all))
             return check
 
         return add
+
+    def findings(self, config: Config, invalid: set[KeyPath]) -> Iterator[Iterator[Diagnostic]]:
+        """Check a config by each rule that is about such ones and can judge it.
+
+        Args:
+            config: The config.
+            invalid: The parts of it that are not valid.
+        """
+        if isinstance(config, self._subject):
+            for rule in self._rules:
+                if rule.may_judge(invalid):
+                    yield rule.check(config)

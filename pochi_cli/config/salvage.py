@@ -10,16 +10,19 @@ from pydantic import ValidationError
 
 from pochi_cli.config.likeness import closest
 from pochi_cli.config.optim import OPTIMIZER_PARAMS, SCHEDULER_PARAMS
-from pochi_cli.config.root import ClassificationConfig
+from pochi_cli.config.root import ClassificationConfig, Config, EmbeddingConfig, root_of
 from pochi_cli.config.search import SPACES
 from pochi_cli.config.steps.nested import STEPS
 from pochi_cli.config.suggestions import known_keys
 from pochi_cli.errors import Diagnostic, KeyPath
 
-STAND_INS: dict[str, Any] = {
-    "epochs": 1_000_000,
-    "learning_rate": 0.1,
-    "train_transform": [{"name": "ToTensor"}],
+_STAND_INS: Mapping[type[Config], dict[str, Any]] = {
+    ClassificationConfig: {
+        "epochs": 1_000_000,
+        "learning_rate": 0.1,
+        "train_transform": [{"name": "ToTensor"}],
+    },
+    EmbeddingConfig: {"task": "embedding", "train_vectors": "vectors.npy"},
 }
 """Values for required keys that are missing or wrong."""
 
@@ -34,6 +37,11 @@ _LAYER_RATES = ("layer_wise_lr_config", "layer_rates")
 _SEARCH_SPACE = ("optuna", "search_space")
 _BY_ENTRY = frozenset({("class_weights",), ("freeze",), _LAYER_RATES})
 """Arrays and tables of which single entries can be left out."""
+
+
+def stand_ins(raw: Mapping[str, Any]) -> dict[str, Any]:
+    """List values for the keys that a config of its task cannot do without."""
+    return _STAND_INS[root_of(raw)]
 
 
 def with_meant_names(raw: Mapping[str, Any], diagnostics: Iterable[Diagnostic]) -> dict[str, Any]:
@@ -102,18 +110,18 @@ def _invalid_part(diagnostic: Diagnostic, raw: Mapping[str, Any]) -> KeyPath:
     return key[: next(ends, 1)]
 
 
-def salvage(raw: Mapping[str, Any], invalid: set[KeyPath]) -> ClassificationConfig:
+def salvage(raw: Mapping[str, Any], invalid: set[KeyPath]) -> Config:
     """Validate what is left of a config without its invalid parts, with stand-ins for required keys.
 
     Args:
         raw: The config.
         invalid: The parts to leave out; keys that cannot do without theirs are added.
     """
-    kept = copy.deepcopy(dict(raw))
+    root, kept = root_of(raw), copy.deepcopy(dict(raw))
     for path in sorted(invalid, key=str):
         _leave_out(kept, path, invalid)
     try:
-        return ClassificationConfig.model_validate(STAND_INS | kept)
+        return root.model_validate(stand_ins(raw) | kept)
     except ValidationError as error:
         spoilt = {line["loc"] for line in error.errors()}
     for loc in spoilt:
@@ -121,13 +129,13 @@ def salvage(raw: Mapping[str, Any], invalid: set[KeyPath]) -> ClassificationConf
         if loc[0] in _PIPELINES and len(loc) > 2 and isinstance(loc[1], int):
             kept[loc[0]][loc[1]] = _NEUTRAL_STEP
     try:
-        return ClassificationConfig.model_validate(STAND_INS | kept)
+        return root.model_validate(stand_ins(raw) | kept)
     except ValidationError as error:
         keys = {str(line["loc"][0]) for line in error.errors()}
     keys = keys.union(*(pair for pair in _PAIRS if pair & keys))
     invalid.update((key,) for key in keys)
     kept = {key: value for key, value in kept.items() if key not in keys}
-    return ClassificationConfig.model_validate(STAND_INS | kept)
+    return root.model_validate(stand_ins(raw) | kept)
 
 
 def _leave_out(node: Any, path: KeyPath, invalid: set[KeyPath]) -> None:

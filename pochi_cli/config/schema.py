@@ -11,6 +11,7 @@ nothing, to complete from, and under `dependencies` as a choice by that value, w
 
 from __future__ import annotations
 
+import inspect
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
@@ -19,44 +20,68 @@ from pydantic import BaseModel
 from pydantic_core import to_jsonable_python
 
 from pochi_cli.config.optim import OPTIMIZER_PARAMS, SCHEDULER_PARAMS
-from pochi_cli.config.root import ClassificationConfig
+from pochi_cli.config.root import ROOTS, ClassificationConfig, Config
 from pochi_cli.config.search import SPACES
 from pochi_cli.config.steps.nested import STEPS
 
 Schema = dict[str, Any]
 
 SCHEMA_FILE = "pochi.schema.json"
-SCHEMA_TITLE = "Pochi classification config"
+SCHEMA_TITLE = "Pochi config"
 
 _DEFINITION = "#/definitions/"
 
 
 def config_schema() -> Schema:
-    """Build the JSON Schema of a classification config."""
-    made = ClassificationConfig.model_json_schema(ref_template=_DEFINITION + "{model}")
-    raw = made.pop("$defs")
-    root = _tidy(made, raw)
-    for name, field in ClassificationConfig.model_fields.items():
-        if field.default_factory is not None:
-            default = to_jsonable_python(field.get_default(call_default_factory=True, validated_data={}))
-            if not isinstance(default, dict):
-                root["properties"][name]["default"] = default
-    for key, models in (("optimizer_params", OPTIMIZER_PARAMS), ("scheduler_params", SCHEDULER_PARAMS)):
-        root["properties"][key] |= _any_of(model.__name__ for model in models.values())
-    definitions = {"Step": _step(list(STEPS)), "Space": _space()} | {
-        name: _tidy(raw[name], raw) for name in raw
-    }
-    used = _references(root)
+    """Build the JSON Schema of a config: that of its task, which an absent `task` leaves classification."""
+    definitions: dict[str, Schema] = {"Step": _step(list(STEPS)), "Space": _space()}
+    roots = {}
+    for task, model in ROOTS.items():
+        made = model.model_json_schema(ref_template=_DEFINITION + "{model}")
+        raw = made.pop("$defs")
+        definitions |= {name: _tidy(raw[name], raw) for name in raw}
+        roots[task] = model.__name__
+        definitions[model.__name__] = _root(model, _tidy(made, raw))
+    used = list(roots.values())
     for name in used:  # grows while it is read
         used.extend(found for found in _references(definitions[name]) if found not in used)
+    embedding = {"properties": {"task": {"const": "embedding"}}, "required": ["task"]}
     return {
         "$schema": "http://json-schema.org/draft-07/schema#",
         "title": SCHEMA_TITLE,
         "description": "A config that `pochi train` takes; `pochi validate-config` checks it in full.",
-        **{key: part for key, part in root.items() if key not in ("title", "description")},
-        **_conditions(),
+        **_any_of(roots.values()),
+        "if": embedding,
+        "then": _refer(roots["embedding"]),
+        "else": _refer(roots["classification"]),
         "definitions": {name: {"title": name, **definitions[name]} for name in sorted(used)},
     }
+
+
+def root_schema(schema: Schema, model: type[Config]) -> Schema:
+    """Find the part of a config's schema that is about the configs of one task."""
+    part: Schema = schema["definitions"][model.__name__]
+    return part
+
+
+def _root(model: type[Config], root: Schema) -> Schema:
+    """Complete the schema of a task's configs: defaults, and what depends on values."""
+    fixed = {
+        name: field.default for name, field in model.model_fields.items() if field.default_factory is None
+    }
+    for name, field in model.model_fields.items():
+        if field.default_factory is not None:
+            default = to_jsonable_python(field.get_default(call_default_factory=True, validated_data=fixed))
+            if not isinstance(default, dict):
+                root["properties"][name]["default"] = default
+    for key, models in (("optimizer_params", OPTIMIZER_PARAMS), ("scheduler_params", SCHEDULER_PARAMS)):
+        root["properties"][key] |= _any_of(params.__name__ for params in models.values())
+    kept = {key: part for key, part in root.items() if key not in ("title", "description")}
+    conditions = _conditions(model)
+    if model is ClassificationConfig:
+        conditions["dependencies"] |= _IMAGES_CALL_FOR
+        conditions |= _IMAGES_REQUIRE
+    return {"description": inspect.getdoc(model), **kept, **conditions}
 
 
 def schema_text() -> str:
@@ -141,28 +166,31 @@ def _space() -> Schema:
     }
 
 
-def _conditions() -> Schema:
+def _conditions(model: type[Config]) -> dict[str, Any]:
     """What a key calls for, by its value."""
-    optimizers = {value: _arguments("optimizer_params", model) for value, model in OPTIMIZER_PARAMS.items()}
-    schedulers = {value: _arguments("scheduler_params", model) for value, model in SCHEDULER_PARAMS.items()}
-    default = ClassificationConfig.model_fields["optimizer"].default
+    optimizers = {value: _arguments("optimizer_params", params) for value, params in OPTIMIZER_PARAMS.items()}
+    schedulers = {value: _arguments("scheduler_params", params) for value, params in SCHEDULER_PARAMS.items()}
+    default = model.model_fields["optimizer"].default
     return {
         "dependencies": {
-            "val_data_root": ["val_transform"],
-            "val_split": ["val_transform"],
             "optimizer_params": _by_value("optimizer", optimizers, default),
             "scheduler": _by_value("scheduler", schedulers),
             "scheduler_params": ["scheduler"],
         },
-        # Also true of a config without the key, whose data set is a folder.
-        "if": {"properties": {"dataset": {"const": "folder"}}},
-        "then": {"required": ["train_data_root"]},
-        "else": {
-            "required": ["val_transform"],
-            "if": {"properties": {"dataset": {"const": "digits"}}},
-            "else": {"required": ["train_data_root"]},
-        },
     }
+
+
+_IMAGES_CALL_FOR: Schema = {"val_data_root": ["val_transform"], "val_split": ["val_transform"]}
+_IMAGES_REQUIRE: Schema = {
+    # Also true of a config without the key, whose data set is a folder.
+    "if": {"properties": {"dataset": {"const": "folder"}}},
+    "then": {"required": ["train_data_root"]},
+    "else": {
+        "required": ["val_transform"],
+        "if": {"properties": {"dataset": {"const": "digits"}}},
+        "else": {"required": ["train_data_root"]},
+    },
+}
 
 
 def _arguments(key: str, model: type[BaseModel]) -> Schema:

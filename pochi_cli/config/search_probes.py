@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import combinations, product
 from typing import Any
 
-from pochi_cli.config.root import ClassificationConfig
+from pochi_cli.config.root import TrainingConfig
 from pochi_cli.config.search import Choices, IntRange, OptunaConfig
 from pochi_cli.config.search_rules import SPACE
 from pochi_cli.config.search_space import (
@@ -36,7 +36,7 @@ _MOST_CHOICES = 200
 """Choices of one parameter that are tried; each is checked again when a trial draws it."""
 
 
-def probe(config: ClassificationConfig, wrong: set[KeyPath], check: Check) -> Iterator[Diagnostic]:
+def probe(config: TrainingConfig, wrong: set[KeyPath], check: Check) -> Iterator[Diagnostic]:
     """Find the choices and bounds that the config would refuse.
 
     Args:
@@ -145,7 +145,7 @@ def _probe_pairs(
                     break
 
 
-def left_out(config: ClassificationConfig) -> Iterator[Diagnostic]:
+def left_out(config: TrainingConfig) -> Iterator[Diagnostic]:
     """Warn of arguments of the file that some searched optimizer or scheduler does not have."""
     assert config.optuna is not None
     plain = plain_config(config)

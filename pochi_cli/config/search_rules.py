@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator
 
 from pochi_cli.config.recording import ONLOOKERS
-from pochi_cli.config.root import ClassificationConfig
+from pochi_cli.config.root import ClassificationConfig, TrainingConfig, root_of
 from pochi_cli.config.rules import Rules
 from pochi_cli.config.search import Choices, FloatRange, IntRange, OptunaConfig
 from pochi_cli.config.search_grid import MOST_VALUES, Grid, is_countable, value_at, values_of
@@ -22,7 +22,7 @@ from pochi_cli.config.suggestions import meant_key
 from pochi_cli.config.values import show
 from pochi_cli.errors import ConfigError, Diagnostic, KeyPath, Note, format_key
 
-SEARCH_RULES = Rules()
+SEARCH_RULES = Rules(TrainingConfig)  # type: ignore[type-abstract]  # nothing is made of it
 
 SPACE: KeyPath = ("optuna", "search_space")
 
@@ -36,6 +36,13 @@ _UNSEARCHABLE = {
     "num_classes": "the data decide it",
     "dataset": "trials could not be compared on other data",
     "val_data_root": "trials could not be compared on other validation data",
+    "train_vectors": "trials could not be compared on other data",
+    "vector_column": "trials could not be compared on other data",
+    "holdout": "trials could not be compared on other validation data",
+    "recall_ks": "nothing that is learnt depends on it",
+    "recall_every_epochs": "every epoch of a trial has its recall",
+    "recall_samples": "trials could not be compared on other validation data",
+    "metric": "recalls by different metrics do not compare",
     "val_split": "trials could not be compared on other validation data",
     "save_interval": "trials keep no checkpoints",
     "checkpoint_every_steps": "trials keep no checkpoints",
@@ -44,7 +51,7 @@ _UNSEARCHABLE = {
 
 
 @SEARCH_RULES.rule("optuna.search_space")
-def _ranges(config: ClassificationConfig) -> Iterator[Diagnostic]:
+def _ranges(config: TrainingConfig) -> Iterator[Diagnostic]:
     for name, space in _search(config).search_space.items():
         if isinstance(space, Choices):
             continue
@@ -103,7 +110,7 @@ def _ranges(config: ClassificationConfig) -> Iterator[Diagnostic]:
 
 
 @SEARCH_RULES.rule("optuna.search_space")
-def _choices(config: ClassificationConfig) -> Iterator[Diagnostic]:
+def _choices(config: TrainingConfig) -> Iterator[Diagnostic]:
     for name, space in _search(config).search_space.items():
         if not isinstance(space, Choices):
             continue
@@ -125,7 +132,7 @@ def _choices(config: ClassificationConfig) -> Iterator[Diagnostic]:
     "scheduler",
     "scheduler_params",
 )
-def _names(config: ClassificationConfig) -> Iterator[Diagnostic]:
+def _names(config: TrainingConfig) -> Iterator[Diagnostic]:
     plain = plain_config(config)
     for name in _search(config).search_space:
         path = key_of(name)
@@ -156,13 +163,13 @@ def _refused(code: str, name: str, message: str, remedy: str | None) -> Diagnost
 
 def _nearest(plain: dict[str, object], path: KeyPath) -> str | None:
     """Say what there is in place of a key that has no place."""
-    if str(path[0]) not in ClassificationConfig.model_fields:
+    if str(path[0]) not in root_of(plain).model_fields:
         return meant_key((path[0],), {**plain, str(path[0]): None})
     table = next(path[:end] for end in range(len(path), 0, -1) if has_place(plain, path[:end]))
     return f"{format_key(table)} has {_extent(plain, table)}"
 
 
-def _may_hold(config: ClassificationConfig, switch: str) -> bool:
+def _may_hold(config: TrainingConfig, switch: str) -> bool:
     """Tell whether a key is set, or is searched itself."""
     value: object = config
     for part in switch.split("."):
@@ -187,7 +194,7 @@ def _extent(plain: dict[str, object], table: KeyPath) -> str:
 
 
 @SEARCH_RULES.rule("optuna.search_space")
-def _overlaps(config: ClassificationConfig) -> Iterator[Diagnostic]:
+def _overlaps(config: TrainingConfig) -> Iterator[Diagnostic]:
     seen: list[Parameter] = []
     for parameter in sorted(parameters(_search(config)), key=lambda parameter: len(parameter.path)):
         for other in seen:
@@ -203,20 +210,22 @@ def _overlaps(config: ClassificationConfig) -> Iterator[Diagnostic]:
         seen.append(parameter)
 
 
-@SEARCH_RULES.rule("optuna", "dataset", "val_data_root", "val_split")
-def _needs_validation(config: ClassificationConfig) -> Iterator[Diagnostic]:
+@SEARCH_RULES.rule("optuna", "dataset", "val_data_root", "val_split", "holdout")
+def _needs_validation(config: TrainingConfig) -> Iterator[Diagnostic]:
     if config.optuna is not None and not config.has_validation:
         yield Diagnostic(
             "conflict",
             "optuna compares trials on validation data, and there are none",
             ("optuna",),
             at="key",
-            help="give val_data_root or val_split",
+            help="give val_data_root or val_split"
+            if isinstance(config, ClassificationConfig)
+            else "set holdout above 0",
         )
 
 
 @SEARCH_RULES.rule("optuna.storage")
-def _storage(config: ClassificationConfig) -> Iterator[Diagnostic]:
+def _storage(config: TrainingConfig) -> Iterator[Diagnostic]:
     storage = _search(config).storage
     if storage is not None and (storage == "sqlite://" or ":memory:" in storage):
         yield Diagnostic(
@@ -235,7 +244,7 @@ def _storage(config: ClassificationConfig) -> Iterator[Diagnostic]:
 
 
 @SEARCH_RULES.rule("optuna.sampler", "optuna.search_space")
-def _finite_grid(config: ClassificationConfig) -> Iterator[Diagnostic]:
+def _finite_grid(config: TrainingConfig) -> Iterator[Diagnostic]:
     search = _search(config)
     if search.sampler != "GridSampler":
         return
@@ -272,7 +281,7 @@ def _finite_grid(config: ClassificationConfig) -> Iterator[Diagnostic]:
 
 
 @SEARCH_RULES.rule("optuna.sampler", "optuna.search_space")
-def _evolving(config: ClassificationConfig) -> Iterator[Diagnostic]:
+def _evolving(config: TrainingConfig) -> Iterator[Diagnostic]:
     search = _search(config)
     if search.sampler != "CmaEsSampler":
         return
@@ -289,7 +298,7 @@ def _evolving(config: ClassificationConfig) -> Iterator[Diagnostic]:
 
 
 @SEARCH_RULES.rule("optuna.direction", "optuna.search_space")
-def _comparable_losses(config: ClassificationConfig) -> Iterator[Diagnostic]:
+def _comparable_losses(config: TrainingConfig) -> Iterator[Diagnostic]:
     search = _search(config)
     for name in search.search_space:
         if search.direction == "minimize" and key_of(name) in (("class_weights",), ("sampler",)):
@@ -303,7 +312,7 @@ def _comparable_losses(config: ClassificationConfig) -> Iterator[Diagnostic]:
             )
 
 
-def require_search(config: ClassificationConfig) -> None:
+def require_search(config: TrainingConfig) -> None:
     """Make sure that there is something to search.
 
     Raises:
@@ -323,6 +332,6 @@ def require_search(config: ClassificationConfig) -> None:
         )
 
 
-def _search(config: ClassificationConfig) -> OptunaConfig:
+def _search(config: TrainingConfig) -> OptunaConfig:
     """The search; one of nothing where there is none."""
     return config.optuna or OptunaConfig.model_construct(search_space={}, storage=None, sampler="TPESampler")

@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from pochi_cli.config.optim import OPTIMIZER_PARAMS, SCHEDULER_PARAMS
-from pochi_cli.config.root import ClassificationConfig
+from pochi_cli.config.root import ROOTS, TrainingConfig
 from pochi_cli.config.search import Choices, FloatRange, IntRange, OptunaConfig
 from pochi_cli.errors import KeyPath
 
@@ -101,12 +101,12 @@ def key_of(name: str) -> KeyPath | None:
         return None
     for chooser in CHOOSERS:
         short = str(path[0]).removeprefix(f"{chooser}_")
-        if len(path) == 1 and short != path[0] and path[0] not in ClassificationConfig.model_fields:
+        if len(path) == 1 and short != path[0] and not _is_known(path[0]):
             return (f"{chooser}_params", short)
     return tuple(path)
 
 
-def plain_config(config: ClassificationConfig) -> dict[str, Any]:
+def plain_config(config: TrainingConfig) -> dict[str, Any]:
     """Write what a config was given, without its search: plain values, from which it is read again."""
     return config.model_dump(mode="json", exclude_unset=True, exclude_none=True, exclude={"optuna"})
 
@@ -162,6 +162,10 @@ def has_place(plain: Mapping[str, Any], path: KeyPath) -> bool:
             return all(isinstance(later, str) for later in path[position:])
         node = node[part]
     return True
+
+
+def _is_known(key: str | int) -> bool:
+    return any(key in root.model_fields for root in ROOTS.values())
 
 
 def _set(node: Any, path: KeyPath, value: Any) -> None:

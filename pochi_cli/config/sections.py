@@ -265,6 +265,76 @@ std = [0.25, 0.25, 0.25]
     ),
 )
 
+EMBEDDING_SECTIONS = (
+    Section(
+        "Vectors and encoder",
+        (
+            "task",
+            "train_vectors",
+            "vector_column",
+            "holdout",
+            "batch_size",
+            "latent_dim",
+            "hidden_dims",
+            "init",
+        ),
+        "Which vectors are encoded, and by what.",
+        """\
+task = "embedding"
+train_vectors = "embeddings.npy"
+latent_dim = 128
+hidden_dims = [512]
+""",
+    ),
+    Section(
+        "Distance-preserving loss",
+        (
+            "loss_function",
+            "tau",
+            "tau_mode",
+            "lambda_rank",
+            "lambda_pairdist",
+            "pair_norm",
+            "exclude_self",
+            "k",
+        ),
+        "What is minimised: the differences between the distances within a batch before and after encoding, "
+        "and between their ranks. The [guide](embedding.md) gives the formulas.",
+        """\
+task = "embedding"
+train_vectors = "embeddings.npy"
+loss_function = "DPLossV2Norm"
+tau = 0.5
+tau_mode = "relative"
+pair_norm = true
+""",
+    ),
+    Section(
+        "Training an encoder",
+        ("epochs", "learning_rate", "optimizer", "early_stopping"),
+        "As for images, with defaults of their own.",
+        """\
+task = "embedding"
+train_vectors = "embeddings.npy"
+epochs = 50
+learning_rate = 0.0005
+optimizer = "AdamW"
+""",
+    ),
+    Section(
+        "Recall",
+        ("recall_ks", "recall_every_epochs", "recall_samples", "metric"),
+        "How the encoder is judged: which share of the nearest neighbours of each held-out vector stays "
+        "among the nearest after encoding, beside principal components, a random projection and truncation.",
+        """\
+task = "embedding"
+train_vectors = "embeddings.npy"
+recall_ks = [1, 10, 100]
+metric = "cosine"
+""",
+    ),
+)
+
 SCHEDULER_EXAMPLES: Mapping[str, str] = {
     "StepLR": "{ step_size = 30, gamma = 0.1 }",
     "MultiStepLR": "{ milestones = [30, 60, 90], gamma = 0.1 }",

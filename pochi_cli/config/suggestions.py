@@ -12,7 +12,7 @@ from pydantic import BaseModel
 
 from pochi_cli.config.likeness import closest
 from pochi_cli.config.optim import OPTIMIZER_PARAMS, SCHEDULER_PARAMS
-from pochi_cli.config.root import ClassificationConfig
+from pochi_cli.config.root import ROOTS, ClassificationConfig, Config, root_of
 from pochi_cli.config.search import SPACES
 from pochi_cli.config.steps.nested import STEPS
 from pochi_cli.config.synonyms import INNER, KEYS, REMARKS, STEP_NAMES, WORDS
@@ -41,9 +41,10 @@ _MOST_LISTED = 12
 def known_keys(table: KeyPath, raw: Mapping[str, Any]) -> list[str]:
     """List the keys that a table of a config may have; none for one whose keys are the user's."""
     if not table:
-        return list(ClassificationConfig.model_fields)
+        return list(root_of(raw).model_fields)
     if table[0] in _PARAMS and len(table) == 1:
-        chosen = raw.get(str(table[0]).removesuffix("_params"), "SGD")
+        chooser = str(table[0]).removesuffix("_params")
+        chosen = raw.get(chooser, root_of(raw).model_fields[chooser].default)
         return _fields(_PARAMS[str(table[0])].get(str(chosen)))
     if isinstance(table[-1], int):
         node: Any = raw
@@ -53,7 +54,7 @@ def known_keys(table: KeyPath, raw: Mapping[str, Any]) -> list[str]:
     if table[:2] == ("optuna", "search_space") and len(table) == 3:
         space = raw.get("optuna", {}).get("search_space", {}).get(table[2], {})
         return _fields(SPACES.get(str(space.get("type")))) if isinstance(space, dict) else []
-    model: Any = ClassificationConfig
+    model: Any = root_of(raw)
     for part in table:
         fields = getattr(model, "model_fields", {})
         model = table_model(fields[part].annotation) if part in fields else None
@@ -71,10 +72,10 @@ def table_model(annotation: Any) -> Any:
 
 
 @cache
-def _homes() -> Mapping[str, tuple[KeyPath, ...]]:
-    """The tables that have a key of this name; the top level is the empty path."""
+def _homes(root: type[Config]) -> Mapping[str, tuple[KeyPath, ...]]:
+    """The tables of a config that have a key of this name; the top level is the empty path."""
     homes: dict[str, list[KeyPath]] = {}
-    for home, name in _tables((), ClassificationConfig):
+    for home, name in _tables((), root):
         homes.setdefault(name, []).append(home)
     return {name: tuple(dict.fromkeys(found)) for name, found in homes.items()}
 
@@ -90,31 +91,36 @@ def _tables(home: KeyPath, model: Any) -> Iterator[tuple[KeyPath, str]]:
 
 
 @cache
-def _tables_at_top() -> tuple[str, ...]:
+def _tables_at_top(root: type[Config]) -> tuple[str, ...]:
     """The keys of the top level that hold a table."""
-    return tuple(dict.fromkeys(str(home[0]) for homes in _homes().values() for home in homes if home))
+    return tuple(dict.fromkeys(str(home[0]) for homes in _homes(root).values() for home in homes if home))
 
 
 @cache
-def _meant(table: KeyPath, key: str, known: tuple[str, ...], kind: str) -> KeyPath | None:
+def _meant(root: type[Config], table: KeyPath, key: str, known: tuple[str, ...], kind: str) -> KeyPath | None:
     """Find the key that an unknown one stands for.
 
     Args:
+        root: The class of the config.
         table: The table that it stands in.
         key: Its name.
         known: The keys of that table.
         kind: The name of its value's type.
     """
     name = _spelt(key)
-    if not table and name in REMARKS and (kind == "dict" or not _elsewhere(table, key)):
+    if not table and name in REMARKS and (kind == "dict" or not _elsewhere(root, table, key)):
         return None
     if not table and kind == "dict":  # `[model]` is not `model_name`: only another table can be meant
-        tables = _tables_at_top()
+        tables = _tables_at_top(root)
         found = KEYS.get(name) if KEYS.get(name) in tables else closest(key, tables)
-        return (found,) if found else next((home for home in _elsewhere(table, key) if len(home) > 1), None)
+        return (
+            (found,)
+            if found
+            else next((home for home in _elsewhere(root, table, key) if len(home) > 1), None)
+        )
     if inner := next((choice for choice in known if table and name in INNER.get(choice, ())), None):
         return (*table, inner)
-    if homes := _elsewhere(table, key):
+    if homes := _elsewhere(root, table, key):
         return homes[0]
     synonym = tuple(KEYS.get(name, "").split("."))
     if not table and synonym[0]:
@@ -131,8 +137,8 @@ def _spelt(key: str) -> str:
     return key.lower().replace("-", "_")
 
 
-def _elsewhere(table: KeyPath, key: str) -> list[KeyPath]:
-    return [(*home, key) for home in _homes().get(key, ()) if home != table]
+def _elsewhere(root: type[Config], table: KeyPath, key: str) -> list[KeyPath]:
+    return [(*home, key) for home in _homes(root).get(key, ()) if home != table]
 
 
 def _remedy(unknown: KeyPath, meant: KeyPath) -> str:
@@ -162,7 +168,9 @@ def meant_key(path: KeyPath, raw: Mapping[str, Any]) -> str | None:
     for part in table:
         node = node[part]
     value = node.get(path[-1]) if isinstance(node, dict) else None
-    if meant := _meant(table, key, known, type(value).__name__):
+    if not table and _spelt(key) not in KEYS and (task := _other_task(key, root_of(raw))):
+        return task
+    if meant := _meant(root_of(raw), table, key, known, type(value).__name__):
         if meant[:-1] == table and isinstance(node, dict) and meant[-1] in node:
             return f"`{meant[-1]}` is probably meant, and is set already: leave this one out"
         return _remedy(path, meant)
@@ -173,6 +181,23 @@ def meant_key(path: KeyPath, raw: Mapping[str, Any]) -> str | None:
     if isinstance(value, dict):
         return f"keys of the top level stand above all tables; there is no [{format_key((key,))}]"
     return "`pochi schema --format markdown` lists all keys"
+
+
+def _other_task(key: str, root: type[Config]) -> str | None:
+    """Say that a key of the top level belongs to a config of another task."""
+    task = next(
+        (
+            task
+            for task, other in ROOTS.items()
+            if key in other.model_fields.keys() - root.model_fields.keys()
+        ),
+        None,
+    )
+    if task is None:
+        return None
+    if root is ClassificationConfig:
+        return f'it belongs to a config with task = "{task}"'
+    return f'it belongs to a config with task = "{task}", and this one has another'
 
 
 def misspelt_name(step: Mapping[str, Any]) -> str | None:

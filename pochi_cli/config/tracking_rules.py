@@ -4,21 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from pochi_cli.config.catalogue import parameter_shapes
 from pochi_cli.config.patterns import PatternError, check_pattern, finds, matches
 from pochi_cli.config.recording import GradientTrackingConfig, MonitorConfig, TensorBoardConfig
-from pochi_cli.config.root import ClassificationConfig
+from pochi_cli.config.root import TrainingConfig
 from pochi_cli.config.rules import Rules
 from pochi_cli.errors import Diagnostic, Note
 
-TRACKING_RULES = Rules()
+TRACKING_RULES = Rules(TrainingConfig)  # type: ignore[type-abstract]  # nothing is made of it
 
 _KEY = ("gradient_tracking_config", "exclude_patterns")
 
 
-@TRACKING_RULES.rule("model_name", "freeze", "gradient_tracking_config.exclude_patterns")
-def _excluded(config: ClassificationConfig) -> Iterator[Diagnostic]:
-    names = list(parameter_shapes(config.model_name))
+@TRACKING_RULES.rule("model_name", "hidden_dims", "freeze", "gradient_tracking_config.exclude_patterns")
+def _excluded(config: TrainingConfig) -> Iterator[Diagnostic]:
+    names = config.parameter_names
     is_sound = True
     for position, pattern in enumerate(config.gradient_tracking_config.exclude_patterns):
         try:
@@ -42,15 +41,15 @@ def _excluded(config: ClassificationConfig) -> Iterator[Diagnostic]:
     if not any(all(not finds(pattern, name) for pattern in config.untraced) for name in trained):
         yield Diagnostic(
             "conflict",
-            f"exclude_patterns leave out every trained parameter of {config.model_name}: nothing is recorded",
+            f"exclude_patterns leave out every trained parameter of {config.network}: nothing is recorded",
             _KEY,
             help="leave out fewer; with exclude_patterns = [] every trained parameter is recorded",
-            notes=(Note("model_name is set here", ("model_name",)),),
+            notes=(Note(f"{config.model_key} is set here", (config.model_key,)),),
         )
 
 
 @TRACKING_RULES.rule("enable_gradient_tracking", "gradient_tracking_config")
-def _unused(config: ClassificationConfig) -> Iterator[Diagnostic]:
+def _unused(config: TrainingConfig) -> Iterator[Diagnostic]:
     given = config.gradient_tracking_config != GradientTrackingConfig()  # a resolved config has all defaults
     if given and not config.enable_gradient_tracking:
         yield Diagnostic(
@@ -64,7 +63,7 @@ def _unused(config: ClassificationConfig) -> Iterator[Diagnostic]:
 
 
 @TRACKING_RULES.rule("monitor.enabled", "monitor.update_ratio_every")
-def _unmonitored(config: ClassificationConfig) -> Iterator[Diagnostic]:
+def _unmonitored(config: TrainingConfig) -> Iterator[Diagnostic]:
     monitor = config.monitor
     if not monitor.enabled and monitor != MonitorConfig():
         yield Diagnostic(
@@ -78,7 +77,7 @@ def _unmonitored(config: ClassificationConfig) -> Iterator[Diagnostic]:
 
 
 @TRACKING_RULES.rule("enable_tensorboard", "tensorboard.histogram_every_epochs")
-def _unwritten(config: ClassificationConfig) -> Iterator[Diagnostic]:
+def _unwritten(config: TrainingConfig) -> Iterator[Diagnostic]:
     if config.tensorboard != TensorBoardConfig() and not config.enable_tensorboard:
         yield Diagnostic(
             "unused-key",

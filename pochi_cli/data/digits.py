@@ -112,6 +112,33 @@ def digits_root(cache_root: Path | None = None) -> Path:
     return root
 
 
+def digits_vectors(cache_root: Path | None = None) -> Path:
+    """File of the digits' pixels as vectors in the cache, made at first use.
+
+    float32 (1797, 64), from 0 to 1, in the order of scikit-learn's data set.
+
+    Args:
+        cache_root: The cache; by default `cache_directory()`.
+
+    Raises:
+        StorageError: It cannot be written.
+    """
+    path = (cache_root or cache_directory()) / "digits.npy"
+    if path.is_file():
+        return path
+    images, labels = _load()
+    temporary = path.with_name(f".{path.name}.{uuid4().hex}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with temporary.open("wb") as file:
+            np.save(file, (images.reshape(len(labels), -1) / 255).astype(np.float32))
+        temporary.replace(path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise StorageError(f"the digits cannot be written to {path}: {error.strerror}") from error
+    return path
+
+
 def _is_complete(root: Path) -> bool:
     # Directories are renamed into place when they are complete.
     return (root / "train").is_dir() and (root / "val").is_dir()

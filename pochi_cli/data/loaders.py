@@ -20,6 +20,7 @@ from torch.utils.data import DataLoader
 from pochi_cli.characters import printable
 from pochi_cli.config.data import DataConfig
 from pochi_cli.config.steps.nested import Pipeline
+from pochi_cli.data.batches import Loaders
 from pochi_cli.data.datasets import BadImage, Batch, ImageDataset, MixedSizes, Sample, collate
 from pochi_cli.data.decoding import usable_cores
 from pochi_cli.data.folder import FolderIndex
@@ -201,13 +202,6 @@ def _mixed_sizes(index: FolderIndex, mixed: MixedSizes) -> DataError:
     )
 
 
-class Loaders(NamedTuple):
-    """The loaders of a run; `val` is `None` without validation data."""
-
-    train: BatchLoader
-    val: BatchLoader | None
-
-
 def create_loaders(
     config: DataConfig,
     data: Data,
@@ -215,7 +209,7 @@ def create_loaders(
     seed: int,
     device_type: str,
     sampler: Literal["shuffle", "balanced"] = "shuffle",
-) -> Loaders:
+) -> Loaders[BatchLoader]:
     """Create the loaders of training and validation data.
 
     Args:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from pochi_cli.config.optim import EarlyStoppingConfig
+from pochi_cli.config.optim import StoppingConfig
 
 
 @dataclass
@@ -16,15 +16,18 @@ class EarlyStopping:
     any change for the better.
 
     Args:
-        config: What to watch, how long, and what counts.
+        config: How long to wait, and what counts.
+        metric: What is watched; it need not be measured at every epoch.
     """
 
-    config: EarlyStoppingConfig
+    config: StoppingConfig
+    metric: str
     best: float | None = None
+    best_epoch: int = 0
     epochs_waited: int = 0
 
-    def update(self, value: float | None) -> bool:
-        """Take in an epoch's value.
+    def update(self, epoch: int, value: float | None) -> bool:
+        """Take in the value of an epoch, from 1; `None` where it was not measured.
 
         Returns:
             Whether to stop.
@@ -32,10 +35,8 @@ class EarlyStopping:
         if not self.config.enabled or value is None:
             return False
         if self._improves(value):
-            self.best = value
-            self.epochs_waited = 0
-        else:
-            self.epochs_waited += 1
+            self.best, self.best_epoch = value, epoch
+        self.epochs_waited = epoch - self.best_epoch
         return self.is_exhausted
 
     @property
@@ -46,16 +47,17 @@ class EarlyStopping:
     def _improves(self, value: float) -> bool:
         if self.best is None:
             return not math.isnan(value)
-        gain = self.best - value if self.config.monitor == "val_loss" else value - self.best
+        gain = self.best - value if self.metric.endswith("loss") else value - self.best
         # 1.0 - 0.9 is a little less than 0.1: rounding must not decide.
         enough = gain >= self.config.min_delta or math.isclose(gain, self.config.min_delta, rel_tol=1e-9)
         return enough and gain > 0
 
     def state_dict(self) -> dict[str, float | int | None]:
         """State for a checkpoint."""
-        return {"best": self.best, "epochs_waited": self.epochs_waited}
+        return {"best": self.best, "best_epoch": self.best_epoch, "epochs_waited": self.epochs_waited}
 
     def load_state_dict(self, state: dict[str, float | int | None]) -> None:
         """Take the state up again."""
         self.best = state["best"]
+        self.best_epoch = int(state["best_epoch"] or 0)
         self.epochs_waited = int(state["epochs_waited"] or 0)

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterable
 import torch
 from torch import Tensor, nn
 
-from pochi_cli.data.datasets import Batch
-from pochi_cli.engine.objectives import Objective
+from pochi_cli.engine.losses import SampleLosses
+from pochi_cli.engine.objectives import OnBatch, StepInput
 from pochi_cli.engine.runtime import Runtime
 from pochi_cli.engine.totals import EpochTotals
 
@@ -16,29 +16,29 @@ from pochi_cli.engine.totals import EpochTotals
 @torch.inference_mode()
 def evaluate(
     model: nn.Module,
-    objective: Objective,
-    batches: Iterable[tuple[int, Batch]],
+    losses: Callable[[Tensor, StepInput], SampleLosses],
+    batches: Iterable[tuple[int, StepInput]],
+    totals: EpochTotals,
     runtime: Runtime,
-    on_batch: Callable[[int, Tensor, Tensor], None],
-) -> tuple[float, float]:
-    """Compute loss and accuracy over all samples; both are independent of the batches' sizes.
+    on_batch: OnBatch,
+) -> dict[str, float]:
+    """Compute loss and more over all samples.
 
     Args:
         model: Set to eval mode.
-        objective: Its validation loss is used.
-        batches: Numbered, on the CPU.
-        runtime: Device, precision and layout.
-        on_batch: Called with the number of batches done, and logits and labels of the last one.
+        losses: Computes the losses of a batch from the model's outputs.
+        batches: Numbered, on the device.
+        totals: What is summed.
+        runtime: Its precision.
+        on_batch: Called after each batch.
 
     Returns:
-        Mean loss, sum(w_i l_i) / sum(w_i), and accuracy in percent.
+        The means, by the names that `totals` gives them.
     """
     model.eval()
-    totals = EpochTotals(runtime)
-    for number, loaded in batches:
-        batch = loaded.to(runtime.device, non_blocking=True, channels_last=runtime.channels_last)
+    for number, step in batches:
         with runtime.autocast():
-            logits = model(batch.images)
-        totals.add(objective.validation_losses(logits, batch.labels), logits, batch.labels)
-        on_batch(number + 1, logits, batch.labels)
+            outputs = model(step.inputs)
+        totals.add(losses(outputs, step), outputs, step.targets)
+        on_batch(number + 1, outputs, step.targets)
     return totals.read()

@@ -7,29 +7,32 @@ import shlex
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, NoReturn
+from typing import Any, Literal, NoReturn, TypeVar
 
 import torch
 from torch import Tensor
 
-from pochi_cli.config.root import ClassificationConfig
-from pochi_cli.data.datasets import Batch
-from pochi_cli.data.loaders import BatchLoader, Loaders
-from pochi_cli.engine.evaluate import evaluate
-from pochi_cli.engine.objectives import Objective
+from pochi_cli.config.root import Config
+from pochi_cli.data.batches import Loader, Loaders
+from pochi_cli.engine.objectives import EpochFacts, Metrics, Objective
 from pochi_cli.engine.optim import set_learning_rates
 from pochi_cli.engine.progress import Progress, StepRecord
 from pochi_cli.engine.runtime import Runtime
 from pochi_cli.engine.saving import Checkpoints, NoCheckpoints
 from pochi_cli.engine.signals import SignalFlag
 from pochi_cli.engine.state import Position, TrainingState
-from pochi_cli.engine.totals import EpochTotals, FiniteGuard, check_weights
+from pochi_cli.engine.totals import FiniteGuard, check_weights
 from pochi_cli.errors import Interrupted, NonFiniteLossError
 from pochi_cli.models.freezing import train_mode
-from pochi_cli.runs.records import EpochRecord, RunFiles, is_better
+from pochi_cli.runs.epochs import EpochRecord
+from pochi_cli.runs.history import is_better
+from pochi_cli.runs.records import RunFiles
 
 Decision = Literal["continue", "stop"]
 OnEpoch = Callable[[EpochRecord], Decision | None]
+
+B = TypeVar("B")
+"""A batch as the loaders of a task give it."""
 
 
 @dataclass(frozen=True)
@@ -46,10 +49,10 @@ class Job:
         signals: Whether the user asked to stop.
     """
 
-    config: ClassificationConfig
+    config: Config
     runtime: Runtime
-    objective: Objective
-    loaders: Loaders
+    objective: Objective[Any]
+    loaders: Loaders[Loader[Any]]
     state: TrainingState
     files: RunFiles
     checkpoints: Checkpoints | NoCheckpoints
@@ -73,27 +76,25 @@ def fit(job: Job) -> None:
         rates = set_learning_rates(state.optimizer, config, epoch)
         rate = config.learning_rate if config.layer_rates else next(iter(rates.values()))
         try:
-            train_loss, train_accuracy, speed = train_epoch(job, epoch, rate)
+            means, speed = train_epoch(job, epoch, rate)
         except NonFiniteLossError as error:
             record_steps(job)  # they show how it came to that
             state.board.fail(error.message)
             raise
-        val_loss, val_accuracy = validate(job)
-        if val_loss is not None and not math.isfinite(val_loss):
-            job.progress.warning(f"the validation loss of epoch {epoch} is not finite: {val_loss}")
-        tell_skipped(job)
-        record = EpochRecord(
+        validation = validate(job, epoch)
+        tell_noticed(job)
+        facts = EpochFacts(
             epoch=epoch,
             learning_rate=rate,
-            train_loss=train_loss,
-            train_accuracy=train_accuracy,
-            val_loss=val_loss,
-            val_accuracy=val_accuracy,
             layer_rates={pattern: rates[pattern] for pattern in config.layer_rates},
             duration_s=time.monotonic() - started,
-            images_per_second=speed,
+            samples_per_second=speed,
         )
-        stopped = state.early_stopping.update(getattr(record, config.early_stopping.monitor))
+        record = job.objective.record(facts, means, validation)
+        loss = record.validation_loss
+        if loss is not None and not math.isfinite(loss):
+            job.progress.warning(f"the validation loss of epoch {epoch} is not finite: {loss}")
+        stopped = state.early_stopping.update(epoch, record.metrics.get(config.best_metric))
         state.duration_s += record.duration_s
         state.history = state.history.add(record)
         state.position = Position(epoch + 1)
@@ -104,14 +105,14 @@ def fit(job: Job) -> None:
     state.board.end(job.files.record)
 
 
-def train_epoch(job: Job, epoch: int, learning_rate: float) -> tuple[float, float, float]:
+def train_epoch(job: Job, epoch: int, learning_rate: float) -> tuple[dict[str, float], float]:
     """Run the steps of an epoch, from where the state stands in it.
 
     Returns:
-        Mean loss, accuracy in percent, and training images per second.
+        The means by their names, and training samples per second.
     """
     state, config, runtime, objective = job.state, job.config, job.runtime, job.objective
-    totals, guard = EpochTotals(runtime), FiniteGuard(runtime)
+    totals, guard = objective.totals(), FiniteGuard(runtime)
     if state.position.sums:
         totals.restore(list(state.position.sums))
     step, done = state.position.steps, state.position.batches
@@ -132,23 +133,18 @@ def train_epoch(job: Job, epoch: int, learning_rate: float) -> tuple[float, floa
     for numbers, batches in in_groups(job.loaders.train, epoch, done, config.accumulate_steps):
         step, done = step + 1, numbers[-1] + 1
         inputs = [
-            objective.prepare(
-                batch.to(runtime.device, non_blocking=True, channels_last=runtime.channels_last),
-                epoch,
-                number,
-            )
-            for number, batch in zip(numbers, batches, strict=True)
+            objective.prepare(batch, epoch, number) for number, batch in zip(numbers, batches, strict=True)
         ]
         # One mean over all samples of the step, however they are spread over its batches.
         weight = torch.stack([part.weight for part in inputs]).sum()
-        state.board.batch(inputs[0].images)
+        state.board.batch(inputs[0].inputs)
         for part in inputs:
             with runtime.autocast():
-                logits = state.model(part.images)
-            losses = objective.training_losses(logits, part)
+                outputs = state.model(part.inputs)
+            losses = objective.training_losses(outputs, part)
             loss = losses.losses.sum() / weight
             state.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
-            totals.add(losses, logits, part.targets)
+            totals.add(losses, outputs, part.targets)
             state.monitor.add(loss, len(part.targets))
             guard.see(loss, step)
         state.scaler.unscale_(state.optimizer)
@@ -166,8 +162,8 @@ def train_epoch(job: Job, epoch: int, learning_rate: float) -> tuple[float, floa
         state.average.update()
 
         state.board.step(step, is_due=due)
-        loss_mean, accuracy = totals.read() if due or job.progress.wants_metrics() else (None, None)
-        job.progress.step(StepRecord(done, totals.images, learning_rate, loss_mean, accuracy, is_due=due))
+        seen = totals.read() if due or job.progress.wants_metrics() else None
+        job.progress.step(StepRecord(done, totals.samples, learning_rate, seen, is_due=due))
         if job.signals.number is not None:
             break
         if config.checkpoint_every_steps and step % config.checkpoint_every_steps == 0:
@@ -177,15 +173,15 @@ def train_epoch(job: Job, epoch: int, learning_rate: float) -> tuple[float, floa
     stand_here()
     if job.signals.number is not None:
         interrupt(job)
-    return *totals.read(), totals.count() / max(state.position.duration_s, 1e-9)
+    return totals.read(), totals.count() / max(state.position.duration_s, 1e-9)
 
 
 def in_groups(
-    loader: BatchLoader, epoch: int, start_batch: int, size: int
-) -> Iterator[tuple[list[int], list[Batch]]]:
+    loader: Loader[B], epoch: int, start_batch: int, size: int
+) -> Iterator[tuple[list[int], list[B]]]:
     """Yield the batches of each optimizer step with their numbers."""
     numbers: list[int] = []
-    batches: list[Batch] = []
+    batches: list[B] = []
     for number, batch in loader.batches(epoch, start_batch):
         numbers.append(number)
         batches.append(batch)
@@ -196,24 +192,25 @@ def in_groups(
         yield numbers, batches
 
 
-def validate(job: Job) -> tuple[float, float] | tuple[None, None]:
+def validate(job: Job, epoch: int) -> Metrics | None:
     """Judge the model that counts; nothing without validation data."""
     if job.loaders.val is None:
-        return None, None
+        return None
 
-    def on_batch(batches_done: int, logits: Tensor, labels: Tensor) -> None:
+    def on_batch(batches_done: int, outputs: Tensor, targets: Tensor) -> None:
         job.progress.validation(batches_done)
-        job.state.board.validation(logits, labels)
+        job.state.board.validation(outputs, targets)
         if job.signals.number is not None:
             interrupt(job)
 
     job.progress.validation(0)
-    batches = job.loaders.val.batches(epoch=0)
-    return evaluate(job.state.average.model, job.objective, batches, job.runtime, on_batch)
+    return job.objective.validate(job.state.average.model, epoch, on_batch)
 
 
-def tell_skipped(job: Job) -> None:
-    """Warn of each bad image that was left out, once."""
+def tell_noticed(job: Job) -> None:
+    """Warn of what is doubtful, and of each bad image that was left out, once."""
+    for text in job.objective.noticed():
+        job.progress.warning(text)
     for loader in job.loaders:
         for bad in loader.newly_skipped() if loader else ():
             job.progress.warning(f"left out {bad.path}: {bad.reason}")
@@ -236,8 +233,8 @@ def record_epoch(job: Job, record: EpochRecord, rates: Mapping[str, float], *, i
     from the epoch before, and writes the others again.
     """
     state, files = job.state, job.files
-    metric = job.config.early_stopping.monitor
-    value: float | None = getattr(record, metric)
+    metric = job.config.best_metric
+    value = record.metrics.get(metric)
     best = value is not None and is_better(value, files.record.best_value, metric)
     numbered = record.epoch % job.config.save_interval == 0 or is_last
     record_steps(job)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from pochi_cli.config.patterns import finds
 from pochi_cli.config.recording import AggregationMethod, GradientTrackingConfig
-from pochi_cli.config.root import ClassificationConfig
+from pochi_cli.config.root import Config
 from pochi_cli.models.blocks import blocks_of
 from pochi_cli.runs.gradient_record import GradientEpoch
 
@@ -199,9 +199,7 @@ def norms_of(tensors: Sequence[Tensor]) -> tuple[Tensor, ...]:
     return torch._foreach_norm(list(tensors))  # noqa: SLF001
 
 
-def create_tracer(
-    config: ClassificationConfig, model: nn.Module, *, is_scaled: bool
-) -> GradientTracer | NoTracer:
+def create_tracer(config: Config, model: nn.Module, *, is_scaled: bool) -> GradientTracer | NoTracer:
     """Build what the config asks for.
 
     Args:

@@ -7,10 +7,11 @@ from datetime import datetime
 from os import SEEK_END
 from pathlib import Path
 
-from pochi_cli.engine.progress import Progress, StepRecord
+from pochi_cli.engine.progress import Progress, Start, StepRecord
 from pochi_cli.runs.atomic import appending
+from pochi_cli.runs.epoch_text import epoch_text, means_text
+from pochi_cli.runs.epochs import EpochRecord
 from pochi_cli.runs.gradient_record import GradientEpoch
-from pochi_cli.runs.records import EpochRecord
 
 
 class LoggedProgress:
@@ -48,10 +49,12 @@ class LoggedProgress:
         self.write(f"warning: {text}")
         self._progress.warning(text)
 
-    def start(self, run_name: str, first_epoch: int, epochs: int, batches: int, val_batches: int) -> None:
+    def start(self, start: Start) -> None:
         """Keep and pass on."""
-        self.write(f"run {run_name}: epoch {first_epoch} to {epochs}, {batches} batches each")
-        self._progress.start(run_name, first_epoch, epochs, batches, val_batches)
+        self.write(
+            f"run {start.run}: epoch {start.first_epoch} to {start.epochs}, {start.batches} batches each"
+        )
+        self._progress.start(start)
 
     def epoch(self, epoch: int, batches_done: int) -> None:
         """Pass on."""
@@ -64,11 +67,8 @@ class LoggedProgress:
 
     def step(self, record: StepRecord) -> None:
         """Keep one of every `log_every_steps`, and pass on."""
-        if record.is_due:
-            self.write(
-                f"epoch {self._epoch}, batch {record.batches}: "
-                f"loss {record.loss:.4f} accuracy {record.accuracy:.2f} %"
-            )
+        if record.is_due and record.means is not None:
+            self.write(f"epoch {self._epoch}, batch {record.batches}: {means_text(record.means)}")
         self._progress.step(record)
 
     def validation(self, batches_done: int) -> None:
@@ -77,14 +77,7 @@ class LoggedProgress:
 
     def epoch_done(self, record: EpochRecord, *, is_best: bool, checkpoint: str | None) -> None:
         """Keep and pass on."""
-        values = [
-            f"epoch {record.epoch}",
-            f"train loss {record.train_loss:.4f} accuracy {record.train_accuracy:.2f} %",
-        ]
-        if record.val_loss is not None and record.val_accuracy is not None:
-            values.append(f"val loss {record.val_loss:.4f} accuracy {record.val_accuracy:.2f} %")
-        values.append(f"learning rate {record.learning_rate:g}")
-        values.append(f"{record.images_per_second:.1f} images/s")
+        values = [f"epoch {record.epoch}", *epoch_text(record)]
         values += ["best so far"] if is_best else []
         values += [f"saved {checkpoint}"] if checkpoint else []
         self.write(", ".join(values))

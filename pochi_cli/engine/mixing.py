@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
-from pochi_cli.config.optim import OptimConfig
+from pochi_cli.config.optim import LossConfig
 
 
 class NoMixing:
@@ -81,7 +81,7 @@ class Mixing:
         return images, 1 - (bottom - top) * (right - left) / (height * width)
 
 
-def create_mixing(config: OptimConfig, num_classes: int, seed: int) -> Mixing | NoMixing:
+def create_mixing(config: LossConfig, num_classes: int, seed: int) -> Mixing | NoMixing:
     """Build what the config asks for."""
     if config.mixup_alpha == 0 and config.cutmix_alpha == 0:
         return NoMixing()

@@ -166,7 +166,7 @@ class TrainingMonitor:
             grad_norms=grad_norms,
             learning_rate=self._learning_rate,
             is_passed_over=passed_over,
-            images_per_second=np.array(self._speeds),
+            samples_per_second=np.array(self._speeds),
             blocks=tuple(self._blocks),
             update_steps=tuple(update_steps),
             update_ratios=np.stack(merged, axis=1) if merged else np.empty((count, 0)),
@@ -187,7 +187,7 @@ class TrainingMonitor:
             "epoch": self._epoch,
             "steps": list(self._steps),
             "values": torch.stack(self._values),
-            "images_per_second": list(self._speeds),
+            "samples_per_second": list(self._speeds),
             "update_steps": list(self._update_steps),
             "update_ratios": torch.stack(self._ratios) if self._ratios else None,
         }
@@ -201,7 +201,7 @@ class TrainingMonitor:
         self._epoch = state["epoch"]
         self._steps = list(state["steps"])
         self._values = list(state["values"].to(device))
-        self._speeds = list(state["images_per_second"])
+        self._speeds = list(state["samples_per_second"])
         self._update_steps = list(state["update_steps"])
         self._ratios = [] if ratios is None else list(ratios.to(device))
 

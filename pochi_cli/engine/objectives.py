@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 from torch import Tensor, nn
 
-from pochi_cli.data.datasets import Batch
-from pochi_cli.engine.losses import CrossEntropy, SampleLosses
-from pochi_cli.engine.mixing import Mixing, NoMixing
+from pochi_cli.data.batches import Loader, Loaders
+from pochi_cli.engine.losses import SampleLosses
+from pochi_cli.engine.totals import EpochTotals
+from pochi_cli.runs.epochs import EpochRecord
+
+B_contra = TypeVar("B_contra", contravariant=True)
+
+Metrics = Mapping[str, float | None]
+"""What was measured of a model, by the names that its task's records have for it."""
+
+OnBatch = Callable[[int, Tensor, Tensor], None]
+"""Told the number of batches done, and outputs and targets of the last one."""
 
 
 @dataclass(frozen=True)
@@ -17,57 +27,73 @@ class StepInput:
     """A batch as the model gets it.
 
     Attributes:
-        images: float32 (N, 3, H, W), on the device.
-        targets: int64 (N,), or probabilities float32 (N, K) after mixing.
+        inputs: float32 (N, ...), on the device: images (N, 3, H, W) or vectors (N, D).
+        targets: Labels int64 (N,), probabilities float32 (N, K) after mixing; of vectors the inputs
+            themselves.
         weight: Sum of the samples' weights, float32 ().
     """
 
-    images: Tensor
+    inputs: Tensor
     targets: Tensor
     weight: Tensor
 
 
-class Objective(Protocol):
-    """What is learnt from a batch, and how it is judged."""
+@dataclass(frozen=True, kw_only=True)
+class EpochFacts:
+    """What the loop itself knows of an epoch: the fields of `EpochRecord`."""
 
-    def prepare(self, batch: Batch, epoch: int, number: int) -> StepInput:
-        """Turn batch `number` of an epoch into what a training step takes."""
-
-    def training_losses(self, logits: Tensor, step: StepInput) -> SampleLosses:
-        """Compute what is minimised."""
-
-    def validation_losses(self, logits: Tensor, labels: Tensor) -> SampleLosses:
-        """Compute what is reported for validation data."""
+    epoch: int
+    learning_rate: float
+    layer_rates: Mapping[str, float]
+    duration_s: float
+    samples_per_second: float
 
 
-class ClassificationObjective(nn.Module):
-    """Cross-entropy, with MixUp or CutMix and label smoothing in training only.
+class Objective(Protocol[B_contra]):
+    """What is learnt from a batch, and how it is judged.
 
-    Args:
-        training_loss: With label smoothing.
-        validation_loss: Without.
-        mixing: MixUp, CutMix or neither.
+    Attributes:
+        metrics: Names of what the record of an epoch holds, in their order.
     """
 
-    def __init__(
-        self, training_loss: CrossEntropy, validation_loss: CrossEntropy, mixing: Mixing | NoMixing
-    ) -> None:
-        super().__init__()
-        self.training_loss = training_loss
-        self.validation_loss = validation_loss
-        self.mixing = mixing
+    @property
+    def metrics(self) -> Sequence[str]:
+        """Names of what the record of an epoch holds, in their order."""
 
-    def prepare(self, batch: Batch, epoch: int, number: int) -> StepInput:
-        """Mix the batch, and weigh it."""
-        images, targets = self.mixing(batch.images, batch.labels, epoch, number)
-        return StepInput(images, targets, self.training_loss.weight_of(targets))
+    def totals(self) -> EpochTotals:
+        """Begin to sum what an epoch gives."""
 
-    def training_losses(self, logits: Tensor, step: StepInput) -> SampleLosses:
-        """Compute the smoothed, weighted cross-entropy of each sample."""
-        losses: SampleLosses = self.training_loss(logits, step.targets)
-        return losses
+    def prepare(self, batch: B_contra, epoch: int, number: int) -> StepInput:
+        """Turn batch `number` of an epoch into what a training step takes, on the device."""
 
-    def validation_losses(self, logits: Tensor, labels: Tensor) -> SampleLosses:
-        """Compute the weighted cross-entropy of each sample."""
-        losses: SampleLosses = self.validation_loss(logits, labels)
-        return losses
+    def training_losses(self, outputs: Tensor, step: StepInput) -> SampleLosses:
+        """Compute what is minimised."""
+
+    def validate(self, model: nn.Module, epoch: int, on_batch: OnBatch) -> Metrics:
+        """Judge a model on the validation data, which there are."""
+
+    def noticed(self) -> Sequence[str]:
+        """List what is doubtful and has not been told yet."""
+
+    def record(
+        self, facts: EpochFacts, means: Mapping[str, float], validation: Metrics | None
+    ) -> EpochRecord:
+        """Make the record of an epoch.
+
+        Args:
+            facts: What the loop knows of it.
+            means: As the epoch's totals give them.
+            validation: As `validate` gives it; `None` without validation data.
+        """
+
+
+class Parts(NamedTuple):
+    """What of a task the loop works with. What a batch is only the two know, of each other.
+
+    Attributes:
+        loaders: The data.
+        objective: What a step computes.
+    """
+
+    loaders: Loaders[Loader[Any]]
+    objective: Objective[Any]

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from pochi_cli.runs.epochs import EpochRecord
 from pochi_cli.runs.gradient_record import GradientEpoch
-from pochi_cli.runs.records import EpochRecord
 
 
 @dataclass(frozen=True)
@@ -16,18 +16,38 @@ class StepRecord:
 
     Attributes:
         batches: Batches done in this epoch.
-        images: Images seen in this epoch by this process; a resumed epoch starts from 0.
+        samples: Samples seen in this epoch by this process; a resumed epoch starts from 0.
         learning_rate: As in `EpochRecord`.
+        means: Running means of the epoch by their names; `None` where they were not read.
         is_due: Whether it is one of every `log_every_steps`.
-        loss, accuracy: Running mean of the epoch, in percent; `None` where they were not read.
     """
 
     batches: int
-    images: int
+    samples: int
     learning_rate: float
-    loss: float | None = None
-    accuracy: float | None = None
+    means: Mapping[str, float] | None = None
     is_due: bool = False
+
+
+@dataclass(frozen=True)
+class Start:
+    """What a training begins, or goes on, with.
+
+    Attributes:
+        run: The run's directory.
+        first_epoch, epochs: The epoch that begins or goes on, from 1, and the last.
+        batches, val_batches: Batches of an epoch.
+        metrics: Names of what the record of an epoch holds, in their order.
+        best_metric: That by which the best epoch is chosen.
+    """
+
+    run: str
+    first_epoch: int
+    epochs: int
+    batches: int
+    val_batches: int
+    metrics: Sequence[str]
+    best_metric: str
 
 
 class Progress(Protocol):
@@ -39,7 +59,7 @@ class Progress(Protocol):
     def warning(self, text: str) -> None:
         """Something that is legal and probably not meant."""
 
-    def start(self, run_name: str, first_epoch: int, epochs: int, batches: int, val_batches: int) -> None:
+    def start(self, start: Start) -> None:
         """Training begins."""
 
     def epoch(self, epoch: int, batches_done: int) -> None:
@@ -73,7 +93,7 @@ class SilentProgress:
     def warning(self, text: str) -> None:
         """Do nothing."""
 
-    def start(self, run_name: str, first_epoch: int, epochs: int, batches: int, val_batches: int) -> None:
+    def start(self, start: Start) -> None:
         """Do nothing."""
 
     def epoch(self, epoch: int, batches_done: int) -> None:

@@ -17,20 +17,19 @@ from typing import Any
 import tomli_w
 import torch
 
-from pochi_cli.config.root import ClassificationConfig
-from pochi_cli.data.loaders import resolve_workers
-from pochi_cli.data.prepare import Data
 from pochi_cli.engine.log import LoggedProgress
 from pochi_cli.engine.runtime import Runtime
 from pochi_cli.engine.signals import SignalFlag
+from pochi_cli.engine.tasks import Task
 from pochi_cli.errors import Interrupted, PochiError, StorageError, first_line
 from pochi_cli.runs.atomic import write_json, write_text
 from pochi_cli.runs.gradient_record import GradientFiles
+from pochi_cli.runs.history import History
 from pochi_cli.runs.index import Run
 from pochi_cli.runs.layout import RunLayout
 from pochi_cli.runs.metadata import describe_environment
 from pochi_cli.runs.monitor_record import MonitorFiles
-from pochi_cli.runs.records import History, RunFiles, RunRecord, write_history
+from pochi_cli.runs.records import RunFiles, RunRecord, write_history
 
 _LONGEST_REASON = 500
 """Characters kept of an error that nobody foresaw: a compiler's can be of a hundred kilobytes."""
@@ -38,9 +37,8 @@ _LONGEST_REASON = 500
 
 def open_files(
     layout: RunLayout,
-    config: ClassificationConfig,
+    task: Task,
     values: dict[str, Any],
-    data: Data,
     runtime: Runtime,
     history: History,
     blocks: tuple[str, ...],
@@ -50,9 +48,8 @@ def open_files(
 
     Args:
         layout: Where they go.
-        config: The resolved config.
-        values: The same as plain values.
-        data: The data.
+        task: The resolved config and the data.
+        values: The config as plain values.
         runtime: What it is computed on.
         history: The finished epochs.
         blocks: Those whose gradients are traced, if any.
@@ -62,6 +59,7 @@ def open_files(
         StorageError: Writing failed.
         RunError: The trace of the run is damaged, or of other blocks.
     """
+    config = task.config
     environment = {**describe_environment(), "torch": torch.__version__}
     settings = {
         "device": str(runtime.device),
@@ -69,32 +67,30 @@ def open_files(
         "precision": runtime.precision,
         "channels_last": runtime.channels_last,
         "threads": runtime.threads,
-        "num_workers": resolve_workers(config.num_workers, runtime.device.type),
         "seed": config.seed,
-        "image_size": list(data.size),
-        "train_images": len(data.train),
-        "val_images": len(data.val) if data.val else 0,
+        **task.settings(runtime),
     }
     if run is None:
         record = RunRecord(
             id=layout.name,
             experiment_id=str(uuid.uuid4()),
             task=config.task,
-            model_name=config.model_name,
+            model_name=config.network,
             status="running",
             started_at=_now(),
             stamp=layout.stamp,
             epochs=config.epochs,
-            class_names=data.class_names,
-            data_fingerprint=data.fingerprint,
+            class_names=task.class_names,
+            data_fingerprint=task.fingerprint,
             process_id=getpid(),
             host=gethostname(),
             environment=environment,
             settings=settings,
-            best_metric=config.early_stopping.monitor,
+            best_metric=config.best_metric,
+            baselines=task.baselines,
         )
     else:
-        metric = config.early_stopping.monitor
+        metric = config.best_metric
         best = history.best(metric)
         record = replace(
             run.record,
@@ -108,7 +104,7 @@ def open_files(
             epochs=config.epochs,
             epochs_done=len(history),
             best_epoch=None if best is None else best.epoch,
-            best_value=None if best is None else getattr(best, metric),
+            best_value=None if best is None else best.metrics[metric],
         )
     write_text(layout.config_toml, tomli_w.dumps(values))
     write_json(layout.config_json, {"experiment_id": record.experiment_id, **values})

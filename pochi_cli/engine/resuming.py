@@ -8,33 +8,40 @@ from pathlib import Path
 from typing import Any
 
 from pochi_cli.config.load import validate
-from pochi_cli.config.root import ClassificationConfig
+from pochi_cli.config.root import Config
 from pochi_cli.config.schedule import learning_rate
 from pochi_cli.config.values import show
-from pochi_cli.data.prepare import Data
 from pochi_cli.engine.checkpoint import check_whole, copy_checkpoint, load_checkpoint
 from pochi_cli.engine.state import Position, TrainingState
+from pochi_cli.engine.tasks import Task
 from pochi_cli.errors import ConfigError, RunError, first_line, format_key
 from pochi_cli.runs.continuation import course_changes
 from pochi_cli.runs.index import Run
 from pochi_cli.runs.records import RunRecord
 
+_SAMPLES = {
+    "train_images": "training images",
+    "val_images": "validation images",
+    "train_rows": "vectors to train on",
+    "val_rows": "held-out vectors",
+}
 
-def check_data(run: Run, data: Data) -> None:
+
+def check_data(run: Run, task: Task) -> None:
     """Hold the data of a run that goes on against those that it began with.
 
     Raises:
         RunError: They have changed.
     """
-    if data.fingerprint != run.record.data_fingerprint:
+    if task.fingerprint != run.record.data_fingerprint:
         raise RunError(
             f"the data of {run.layout.name} have changed since it began, so it cannot go on exactly: "
-            f"{', '.join(_data_changes(run.record, data))}",
-            hint="put the images back as they were, or train a new run",
+            f"{', '.join(_data_changes(run.record, task))}",
+            hint="put the data back as they were, or train a new run",
         )
 
 
-def latest_checkpoint(run: Run, config: ClassificationConfig) -> dict[str, Any] | None:
+def latest_checkpoint(run: Run, config: Config) -> dict[str, Any] | None:
     """Read what a run goes on from; `None` if it has no checkpoint yet.
 
     Raises:
@@ -102,24 +109,20 @@ def _newest_whole(run: Run) -> tuple[int, Path] | None:
     return None
 
 
-def _data_changes(record: RunRecord, data: Data) -> Iterator[str]:
-    if data.class_names != record.class_names:
-        yield f"its classes were {show(record.class_names)} and are {show(data.class_names)}"
+def _data_changes(record: RunRecord, task: Task) -> Iterator[str]:
+    if task.class_names != record.class_names:
+        yield f"its classes were {show(record.class_names)} and are {show(task.class_names)}"
         return
-    counts = (
-        ("training", "train_images", len(data.train)),
-        ("validation", "val_images", len(data.val or ())),
-    )
     changed = False
-    for part, key, now in counts:
+    for key, now in task.samples.items():
         if (before := record.settings.get(key)) != now:
             changed = True
-            yield f"it had {before} {part} images and has {now}"
+            yield f"it had {before} {_SAMPLES[key]} and has {now}"
     if not changed:
-        yield "as many images as before, with other names or sizes"
+        yield "as many as before, but they are others"
 
 
-def restore(state: TrainingState, checkpoint: dict[str, Any], config: ClassificationConfig, run: Run) -> None:
+def restore(state: TrainingState, checkpoint: dict[str, Any], config: Config, run: Run) -> None:
     """Take up the state of a checkpoint, if it is one of this run.
 
     Raises:
@@ -141,7 +144,7 @@ def restore(state: TrainingState, checkpoint: dict[str, Any], config: Classifica
         raise RunError(message, hint=_offer_older(run)) from error
 
 
-def describe_continuation(record: RunRecord, config: ClassificationConfig, position: Position) -> str:
+def describe_continuation(record: RunRecord, config: Config, position: Position) -> str:
     """Tell where a run goes on; and with more epochs than before, at which learning rates."""
     text = f"goes on in epoch {position.epoch}"
     if position.batches:

@@ -12,7 +12,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
-from pochi_cli.config.recording import HardwareConfig
+from pochi_cli.config.recording import HardwareConfig, ImageHardwareConfig
 from pochi_cli.errors import DeviceError
 
 _HALF = {"bf16": torch.bfloat16, "fp16": torch.float16}
@@ -58,8 +58,9 @@ class Runtime:
 def choose_runtime(config: HardwareConfig) -> Runtime:
     """Choose what the config leaves open.
 
-    `precision = "auto"` takes bf16 on CUDA devices that have it, fp16 on older ones and fp32 elsewhere;
-    `channels_last = "auto"` goes with half precision on CUDA.
+    For images `precision = "auto"` takes bf16 on CUDA devices that have it, fp16 on older ones and fp32
+    elsewhere; `channels_last = "auto"` goes with half precision on CUDA. Vectors are computed in fp32, which
+    their distances need.
 
     Raises:
         DeviceError: The device or precision asked for is not there.
@@ -70,13 +71,13 @@ def choose_runtime(config: HardwareConfig) -> Runtime:
         precision = "fp32"
     elif precision == "auto":
         precision = "fp32"
-        if device.type == "cuda":
+        if device.type == "cuda" and isinstance(config, ImageHardwareConfig):
             with torch.cuda.device(device):
                 has_bf16 = torch.cuda.is_bf16_supported(including_emulation=False)
             precision = "bf16" if has_bf16 else "fp16"
     elif precision == "fp16" and device.type == "cpu":
         raise DeviceError("precision is fp16, which needs a GPU; the device is cpu", hint="use bf16 or fp32")
-    layout = config.channels_last
+    layout = config.channels_last if isinstance(config, ImageHardwareConfig) else False
     channels_last = (device.type == "cuda" and precision != "fp32") if layout == "auto" else layout
     return Runtime(device, precision, channels_last, config.threads or torch.get_num_threads())
 
@@ -120,7 +121,7 @@ def configured(config: HardwareConfig, runtime: Runtime) -> Iterator[None]:
     deterministic = torch.are_deterministic_algorithms_enabled()
     benchmark = torch.backends.cudnn.benchmark
     torch.set_num_threads(runtime.threads)
-    torch.backends.cudnn.benchmark = config.cudnn_benchmark
+    torch.backends.cudnn.benchmark = isinstance(config, ImageHardwareConfig) and config.cudnn_benchmark
     if config.deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.use_deterministic_algorithms(True)

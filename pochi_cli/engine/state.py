@@ -15,7 +15,7 @@ from pochi_cli.engine.early_stopping import EarlyStopping
 from pochi_cli.engine.gradients import GradientTracer, NoTracer
 from pochi_cli.engine.monitor import NoMonitor, TrainingMonitor
 from pochi_cli.engine.runtime import random_state, restore_random_state
-from pochi_cli.runs.records import History
+from pochi_cli.runs.history import History
 
 if TYPE_CHECKING:
     from pochi_cli.engine.tensorboard import TensorBoardWriter
@@ -27,15 +27,11 @@ class ModelSpec:
 
     Attributes:
         config: The resolved config, as plain values.
-        class_names: In the order of the labels.
-        image_size: Height and width of the training tensors.
-        class_weights: Of the loss, one per class; `None` for equal ones.
+        facts: What its task adds, by the keys of a checkpoint: plain values as well.
     """
 
     config: dict[str, Any]
-    class_names: tuple[str, ...]
-    image_size: tuple[int, int]
-    class_weights: tuple[float, ...] | None
+    facts: dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -110,9 +106,7 @@ class TrainingState:
             },
             "train_history": self.history.to_dict(),
             "duration_s": self.duration_s,
-            "class_names": list(spec.class_names),
-            "image_size": list(spec.image_size),
-            "class_weights": None if spec.class_weights is None else list(spec.class_weights),
+            **spec.facts,
             "config": spec.config,
         }
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -18,55 +20,49 @@ _REMEDY = (
 )
 
 
-class EpochTotals:
-    """Sums of loss, weight, correct predictions and samples; adding to them never waits for the device.
+class EpochTotals(ABC):
+    """Sums over an epoch; adding to them never waits for the device.
 
     Args:
         runtime: Device and dtype of the sums.
+        size: How many there are; the last counts the samples.
 
     Attributes:
-        images: Samples that this process added.
+        samples: Samples that this process added.
     """
 
-    def __init__(self, runtime: Runtime) -> None:
-        self._sums = torch.zeros(4, dtype=runtime.sum_dtype, device=runtime.device)
-        self.images = 0
+    def __init__(self, runtime: Runtime, size: int) -> None:
+        self._sums = torch.zeros(size, dtype=runtime.sum_dtype, device=runtime.device)
+        self.samples = 0
 
-    @torch.no_grad()
-    def add(self, losses: SampleLosses, logits: Tensor, labels: Tensor) -> None:
+    @abstractmethod
+    def add(self, losses: SampleLosses, outputs: Tensor, targets: Tensor) -> None:
         """Add a batch.
 
         Args:
             losses: Of the batch.
-            logits: (N, K).
-            labels: int64 (N,), or probabilities (N, K), whose largest counts as the label.
+            outputs: The model's, (N, ...).
+            targets: What they are compared with, (N, ...).
         """
-        truth = labels.argmax(1) if labels.is_floating_point() else labels
+
+    @abstractmethod
+    def means_of(self, sums: Sequence[float]) -> dict[str, float]:
+        """Name the means that sums as `state` gives them amount to; NaN before the first sample."""
+
+    @torch.no_grad()
+    def _add(self, sums: Sequence[Tensor], samples: int) -> None:
         dtype = self._sums.dtype
-        self._sums += torch.stack(
-            [
-                losses.losses.to(dtype).sum(),
-                losses.weight.to(dtype),
-                (logits.argmax(1) == truth).sum().to(dtype),
-                torch.full((), float(len(truth)), dtype=dtype, device=self._sums.device),
-            ]
-        )
-        self.images += len(truth)
+        count = torch.full((), float(samples), dtype=dtype, device=self._sums.device)
+        self._sums += torch.stack([*(part.to(dtype) for part in sums), count])
+        self.samples += samples
 
-    def read(self) -> tuple[float, float]:
-        """Wait for the device.
-
-        Returns:
-            Mean loss, and accuracy in percent; NaN for both before the first sample.
-        """
-        loss, weight, correct, count = self._sums.tolist()
-        if count == 0:
-            return math.nan, math.nan
-        return loss / weight, 100 * correct / count
+    def read(self) -> dict[str, float]:
+        """Wait for the device, and tell the means so far by their names."""
+        return self.means_of(self.state())
 
     def count(self) -> int:
         """Wait for the device, and count the samples of the epoch, those of earlier sessions included."""
-        return int(self._sums[3])
+        return int(self._sums[-1])
 
     def state(self) -> list[float]:
         """The sums as plain numbers, exact in float64."""
@@ -76,6 +72,57 @@ class EpochTotals:
     def restore(self, state: list[float]) -> None:
         """Go on from the sums of an interrupted epoch."""
         self._sums.copy_(torch.tensor(state, dtype=self._sums.dtype))
+
+
+class ClassificationTotals(EpochTotals):
+    """Loss and accuracy (in percent) of a classifier; outputs are logits (N, K).
+
+    Targets are labels, int64 (N,), or probabilities (N, K), whose largest counts as the label.
+
+    Args:
+        runtime: Device and dtype of the sums.
+    """
+
+    def __init__(self, runtime: Runtime) -> None:
+        super().__init__(runtime, 4)
+
+    @torch.no_grad()
+    def add(self, losses: SampleLosses, outputs: Tensor, targets: Tensor) -> None:
+        """Add loss, weight and correct predictions of a batch."""
+        truth = targets.argmax(1) if targets.is_floating_point() else targets
+        loss = losses.losses.to(self._sums.dtype).sum()
+        self._add([loss, losses.weight, (outputs.argmax(1) == truth).sum()], len(truth))
+
+    def means_of(self, sums: Sequence[float]) -> dict[str, float]:
+        """`loss` and `accuracy`."""
+        loss, weight, correct, count = sums
+        return {
+            "loss": loss / weight if weight else math.nan,
+            "accuracy": 100 * correct / count if count else math.nan,
+        }
+
+
+class DistanceTotals(EpochTotals):
+    """The losses of an encoder, means over the batches weighted by their sizes.
+
+    Args:
+        runtime: Device and dtype of the sums.
+    """
+
+    def __init__(self, runtime: Runtime) -> None:
+        super().__init__(runtime, 4)
+
+    @torch.no_grad()
+    def add(self, losses: SampleLosses, outputs: Tensor, targets: Tensor) -> None:  # noqa: ARG002
+        """Add the losses of a batch."""
+        assert losses.terms is not None
+        self._add([losses.losses.sum(), *losses.terms], len(outputs))
+
+    def means_of(self, sums: Sequence[float]) -> dict[str, float]:
+        """`total_loss`, `rank_loss` and `pairdist_loss`."""
+        *losses, count = sums
+        names = ("total_loss", "rank_loss", "pairdist_loss")
+        return {name: loss / count if count else math.nan for name, loss in zip(names, losses, strict=True)}
 
 
 class FiniteGuard:

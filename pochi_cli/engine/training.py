@@ -9,22 +9,19 @@ from contextlib import ExitStack, contextmanager
 from datetime import datetime
 from pathlib import Path
 
-from pochi_cli.config.root import ClassificationConfig
-from pochi_cli.data.loaders import create_loaders, raise_if_worker_died
-from pochi_cli.data.prepare import prepare_data
-from pochi_cli.engine.batch_size import decide_batch_size, explaining_memory
-from pochi_cli.engine.building import build_objective, build_state, class_weights
+from pochi_cli.config.root import Config
+from pochi_cli.data.loaders import raise_if_worker_died
+from pochi_cli.engine.building import build_state
 from pochi_cli.engine.fit import Job, OnEpoch, fit
 from pochi_cli.engine.log import LoggedProgress
 from pochi_cli.engine.memory import is_out_of_memory
-from pochi_cli.engine.progress import Progress, SilentProgress
+from pochi_cli.engine.progress import Progress, SilentProgress, Start
 from pochi_cli.engine.recording import closing, open_files
-from pochi_cli.engine.resolving import resolve
 from pochi_cli.engine.resuming import check_data, describe_continuation, latest_checkpoint, mend_best, restore
 from pochi_cli.engine.runtime import choose_runtime, configured
 from pochi_cli.engine.saving import Checkpoints, NoCheckpoints
 from pochi_cli.engine.signals import noting_signals
-from pochi_cli.engine.state import ModelSpec
+from pochi_cli.engine.tasks import prepare_task
 from pochi_cli.errors import DataError, MemoryExhaustedError, StorageError, first_line
 from pochi_cli.runs.atomic import remove_leftovers
 from pochi_cli.runs.index import Run, open_run
@@ -32,9 +29,7 @@ from pochi_cli.runs.layout import RunLayout, create_run_directory, create_trial,
 from pochi_cli.runs.lock import locked
 
 
-def train(
-    config: ClassificationConfig, *, progress: Progress | None = None, on_epoch: OnEpoch = lambda _: None
-) -> Run:
+def train(config: Config, *, progress: Progress | None = None, on_epoch: OnEpoch = lambda _: None) -> Run:
     """Train a new run.
 
     Args:
@@ -50,7 +45,7 @@ def train(
 
 
 def train_trial(
-    config: ClassificationConfig,
+    config: Config,
     directory: Path,
     *,
     progress: Progress | None = None,
@@ -73,7 +68,7 @@ def train_trial(
 
 def resume(
     run: Run,
-    config: ClassificationConfig,
+    config: Config,
     *,
     progress: Progress | None = None,
     on_epoch: OnEpoch = lambda _: None,
@@ -97,7 +92,7 @@ def resume(
 
 
 def _train(
-    config: ClassificationConfig,
+    config: Config,
     run: Run | None,
     progress: Progress,
     on_epoch: OnEpoch,
@@ -105,20 +100,18 @@ def _train(
 ) -> Run:
     runtime = choose_runtime(config)
     with configured(config, runtime), _known_torch_errors():
-        data = prepare_data(config, config.seed, tell=progress.message)
+        task = prepare_task(config, progress.message)
         if run:
-            check_data(run, data)
-        config = resolve(config, data, runtime)
-        checkpoint = latest_checkpoint(run, config) if run else None
-        state, messages = build_state(config, data, runtime, from_scratch=checkpoint is None)
+            check_data(run, task)
+        task = task.resolved(runtime)
+        checkpoint = latest_checkpoint(run, task.config) if run else None
+        state, messages = build_state(task, runtime, from_scratch=checkpoint is None)
         if run and checkpoint is not None:
-            restore(state, checkpoint, config, run)
-            messages = (*messages, describe_continuation(run.record, config, state.position))
-        config, chosen = decide_batch_size(config, data, runtime, state)
-        loaders = create_loaders(
-            config, data, seed=config.seed, device_type=runtime.device.type, sampler=config.sampler
-        )
-        objective = build_objective(config, data).to(runtime.device)
+            restore(state, checkpoint, task.config, run)
+            messages = (*messages, describe_continuation(run.record, task.config, state.position))
+        task, chosen = task.decided(runtime, state)
+        config = task.config
+        loaders, objective = task.parts(runtime)
         if config.compile:
             state.model.compile()
 
@@ -129,32 +122,34 @@ def _train(
             try:
                 if run is None:
                     stack.enter_context(locked(layout.lock))
-                files = open_files(
-                    layout, config, values, data, runtime, state.history, state.tracer.blocks, run
-                )
+                files = open_files(layout, task, values, runtime, state.history, state.tracer.blocks, run)
             except StorageError:
                 if run is None:
                     shutil.rmtree(layout.directory, ignore_errors=True)  # nothing is left half-made
                 raise
             told = LoggedProgress(progress, layout.log)
             stack.enter_context(closing(files, told, signals))
-            for text in messages + chosen:
+            for text in (*messages, *chosen, *task.introduction(files.record.experiment_id)):
                 told.message(text)
             lost = mend_best(run) if run else None
-            for text in (*data.warnings, *([lost] if lost else ())):
+            for text in (*task.warnings, *([lost] if lost else ())):
                 told.warning(text)
             told.start(
-                str(layout.directory),
-                state.position.epoch,
-                config.epochs,
-                len(loaders.train),
-                len(loaders.val) if loaders.val else 0,
+                Start(
+                    run=str(layout.directory),
+                    first_epoch=state.position.epoch,
+                    epochs=config.epochs,
+                    batches=len(loaders.train),
+                    val_batches=len(loaders.val) if loaders.val else 0,
+                    metrics=objective.metrics,
+                    best_metric=config.best_metric,
+                )
             )
+            steps = -(-len(loaders.train) // config.accumulate_steps)
             place = (state.position.epoch, state.position.steps)
-            state.board.open(layout, loaders, place, told.warning)
+            state.board.open(layout, loaders, steps, place, told.warning)
             stack.enter_context(_known_torch_errors())  # once more: the record of the run is to name them
-            stack.enter_context(explaining_memory(config, data, runtime, state))
-            spec = ModelSpec(values, data.class_names, data.size, class_weights(config, data))
+            stack.enter_context(task.explaining_memory(runtime, state))
             fit(
                 Job(
                     config=config,
@@ -163,7 +158,7 @@ def _train(
                     loaders=loaders,
                     state=state,
                     files=files,
-                    checkpoints=Checkpoints(layout, spec) if trial is None else NoCheckpoints(),
+                    checkpoints=Checkpoints(layout, task.spec(values)) if trial is None else NoCheckpoints(),
                     progress=told,
                     on_epoch=on_epoch,
                     signals=signals,
@@ -172,7 +167,7 @@ def _train(
     return open_run(layout.directory)
 
 
-def _create_layout(config: ClassificationConfig, trial: Path | None) -> RunLayout:
+def _create_layout(config: Config, trial: Path | None) -> RunLayout:
     now = datetime.now()
     return create_run_directory(Path(config.work_dir), now) if trial is None else create_trial(trial, now)
 

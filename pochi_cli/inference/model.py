@@ -93,7 +93,7 @@ def load_model(
         ModelError: The model cannot take images of the size that the transform gives.
         DeviceError: A device or precision that an override asks for is not there.
     """
-    run, path = _find(reference, work_dir)
+    run, path = find_checkpoint(reference, work_dir)
     checkpoint = load_checkpoint(path)
     try:
         trained = _plain_config(checkpoint, path)
@@ -141,7 +141,25 @@ def load_model(
     )
 
 
-def _find(reference: str | Path | Run, work_dir: Path) -> tuple[Run | None, Path]:
+def is_encoder(reference: str | Path | Run, work_dir: Path) -> bool:
+    """Tell whether a run or a checkpoint is of an encoder of vectors.
+
+    Raises:
+        RunError: There is none, or it is damaged.
+    """
+    run, path = find_checkpoint(reference, work_dir)
+    if run is not None:
+        return run.record.task == "embedding"
+    config = load_checkpoint(path).get("config")
+    return isinstance(config, dict) and config.get("task") == "embedding"
+
+
+def find_checkpoint(reference: str | Path | Run, work_dir: Path) -> tuple[Run | None, Path]:
+    """Find a run, where there is one, and the checkpoint by which it is judged.
+
+    Raises:
+        RunError: There is no such run, or it has no checkpoint.
+    """
     if not isinstance(reference, Run) and names_file(reference, ".pth"):
         return run_around(Path(reference)), Path(reference)
     run = reference if isinstance(reference, Run) else find_run(reference, work_dir)
@@ -170,17 +188,24 @@ def _plain_config(checkpoint: dict[str, Any], path: Path) -> ClassificationConfi
     if not isinstance(checkpoint["config"], dict):
         raise RunError(f"{path} is damaged: its config is no table")
     try:
-        return validate(checkpoint["config"])
+        config = validate(checkpoint["config"])
     except ConfigError as error:
         raise RunError(
             f"{path} is damaged: its config is not valid: {error.diagnostics[0].message}"
         ) from error
+    if not isinstance(config, ClassificationConfig):
+        raise RunError(
+            f"{path} is an encoder of vectors, not a classifier of images",
+            hint="pochi embed encodes with it, and pochi infer judges it",
+        )
+    return config
 
 
 def _overridden(trained: ClassificationConfig, overrides: Iterable[str], path: Path) -> ClassificationConfig:
     text = tomli_w.dumps(trained.model_dump(mode="json", exclude_none=True))
     document = Document(SourceText(text, f"config of {path}"), overrides)
     config = check_document(document).valid()
+    assert isinstance(config, ClassificationConfig)  # an override of the task does not fit the other keys
     changed = [
         Diagnostic(
             "conflict",

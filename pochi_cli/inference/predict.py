@@ -22,11 +22,9 @@ from pochi_cli.data.images import as_rgb, read_rgb
 from pochi_cli.data.loaders import BatchLoader, Remedies, resolve_workers
 from pochi_cli.data.sampling import EpochBatchSampler
 from pochi_cli.data.transforms import StepError
-from pochi_cli.engine.evaluate import evaluate
+from pochi_cli.engine.classification import judge_images
 from pochi_cli.engine.losses import CrossEntropy
 from pochi_cli.engine.memory import explaining_batches
-from pochi_cli.engine.mixing import NoMixing
-from pochi_cli.engine.objectives import ClassificationObjective
 from pochi_cli.errors import DataError, ModelError
 from pochi_cli.inference.images import ImageSource
 from pochi_cli.inference.model import LoadedModel
@@ -99,9 +97,9 @@ def ask(loaded: LoadedModel, source: ImageSource, tell: Tell = lambda *_: None) 
     with explaining_batches(runtime.device, batch_size):
         started = time.perf_counter()
         loader = create_loader(loaded, index, workers)
-        loss, _ = evaluate(
+        means = judge_images(
             loaded.model,
-            _objective(loaded),
+            CrossEntropy(loaded.class_weights).to(runtime.device),
             collected.noting(loader.batches(epoch=0)),
             runtime,
             collected.add,
@@ -122,7 +120,7 @@ def ask(loaded: LoadedModel, source: ImageSource, tell: Tell = lambda *_: None) 
     height, width = collected.first.images.shape[-2:]
     return Answers(
         predictions=predictions,
-        loss=loss if source.is_labelled else None,
+        loss=means["loss"] if source.is_labelled else None,
         skipped=tuple(loader.skipped),
         input_size=(height, width),
         speed=speed,
@@ -190,11 +188,6 @@ def create_loader(
         minimum=1,
         remedies=remedies,
     )
-
-
-def _objective(loaded: LoadedModel) -> ClassificationObjective:
-    loss = CrossEntropy(loaded.class_weights)
-    return ClassificationObjective(loss, loss, NoMixing()).to(loaded.runtime.device)
 
 
 @torch.inference_mode()

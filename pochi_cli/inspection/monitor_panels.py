@@ -8,9 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from pochi_cli.config.recalls import is_recall
 from pochi_cli.inspection.monitored_steps import Array, MonitoredSteps
+from pochi_cli.runs.epoch_text import metric_name
+from pochi_cli.runs.epochs import EpochRecord
+from pochi_cli.runs.history import History
 from pochi_cli.runs.monitor_record import MonitorEpoch
-from pochi_cli.runs.records import EpochRecord, History
 
 USUAL_UPDATE = 1e-3
 """Update ratio that training usually settles around."""
@@ -61,6 +64,9 @@ class Panel:
     is_ratio: bool = False
 
 
+_RATE = "learning_rate"
+
+
 def make_panels(history: History, epochs: Sequence[MonitorEpoch], is_monitored: bool) -> tuple[Panel, ...]:
     """Put together what was recorded.
 
@@ -76,13 +82,28 @@ def make_panels(history: History, epochs: Sequence[MonitorEpoch], is_monitored: 
         else ("no recorded step" if is_monitored else "the monitor was off ([monitor] enabled = false)")
     )
     return (
-        _metrics(history, "Loss", "Loss", "train_loss", "val_loss", "{:.4g}"),
-        _metrics(history, "Accuracy", "Accuracy (%)", "train_accuracy", "val_accuracy", "{:.2f} %"),
+        *(_encoder_panels(history) if history.embedding else _classifier_panels(history)),
         _rates(history, epochs),
         _of_steps(steps, "Gradient norm", "L2 norm, before clipping", "grad_norms", off),
         _update_ratios(steps, off),
         _of_steps(steps, "Batch loss", "Mean loss of a step", "losses", off),
     )
+
+
+def _classifier_panels(history: History) -> tuple[Panel, Panel]:
+    return (
+        _metrics(history, "Loss", "Loss", "train_loss", "val_loss", "{:.4g}"),
+        _metrics(history, "Accuracy", "Accuracy (%)", "train_accuracy", "val_accuracy", "{:.2f} %"),
+    )
+
+
+def _encoder_panels(history: History) -> tuple[Panel, Panel]:
+    losses = _metrics(history, "Total loss", "Total loss", "total_loss", "val_total_loss", "{:.4g}")
+    recalls = [name for name in history.epochs[0].metrics if is_recall(name)]
+    measured = [record for record in history.embedding if record.has_recall]
+    curves = tuple(_epochs(metric_name(name), measured, name) for name in recalls)
+    missing = None if measured else "no recall was measured"
+    return losses, Panel("Recall", "Share of neighbours kept", curves if measured else (), missing)
 
 
 def _metrics(history: History, title: str, label: str, train: str, val: str, form: str) -> Panel:
@@ -93,7 +114,10 @@ def _metrics(history: History, title: str, label: str, train: str, val: str, for
 
 
 def _epochs(name: str, epochs: Iterable[EpochRecord], quantity: str) -> Curve:
-    found = [(record.epoch, getattr(record, quantity)) for record in epochs]
+    found = [
+        (record.epoch, record.learning_rate if quantity == _RATE else record.metrics[quantity])
+        for record in epochs
+    ]
     values = [np.nan if value is None else value for _, value in found]
     lost = tuple(epoch for epoch, value in found if value is not None and not np.isfinite(value))
     return Curve(name, _array([epoch for epoch, _ in found]), _array(values), lost=lost)
@@ -104,7 +128,8 @@ def _best(history: History, metric: str, form: str) -> tuple[float, float, str] 
     best = history.best(metric)
     if best is None:
         return None
-    value: float = getattr(best, metric)
+    value = best.metrics[metric]
+    assert value is not None
     return float(best.epoch), value, f"best: {form.format(value)} in epoch {best.epoch}"
 
 
@@ -120,7 +145,7 @@ def _rates(history: History, epochs: Sequence[MonitorEpoch]) -> Panel:
     patterns = history.epochs[0].layer_rates
     positions = _array([record.epoch for record in history.epochs])
     rows = _array([list(record.layer_rates.values()) for record in history.epochs])
-    base = _epochs("learning rate", history.epochs, "learning_rate")
+    base = _epochs("learning rate", history.epochs, _RATE)
     if not patterns:
         curves = [base]
     elif len(patterns) < _MOST_CURVES:

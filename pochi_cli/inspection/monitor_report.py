@@ -12,9 +12,11 @@ from pochi_cli.inspection.findings import Finding
 from pochi_cli.inspection.monitor_panels import Panel, make_panels
 from pochi_cli.inspection.monitor_verdicts import judge_training
 from pochi_cli.inspection.monitored_steps import MonitoredSteps
+from pochi_cli.runs.epochs import EpochRecord
+from pochi_cli.runs.history import History
 from pochi_cli.runs.index import Run, RunStatus
 from pochi_cli.runs.monitor_record import read_monitor_epochs
-from pochi_cli.runs.records import EpochRecord, History, read_json
+from pochi_cli.runs.records import read_json
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,7 @@ class SeenSteps:
         epochs: Those that they are of.
         passed_over: Steps that the scaler of the loss (fp16) passed over.
         grad_norm: Median gradient norm of the last recorded epoch; `None` where none is finite.
-        images_per_second: Median over the recorded steps; `None` where it was not measured.
+        samples_per_second: Median over the recorded steps; `None` where it was not measured.
         measured: Steps whose updates were measured.
         updates: Of each block, in the order of the network.
     """
@@ -52,7 +54,7 @@ class SeenSteps:
     epochs: tuple[int, ...]
     passed_over: int
     grad_norm: float | None
-    images_per_second: float | None
+    samples_per_second: float | None
     measured: int
     updates: tuple[BlockUpdates, ...]
 
@@ -98,7 +100,7 @@ class MonitorReport:
 
     def to_record(self, figure: Path) -> dict[str, Any]:
         """Plain values for JSON."""
-        best = {metric: self.best(metric) for metric in ("val_loss", "val_accuracy", "train_loss")}
+        best = {metric: self.best(metric) for metric in (self.last.metrics if self.last else ())}
         return {
             "run": self.run,
             "status": self.status,
@@ -131,7 +133,7 @@ def inspect_monitor(run: Run) -> MonitorReport:
         history=history,
         is_monitored=is_monitored,
         seen=None if steps is None else _summarize(steps),
-        findings=tuple(judge_training(history, epochs, len(run.record.class_names))),
+        findings=tuple(judge_training(history, epochs, len(run.record.class_names) or None)),
         panels=make_panels(history, epochs, is_monitored),
     )
 
@@ -149,7 +151,7 @@ def _summarize(steps: MonitoredSteps) -> SeenSteps:
         epochs=tuple(np.unique(steps.epochs).tolist()),
         passed_over=int(steps.is_passed_over.sum()),
         grad_norm=_median(steps.grad_norms[steps.rows_of_epochs()[-1]]),
-        images_per_second=_median(steps.speeds),
+        samples_per_second=_median(steps.speeds),
         measured=len(steps.update_ratios),
         updates=tuple(_updates(steps, at) for at in range(len(steps.blocks))),
     )

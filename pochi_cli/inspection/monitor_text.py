@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
+from pochi_cli.config.recalls import is_recall
 from pochi_cli.inspection.monitor_report import BlockUpdates, MonitorReport, SeenSteps
+from pochi_cli.runs.epoch_text import epoch_text, metric_name
 from pochi_cli.runs.quantities import metric_text
-from pochi_cli.runs.records import EpochRecord
+
+_BESTS = {"val_loss": "least loss", "val_accuracy": "best accuracy", "val_total_loss": "least loss"}
+"""What the best value of a metric is called."""
 
 UPDATE_HEADER = ("block", "first epoch", "last epoch", "least", "largest")
 UPDATE_NUMBERS = UPDATE_HEADER[1:]
@@ -31,13 +35,15 @@ def _fields(report: MonitorReport) -> Iterator[tuple[str, str]]:
     because = f": {report.reason}" if report.reason else ""
     yield "status", f"{report.status} after {len(report.history)} of {report.epochs} epochs{because}"
     if report.last is not None:
-        yield "last epoch", _metrics(report.last)
-    bests = {metric: report.best(metric) for metric in ("val_loss", "val_accuracy")}
-    for metric, name in (("val_loss", "least loss"), ("val_accuracy", "best accuracy")):
-        record = bests[metric]
-        if record is not None:
-            value = metric_text(metric, getattr(record, metric))
-            yield name, f"{value} of the validation data, in epoch {record.epoch}"
+        yield "last epoch", f"{report.last.epoch}: {'; '.join(epoch_text(report.last))}"
+    validating = [
+        name for name in (report.last.metrics if report.last else ()) if name in _BESTS or is_recall(name)
+    ]
+    bests = {metric: report.best(metric) for metric in validating}
+    for metric, record in bests.items():
+        if record is not None and (value := record.metrics[metric]) is not None:
+            name = _BESTS.get(metric, f"best {metric_name(metric)}")
+            yield name, f"{metric_text(metric, value)} of the validation data, in epoch {record.epoch}"
     if report.last is not None and not any(bests.values()):
         yield "validation", "none was measured: whether the network overfits cannot be told"
     if report.seen is not None:
@@ -51,16 +57,11 @@ def _fields(report: MonitorReport) -> Iterator[tuple[str, str]]:
         )
 
 
-def _metrics(record: EpochRecord) -> str:
-    text = f"{record.epoch}: train loss {record.train_loss:.4f}, accuracy {record.train_accuracy:.2f} %"
-    if record.val_loss is not None and record.val_accuracy is not None:
-        text += f"; val loss {record.val_loss:.4f}, accuracy {record.val_accuracy:.2f} %"
-    return text
-
-
 def _steps(seen: SeenSteps) -> Iterator[tuple[str, str]]:
     of = f"epoch {seen.epochs[0]}" if len(seen.epochs) == 1 else f"the epochs {_stretches(seen.epochs)}"
-    speed = "" if seen.images_per_second is None else f", {seen.images_per_second:.1f} images/s in the median"
+    speed = (
+        "" if seen.samples_per_second is None else f", {seen.samples_per_second:.1f} images/s in the median"
+    )
     yield "steps", f"{seen.recorded:,} recorded of {of}{speed}"
     if seen.passed_over:
         yield "passed over", f"{seen.passed_over:,} steps, for half precision overflowed"

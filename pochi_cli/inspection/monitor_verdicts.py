@@ -14,8 +14,8 @@ import numpy as np
 from pochi_cli.inspection.findings import Finding
 from pochi_cli.inspection.monitor_spikes import find_loss_spikes, find_norm_spikes
 from pochi_cli.inspection.monitored_steps import MonitoredSteps
+from pochi_cli.runs.history import History
 from pochi_cli.runs.monitor_record import MonitorEpoch
-from pochi_cli.runs.records import History
 
 OVERFITTING_EPOCHS = 5
 """How old the minimum of the validation loss must be."""
@@ -38,13 +38,13 @@ _PERSISTENT_EPOCHS = 3
 _FEWEST_STEPS_TO_LEARN = 100
 
 
-def judge_training(history: History, epochs: Sequence[MonitorEpoch], classes: int) -> list[Finding]:
+def judge_training(history: History, epochs: Sequence[MonitorEpoch], classes: int | None) -> list[Finding]:
     """Judge the course of a training by what of it was recorded.
 
     Args:
         history: Its finished epochs; there may be none.
         epochs: What the monitor saw; nothing where it was off.
-        classes: How many classes there are.
+        classes: How many classes there are; `None` for an encoder, whose loss has no level of guessing.
 
     Returns:
         The faults, in the order in which they began; none for a healthy training.
@@ -52,11 +52,12 @@ def judge_training(history: History, epochs: Sequence[MonitorEpoch], classes: in
     found = list(_overfitting(history))
     if epochs:
         steps = MonitoredSteps.of(epochs)
-        level = max([math.log(classes), *steps.losses[:1][np.isfinite(steps.losses[:1])]])
+        guessing = [math.log(classes)] if classes else []
+        level = max([*guessing, *steps.losses[:1][np.isfinite(steps.losses[:1])]], default=math.inf)
         found += [
             *_non_finite(steps),
             *_diverged(steps, level),
-            *_not_learning(steps, math.log(classes)),
+            *(_not_learning(steps, math.log(classes)) if classes else ()),
             *find_loss_spikes(steps, level),
             *find_norm_spikes(steps),
             *_updates(steps),
@@ -66,8 +67,10 @@ def judge_training(history: History, epochs: Sequence[MonitorEpoch], classes: in
 
 def _overfitting(history: History) -> Iterable[Finding]:
     """Find a validation loss that rises while the training loss still falls."""
-    train = np.array([record.train_loss for record in history.epochs])
-    val = np.array([np.nan if record.val_loss is None else record.val_loss for record in history.epochs])
+    train = np.array([record.loss for record in history.epochs])
+    val = np.array(
+        [np.nan if (loss := record.validation_loss) is None else loss for record in history.epochs]
+    )
     if len(val) <= OVERFITTING_EPOCHS or not np.isfinite(val).all():
         return
     best = int(np.argmin(val))
@@ -79,7 +82,12 @@ def _overfitting(history: History) -> Iterable[Finding]:
     fall = float(np.median(train[latest]) / np.median(train[around]))
     if age < OVERFITTING_EPOCHS or not rise > MOST_RISE or not fall < LEAST_FALL:
         return
-    accuracy, last = history.epochs[best].val_accuracy, history.epochs[-1].val_accuracy
+    accuracies = [record.val_accuracy for record in history.classification]
+    then = (
+        f"; validation accuracy {accuracies[best]:.2f} % then, {accuracies[-1]:.2f} % now"
+        if accuracies
+        else ""
+    )
     epoch = history.epochs[best].epoch
     yield Finding(
         "overfitting",
@@ -92,8 +100,7 @@ def _overfitting(history: History) -> Iterable[Finding]:
         rise,
         MOST_RISE,
         f"over the last {OVERFITTING_EPOCHS} epochs the validation loss is {rise:.3g} times that around "
-        f"epoch {epoch}, while the training loss fell from {train[best]:.4g} to {train[-1]:.4g}; validation "
-        f"accuracy {accuracy:.2f} % then, {last:.2f} % now",
+        f"epoch {epoch}, while the training loss fell from {train[best]:.4g} to {train[-1]:.4g}{then}",
         "use the best model, or set early_stopping; against it: more data or augmentation, mixup_alpha, "
         "label_smoothing, a larger weight_decay",
     )

@@ -61,7 +61,7 @@ class MonitoredSteps:
             positions=positions,
             losses=np.concatenate([epoch.losses for epoch in epochs]),
             grad_norms=np.concatenate([epoch.grad_norms for epoch in epochs]),
-            speeds=np.concatenate([epoch.images_per_second for epoch in epochs]),
+            speeds=np.concatenate([epoch.samples_per_second for epoch in epochs]),
             is_passed_over=np.concatenate([epoch.is_passed_over for epoch in epochs]),
             blocks=epochs[0].blocks,
             update_rows=np.maximum(np.searchsorted(positions, updates + 1e-9) - 1, 0),

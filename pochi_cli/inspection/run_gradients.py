@@ -9,15 +9,12 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from pochi_cli.config.root import ClassificationConfig
-from pochi_cli.data.datasets import Batch
-from pochi_cli.data.loaders import create_loaders
-from pochi_cli.data.prepare import Data, prepare_data
-from pochi_cli.engine.building import build_model, build_objective
+from pochi_cli.config.root import ClassificationConfig, Config
 from pochi_cli.engine.checkpoint import load_checkpoint, load_weights
 from pochi_cli.engine.memory import explaining_batches
-from pochi_cli.engine.objectives import ClassificationObjective
+from pochi_cli.engine.objectives import Objective
 from pochi_cli.engine.runtime import Runtime, choose_runtime, configured, own_runtime
+from pochi_cli.engine.tasks import prepare_task
 from pochi_cli.errors import DataError, ModelError, RunError, first_line
 from pochi_cli.inspection.gradient_flow import judge_flow
 from pochi_cli.inspection.gradient_report import FreshPass, GradientReport
@@ -31,13 +28,12 @@ _BATCHES = 4
 _EPOCH = 1
 """Whose batches they are: any would do, but always the same."""
 
-Numbered = tuple[int, Batch]
+Numbered = tuple[int, Any]
+"""A batch and its number."""
 Tell = Callable[[int, int], None]
 
 
-def inspect_gradients(
-    run: Run, config: ClassificationConfig | None = None, tell: Tell = lambda *_: None
-) -> GradientReport:
+def inspect_gradients(run: Run, config: Config | None = None, tell: Tell = lambda *_: None) -> GradientReport:
     """Judge the traced gradients of a run, and those of a fresh backward pass.
 
     The pass takes the first batches of the first epoch, with the run's own transforms but unmixed (neither
@@ -79,19 +75,19 @@ def inspect_gradients(
     return GradientReport(run.layout.name, trace, tuple(found), fresh, obstacle)
 
 
-def _compute(run: Run, config: ClassificationConfig | None, path: Path, tell: Tell) -> FreshPass:
+def _compute(run: Run, config: Config | None, path: Path, tell: Tell) -> FreshPass:
     checkpoint = load_checkpoint(path)  # before all else: a damaged one is told at once
     choose = own_runtime if config is None else choose_runtime
     config = _for_one_pass(config or run.config)
     runtime = choose(config)
-    with configured(config, runtime), explaining_batches(runtime.device, config.images_per_batch):
-        data = prepare_data(config, config.seed)
-        if data.class_names != run.record.class_names:
+    with configured(config, runtime), explaining_batches(runtime.device, _batch_size(config)):
+        task = prepare_task(config, lambda _: None)
+        if task.class_names != run.record.class_names:
             raise DataError("their classes are no longer those of the run")
-        model, _ = build_model(config, data, runtime, from_scratch=False)
+        model, _ = task.build_model(runtime, from_scratch=False)
         is_averaged = load_weights(model, checkpoint, path)
-        batches = _first_batches(config, data, runtime)
-        objective = build_objective(config, data).to(runtime.device)
+        loaders, objective = task.parts(runtime)
+        batches = list(islice(loaders.train.batches(_EPOCH), _BATCHES))
         tell(0, len(batches))
         flow = gradient_flow(
             model,
@@ -99,7 +95,7 @@ def _compute(run: Run, config: ClassificationConfig | None, path: Path, tell: Te
             _loss_of_one_step(objective, batches, runtime),
             lambda done: tell(done, len(batches)),
         )
-    has_changed = data.fingerprint != run.record.data_fingerprint
+    has_changed = task.fingerprint != run.record.data_fingerprint
     return FreshPass(
         flow=flow,
         checkpoint=path,
@@ -111,34 +107,32 @@ def _compute(run: Run, config: ClassificationConfig | None, path: Path, tell: Te
     )
 
 
-def _first_batches(config: ClassificationConfig, data: Data, runtime: Runtime) -> list[Numbered]:
-    loaders = create_loaders(
-        config, data, seed=config.seed, device_type=runtime.device.type, sampler=config.sampler
-    )
-    return list(islice(loaders.train.batches(_EPOCH), _BATCHES))
-
-
 def _loss_of_one_step(
-    objective: ClassificationObjective, batches: Sequence[Numbered], runtime: Runtime
+    objective: Objective[Any], batches: Sequence[Numbered], runtime: Runtime
 ) -> Callable[[nn.Module, Numbered], Tensor]:
     """Make the loss whose mean over the batches is that of one step over all their samples."""
-    weigh = objective.training_loss.weight_of
-    share = len(batches) / sum(float(weigh(batch.labels.to(runtime.device))) for _, batch in batches)
+    weights = [float(objective.prepare(batch, _EPOCH, number).weight) for number, batch in batches]
+    share = len(batches) / sum(weights)
 
     def loss(model: nn.Module, numbered: Numbered) -> Tensor:
         number, batch = numbered
-        moved = batch.to(runtime.device, channels_last=runtime.channels_last)
-        step = objective.prepare(moved, _EPOCH, number)
+        step = objective.prepare(batch, _EPOCH, number)
         with runtime.autocast():
-            logits = model(step.images)
-        return objective.training_losses(logits, step).losses.sum() * share
+            outputs = model(step.inputs)
+        return objective.training_losses(outputs, step).losses.sum() * share
 
     return loss
 
 
-def _for_one_pass(config: ClassificationConfig) -> ClassificationConfig:
+def _batch_size(config: Config) -> int:
+    return config.images_per_batch if isinstance(config, ClassificationConfig) else config.batch_size
+
+
+def _for_one_pass(config: Config) -> Config:
     """Leave out what a single unmixed pass has no use for."""
-    changes: dict[str, Any] = {"mixup_alpha": 0.0, "cutmix_alpha": 0.0, "num_workers": 0}
+    changes: dict[str, Any] = {}
+    if isinstance(config, ClassificationConfig):
+        changes = {"mixup_alpha": 0.0, "cutmix_alpha": 0.0, "num_workers": 0}
     if config.precision == "fp16":
         changes["precision"] = "fp32"  # without a scaled loss small gradients would become 0
     return config.model_copy(update=changes)

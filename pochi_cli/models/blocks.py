@@ -16,6 +16,7 @@ _RULES = tuple(
         (r"(features\.\w+)\.", r"\1"),  # stages of ConvNeXt, EfficientNet, MobileNet, Swin; DenseNet's blocks
         (r"trunk_output\.(\w+)\.", r"\1"),  # stages of RegNet
         (r"(classifier\.\d+)\.", r"\1"),
+        (r"(hidden\.\d+)\.", r"\1"),  # layers of an encoder of vectors
         (r"(\w+)", r"\1"),
     )
 )

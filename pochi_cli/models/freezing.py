@@ -26,6 +26,11 @@ class FrozenPart:
     frozen_values: int
     all_values: int
 
+    @property
+    def summary(self) -> str:
+        """How much is frozen, in words."""
+        return f"frozen: {self.frozen_values:,} of {self.all_values:,} parameter values"
+
 
 def freeze(model: nn.Module, patterns: Sequence[str]) -> FrozenPart:
     """Stop training the parameters that any of the patterns matches.

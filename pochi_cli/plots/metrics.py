@@ -1,4 +1,4 @@
-"""Graphs of a run's metrics: loss, accuracy, learning rates."""
+"""Graphs of a run's metrics: of a classifier loss and accuracy, of an encoder one of all; learning rates."""
 
 from __future__ import annotations
 
@@ -10,10 +10,13 @@ from typing import TYPE_CHECKING
 
 from pochi_cli.errors import RunError
 from pochi_cli.plots import layers, style
+from pochi_cli.plots.experiment import USUAL_LOOK, RecallLook, draw_experiment
 from pochi_cli.plots.files import save_figure
+from pochi_cli.runs.experiment import read_experiment
+from pochi_cli.runs.history import History, best_place
 from pochi_cli.runs.index import Run
 from pochi_cli.runs.layout import make_parts
-from pochi_cli.runs.records import History, best_place, read_json
+from pochi_cli.runs.records import read_json
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -59,9 +62,14 @@ def draw_loss(history: History) -> Figure:
 
     The axis is logarithmic when the values span more than two decades.
     """
-    train = _curve("training", history, (record.train_loss for record in history.epochs))
-    validation = _curve("validation", history, (record.val_loss for record in history.epochs))
     figure, axes = style.new_axes()
+    _draw_loss(axes, history)
+    return figure
+
+
+def _draw_loss(axes: Axes, history: History) -> None:
+    train = _curve("training", history, (record.train_loss for record in history.classification))
+    validation = _curve("validation", history, (record.val_loss for record in history.classification))
     entries = _plot_metrics(axes, train, validation)
     if best := _mark_best(axes, validation, "val_loss"):
         line, epoch, value = best
@@ -71,7 +79,6 @@ def draw_loss(history: History) -> Figure:
     style.set_epoch_axis(axes, train.epochs)
     style.set_label(axes, "Loss")
     style.set_header(axes, "Loss", entries)
-    return figure
 
 
 def draw_accuracy(history: History, *, show_learning_rate: bool) -> Figure:
@@ -82,9 +89,14 @@ def draw_accuracy(history: History, *, show_learning_rate: bool) -> Figure:
         show_learning_rate: Whether the learning rate is drawn on a second axis, logarithmic when it varies
             more than tenfold. With layer-wise rates it says nothing: they have a graph of their own.
     """
-    train = _curve("training", history, (record.train_accuracy for record in history.epochs))
-    validation = _curve("validation", history, (record.val_accuracy for record in history.epochs))
     figure, axes = style.new_axes()
+    _draw_accuracy(axes, history, show_learning_rate=show_learning_rate)
+    return figure
+
+
+def _draw_accuracy(axes: Axes, history: History, *, show_learning_rate: bool) -> None:
+    train = _curve("training", history, (record.train_accuracy for record in history.classification))
+    validation = _curve("validation", history, (record.val_accuracy for record in history.classification))
     entries = _plot_metrics(axes, train, validation)
     if best := _mark_best(axes, validation, "val_accuracy"):
         line, epoch, value = best
@@ -97,7 +109,6 @@ def draw_accuracy(history: History, *, show_learning_rate: bool) -> Figure:
         rate = _curve("learning rate", history, (record.learning_rate for record in history.epochs))
         entries += _plot_rate_behind(axes, rate)
     style.set_header(axes, "Accuracy", entries)
-    return figure
 
 
 def draw_layer_rates(history: History, *, use_log_scale: bool) -> Figure:
@@ -109,11 +120,16 @@ def draw_layer_rates(history: History, *, use_log_scale: bool) -> Figure:
         history: The finished epochs.
         use_log_scale: Whether the axis of the rates is logarithmic; rates of 0 then fall off its lower end.
     """
+    figure, axes = style.new_axes()
+    _draw_layer_rates(axes, history, use_log_scale=use_log_scale)
+    return figure
+
+
+def _draw_layer_rates(axes: Axes, history: History, *, use_log_scale: bool) -> None:
     curves = [
         _curve(pattern, history, (record.layer_rates.get(pattern) for record in history.epochs))
         for pattern in _patterns(history)
     ]
-    figure, axes = style.new_axes()
     style.set_epoch_axis(axes, [record.epoch for record in history.epochs])
     style.set_label(axes, "Learning rate")
     style.set_header(axes, "Layer-wise learning rates", [])
@@ -129,32 +145,61 @@ def draw_layer_rates(history: History, *, use_log_scale: bool) -> Figure:
         _use_log_scale(axes)
     else:
         _start_at_zero(axes, values)
+    figure = axes.get_figure(root=True)
+    assert figure is not None
     layers.name_layers(figure, axes, lines, [_layer_label(curve) for curve in curves])
+
+
+def draw_metrics(run: Run, history: History, look: RecallLook = USUAL_LOOK) -> Figure:
+    """Draw all metrics of a run in one figure.
+
+    Args:
+        run: The run.
+        history: Its finished epochs, at least one.
+        look: How an encoder's recalls are drawn.
+
+    Raises:
+        RunError: Its config is damaged.
+    """
+    if history.embedding:
+        return draw_experiment(read_experiment(run, history), look)
+    layer_wise = bool(_patterns(history))
+    columns = 3 if layer_wise else 2
+    figure, panels = style.new_panels(1, columns, (columns * style.FIGURE_SIZE[0], style.FIGURE_SIZE[1]))
+    _draw_loss(panels[0], history)
+    _draw_accuracy(panels[1], history, show_learning_rate=not layer_wise)
+    if layer_wise:
+        _draw_layer_rates(panels[2], history, use_log_scale=_wants_log_scale(run))
     return figure
 
 
-def write_metrics_figures(run: Run, output_dir: Path | None = None) -> list[Path]:
+def write_metrics_figures(
+    run: Run, output_dir: Path | None = None, *, history: History | None = None, look: RecallLook = USUAL_LOOK
+) -> list[Path]:
     """Draw the graphs of a run's metrics.
 
     Args:
         run: The run.
         output_dir: Where they go, made where missing; the run's own directory by default.
+        history: What is drawn; by default the run's own history.
+        look: How an encoder's recalls are drawn.
 
     Returns:
-        The files written: loss, accuracy and, with layer-wise rates, those.
+        The files written: loss and accuracy, or all of an encoder, and with layer-wise rates those.
 
     Raises:
         RunError: The run has no finished epoch, or a file of it is damaged.
         StorageError: A file cannot be written.
     """
-    history = run.history
-    if not len(history):
-        raise RunError(f"the run {run.directory} has no finished epoch to draw")
+    history = finished_epochs(run) if history is None else history
     layer_wise = bool(_patterns(history))
-    figures = {
-        "loss": draw_loss(history),
-        "accuracy": draw_accuracy(history, show_learning_rate=not layer_wise),
-    }
+    if history.embedding:
+        figures = {"experiment": draw_experiment(read_experiment(run, history), look)}
+    else:
+        figures = {
+            "loss": draw_loss(history),
+            "accuracy": draw_accuracy(history, show_learning_rate=not layer_wise),
+        }
     if layer_wise:
         figures["layer_wise_lr"] = draw_layer_rates(history, use_log_scale=_wants_log_scale(run))
     if output_dir is None:
@@ -166,6 +211,18 @@ def write_metrics_figures(run: Run, output_dir: Path | None = None) -> list[Path
         save_figure(figure, path)
         written.append(path)
     return written
+
+
+def finished_epochs(run: Run) -> History:
+    """Read what there is to draw of a run.
+
+    Raises:
+        RunError: It has no finished epoch, or its history is damaged.
+    """
+    history = run.history
+    if not len(history):
+        raise RunError(f"the run {run.directory} has no finished epoch to draw")
+    return history
 
 
 def _wants_log_scale(run: Run) -> bool:

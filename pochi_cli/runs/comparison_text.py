@@ -2,76 +2,138 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from typing import Any, NamedTuple
 
 from pochi_cli.characters import visible
-from pochi_cli.runs.comparison import Comparison, Difference, Measure
+from pochi_cli.config.recalls import is_recall
+from pochi_cli.runs.comparison import Comparison, Difference
+from pochi_cli.runs.epoch_text import metric_name
 from pochi_cli.runs.listing_text import status_text
-from pochi_cli.runs.quantities import duration_text, metric_text
+from pochi_cli.runs.measure_text import group_row, is_of_recall, measure_rows, number_text
+from pochi_cli.runs.seeds import SeedGroup
 from pochi_cli.runs.value_text import names_text, value_text
+from pochi_cli.runs.verdict_text import remarks, verdict
 
-_BEST = " *"
 _FINGERPRINT = 12
 """Characters of a fingerprint or commit that are told."""
 
+_Row = tuple[str, ...]
+
 
 class Section(NamedTuple):
-    """A table with one column for each run.
+    """A table with one column for each run or group of runs.
 
     Attributes:
         title: Its heading.
-        rows: A name, and a cell for each run.
+        rows: A name, and a cell for each column.
     """
 
     title: str
-    rows: tuple[tuple[str, ...], ...]
+    rows: tuple[_Row, ...]
+
+
+def name_columns(comparison: Comparison) -> tuple[str, ...]:
+    """Name the columns: groups of seeds where there are several, else runs and the mean of a group."""
+    grouping = comparison.grouping
+    if grouping.decides:
+        return tuple(group.label for group in grouping.groups)
+    means = (
+        "mean ± spread" if len(group.members) == len(comparison.runs) else group.label
+        for group in grouping.several
+    )
+    return (*comparison.labels, *means)
 
 
 def describe_comparison(comparison: Comparison) -> tuple[Section, ...]:
     """Describe how runs differ, what matters most first; what is the same in all is left out."""
-    runs = comparison.runs
+    runs, grouping = comparison.runs, comparison.grouping
     standing = [
         ("model", *(run.record.model_name for run in runs)),
         ("status", *map(status_text, runs, comparison.statuses)),
         ("epochs", *(f"{run.record.epochs_done}/{run.record.epochs}" for run in runs)),
     ]
-    sections = (
-        Section("Runs", _cells([*standing, *chain.from_iterable(map(_measure_rows, comparison.measures))])),
-        Section(
-            "Data and versions that differ: the numbers do not compare one to one",
-            _cells(map(_caution_row, comparison.cautions)),
-        ),
-        Section("Config", _cells((item.key, *map(value_text, item.values)) for item in comparison.config)),
-        Section(
-            "Where and how they ran, and what they wrote",
-            _cells((item.key, *map(value_text, item.values)) for item in comparison.circumstances),
-        ),
+    numbers = _numbers(comparison)
+    plain = chain.from_iterable(rows for name, rows in numbers.items() if not is_of_recall(name))
+    recalls = chain.from_iterable(
+        rows
+        for recall in filter(is_recall, numbers)
+        for name, rows in numbers.items()
+        if name == recall or name.endswith(f".{recall}")
     )
-    return tuple(section for section in sections if section.rows)
+    cautions = map(_caution_row, comparison.cautions)
+    config = ((item.key, *map(value_text, item.values)) for item in comparison.config)
+    circumstances = ((item.key, *map(value_text, item.values)) for item in comparison.circumstances)
+
+    def columns(rows: Iterable[_Row], *, is_difference: bool = True) -> list[_Row]:
+        if not grouping.decides:
+            return [(*row, *("" for _ in grouping.several)) for row in rows]
+        merged = [_merged(row, grouping.groups) for row in rows]
+        return [row for row in merged if not is_difference or len(set(row[1:])) > 1]
+
+    sections = [
+        ("Runs", [*columns(standing, is_difference=False), *plain]),
+        ("Best recalls, and those of encodings that are not learnt", [*recalls]),
+        ("Data and versions that differ: the numbers do not compare one to one", columns(cautions)),
+        ("Config", columns(config)),
+        ("Where and how they ran, and what they wrote", columns(circumstances)),
+    ]
+    if grouping.decides:
+        sections.append(
+            (f"Single runs by their seeds{_of_watched(comparison)}", list(_seed_rows(comparison)))
+        )
+    return tuple(
+        Section(title, tuple(tuple(map(visible, row)) for row in rows)) for title, rows in sections if rows
+    )
 
 
-def verdict(comparison: Comparison) -> str:
-    """Say which run was best, or why that cannot be said."""
-    if len(comparison.watched) > 1:
-        return f"best: no telling, the runs watched different metrics: {', '.join(comparison.watched)}"
-    metric = comparison.watched[0]
-    if not comparison.best:
-        measured = zip(comparison.labels, comparison.runs, strict=True)
-        having = [label for label, run in measured if run.record.best_value is not None]
-        return f"best: no telling, {f'only {having[0]}' if having else 'no run'} has a {metric}"
-    winners = [comparison.runs[position].record for position in comparison.best]
-    value = metric_text(metric, winners[0].best_value or 0.0)
-    names = " and ".join(comparison.labels[position] for position in comparison.best)
-    epochs = " and ".join(str(record.best_epoch) for record in winners)
-    return f"best: {names}, {metric} {value} in epoch {epochs}"
+def _numbers(comparison: Comparison) -> dict[str, list[_Row]]:
+    """Write each measure as rows with a cell for each column."""
+    grouping, task = comparison.grouping, comparison.task
+    grouped = (*grouping.measures, *grouping.baselines)
+    if grouping.decides:
+        return {measure.name: [group_row(measure, task)] for measure in grouped}
+    own = [place for place, group in enumerate(grouping.groups) if group.has_spread]
+    return {
+        measure.name: list(measure_rows(measure, task, [of_groups.spreads[place] for place in own]))
+        for measure, of_groups in zip((*comparison.measures, *comparison.baselines), grouped, strict=True)
+    }
+
+
+def _merged(row: _Row, groups: Sequence[SeedGroup]) -> _Row:
+    """Give a row with a cell for each run one for each group, of what its runs have."""
+    cells = (", ".join(dict.fromkeys(row[1 + at] for at in group.members)) for group in groups)
+    return (row[0], *cells)
+
+
+def _of_watched(comparison: Comparison) -> str:
+    return f", and their best {metric_name(comparison.watched[0])}" if len(comparison.watched) == 1 else ""
+
+
+def _seed_rows(comparison: Comparison) -> Iterator[_Row]:
+    """List the single runs: a row for each seed."""
+    groups = comparison.grouping.groups
+    for seed in dict.fromkeys(seed for group in groups for seed in group.seeds):
+        cells = []
+        for group in groups:
+            fitting = (at for at, own in zip(group.members, group.seeds, strict=True) if own == seed)
+            cells.append(", ".join(_named(comparison, at) for at in fitting))
+        yield (f"seed {value_text(seed)}", *cells)
+
+
+def _named(comparison: Comparison, at: int) -> str:
+    value = comparison.runs[at].record.best_value
+    label = comparison.labels[at]
+    if value is None or len(comparison.watched) > 1:
+        return label
+    return f"{label}: {number_text(comparison.watched[0], value)}"
 
 
 def comparison_record(comparison: Comparison) -> dict[str, Any]:
     """Make a record for JSON; a key's value that is not given is null."""
     return {
+        "task": comparison.task,
         "runs": [
             {
                 "label": label,
@@ -91,42 +153,39 @@ def comparison_record(comparison: Comparison) -> dict[str, Any]:
             )
         ],
         "measures": [measure._asdict() for measure in comparison.measures],
+        "baselines": [measure._asdict() for measure in comparison.baselines],
         "config": [item._asdict() for item in comparison.config],
         "circumstances": [item._asdict() for item in comparison.circumstances],
         "cautions": [item._asdict() for item in comparison.cautions],
         "watched": comparison.watched,
         "best": comparison.best,
+        "not_comparable": comparison.obstacles._asdict(),
+        "remarks": tuple(remarks(comparison)),
+        "groups": _group_records(comparison),
+        "verdict": verdict(comparison),
     }
 
 
-def _cells(rows: Iterable[Sequence[str]]) -> tuple[tuple[str, ...], ...]:
-    return tuple(tuple(map(visible, row)) for row in rows)
-
-
-def _measure_rows(measure: Measure) -> Iterator[tuple[str, ...]]:
-    known = sum(value is not None and not math.isnan(value) for value in measure.values)
-    marked = measure.best if len(measure.best) < known else ()  # where all are equal none stands out
-    numbers = ("-" if value is None else _number(measure.name, value) for value in measure.values)
-    cells = (text + (_BEST if at in marked else "") for at, text in enumerate(numbers))
-    yield (_NAMES.get(measure.name, measure.name), *cells)
-    if not measure.name.startswith("final_") and any(epoch is not None for epoch in measure.epochs):
-        yield ("  in epoch", *("-" if epoch is None else str(epoch) for epoch in measure.epochs))
-
-
-_NAMES = {
-    "val_accuracy": "best val_accuracy",
-    "val_loss": "best val_loss",
-    "final_train_accuracy": "last train_accuracy",
-    "final_train_loss": "last train_loss",
-    "images_per_second": "images per second",
-    "duration_s": "duration",
-}
-
-
-def _number(name: str, value: float) -> str:
-    if name == "duration_s":
-        return duration_text(value)
-    return f"{value:,.0f}" if name == "images_per_second" else metric_text(name, value)
+def _group_records(comparison: Comparison) -> list[Mapping[str, Any]]:
+    """Make records of the groups of several seeds."""
+    grouping = comparison.grouping
+    measures = (*grouping.measures, *grouping.baselines)
+    best = () if grouping.watched is None else grouping.watched.best
+    return [
+        {
+            "label": group.label,
+            "runs": group.members,
+            "names": [comparison.labels[at] for at in group.members],
+            "seeds": group.seeds,
+            "is_best": place in best,
+            "measures": {
+                measure.name: None if (spread := measure.spreads[place]) is None else spread._asdict()
+                for measure in measures
+            },
+        }
+        for place, group in enumerate(grouping.groups)
+        if group.has_spread or grouping.decides
+    ]
 
 
 def _caution_row(item: Difference) -> tuple[str, ...]:

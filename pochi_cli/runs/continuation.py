@@ -7,9 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from pochi_cli.config.embedding import DIGITS
 from pochi_cli.config.load import validate
 from pochi_cli.config.recording import ONLOOKERS
-from pochi_cli.config.root import ClassificationConfig
+from pochi_cli.config.root import ClassificationConfig, Config
 from pochi_cli.config.values import show
 from pochi_cli.errors import ConfigError, Diagnostic, KeyPath, RunError, format_key
 from pochi_cli.runs.index import Run, open_run, run_directories
@@ -31,6 +32,7 @@ _MAY_CHANGE = frozenset(
         # Moved data are the same data: their fingerprint holds them to it.
         "train_data_root",
         "val_data_root",
+        "train_vectors",
     }
 )
 """What may differ between the sessions of one run without changing its course."""
@@ -38,10 +40,10 @@ _MAY_CHANGE = frozenset(
 _CHOSEN = ("num_classes", "device", "precision", "channels_last", "threads")
 """What a config may leave open, and a run chooses when it begins."""
 
-_PATHS = ("train_data_root", "val_data_root", "weights", "work_dir")
+_PATHS = ("train_data_root", "val_data_root", "train_vectors", "weights", "work_dir")
 
 
-def continued_config(run: Run, config: ClassificationConfig) -> ClassificationConfig:
+def continued_config(run: Run, config: Config) -> Config:
     """Find the config with which a run goes on.
 
     Args:
@@ -80,7 +82,7 @@ def continued_config(run: Run, config: ClassificationConfig) -> ClassificationCo
     return after
 
 
-def find_unfinished(config: ClassificationConfig) -> tuple[Run | None, list[str]]:
+def find_unfinished(config: Config) -> tuple[Run | None, list[str]]:
     """Find the newest run in the config's work_dir that is not finished and could go on with the config.
 
     Runs that another process is training are passed over.
@@ -102,15 +104,16 @@ def find_unfinished(config: ClassificationConfig) -> tuple[Run | None, list[str]
     return None, unreadable
 
 
-def course_changes(
-    before: ClassificationConfig, after: ClassificationConfig
-) -> Iterator[tuple[KeyPath, Any, Any]]:
+def course_changes(before: Config, after: Config) -> Iterator[tuple[KeyPath, Any, Any]]:
     """Find the keys on which the course of a training depends and that differ.
 
     Yields:
         A key, its value before and its value after; `None` where there is none.
     """
     old, new = before.model_dump(mode="json"), after.model_dump(mode="json")
+    if before.task != after.task:
+        yield ("task",), before.task, after.task
+        return
     changed = {key for key in new if not _is_same(old[key], new[key])} - _MAY_CHANGE
     if not (before.enable_gradient_tracking and after.enable_gradient_tracking):
         changed.discard("gradient_tracking_config")  # else one trace would be of two kinds
@@ -146,7 +149,7 @@ def _is_same(old: Any, new: Any) -> bool:
     return json.dumps(old) == json.dumps(new)
 
 
-def _config_of(run: Run) -> ClassificationConfig:
+def _config_of(run: Run) -> Config:
     """Read the config that a run recorded; config.toml may have been edited since."""
     values = read_json(run.layout.config_json)
     if not isinstance(values, dict):
@@ -160,12 +163,23 @@ def _config_of(run: Run) -> ClassificationConfig:
         ) from error
 
 
-def _with_choices_of(before: ClassificationConfig, config: ClassificationConfig) -> ClassificationConfig:
-    changes = {key: getattr(before, key) for key in _CHOSEN if getattr(config, key) in (None, "auto")}
-    changes |= {
-        key: str(Path(path).absolute()) for key in _PATHS if (path := getattr(config, key)) is not None
+def _with_choices_of(before: Config, config: Config) -> Config:
+    if type(before) is not type(config):
+        return config
+    changes = {
+        key: getattr(before, key) for key in _CHOSEN if getattr(config, key, "given") in (None, "auto")
     }
-    if config.batch_size == "auto" and config.images_per_step == before.images_per_step:
+    changes |= {
+        key: str(Path(path).absolute())
+        for key in _PATHS
+        if (path := getattr(config, key, None)) not in (None, DIGITS)
+    }
+    if (
+        isinstance(before, ClassificationConfig)
+        and isinstance(config, ClassificationConfig)
+        and config.batch_size == "auto"
+        and config.images_per_step == before.images_per_step
+    ):
         changes |= {"batch_size": before.batch_size, "accumulate_steps": before.accumulate_steps}
     return config.model_copy(update=changes)
 

@@ -9,9 +9,10 @@ from typing import Any
 
 from pochi_cli.errors import ConfigError, RunError
 from pochi_cli.runs.flattening import flatten
+from pochi_cli.runs.history import History
 from pochi_cli.runs.index import Run, RunStatus
 from pochi_cli.runs.listing import age_s
-from pochi_cli.runs.records import History, read_config
+from pochi_cli.runs.records import read_config
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,10 @@ from datetime import datetime
 from typing import Any
 
 from pochi_cli.runs.details import RunDetails
+from pochi_cli.runs.history import History
 from pochi_cli.runs.listing_text import status_text
 from pochi_cli.runs.quantities import age_text
-from pochi_cli.runs.records import History, RunRecord
+from pochi_cli.runs.records import RunRecord
 from pochi_cli.runs.summary import describe_files, describe_results
 from pochi_cli.runs.value_text import names_text, value_text
 

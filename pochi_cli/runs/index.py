@@ -11,12 +11,13 @@ from socket import gethostname
 from typing import TYPE_CHECKING, Literal
 
 from pochi_cli.errors import RunError
+from pochi_cli.runs.history import History
 from pochi_cli.runs.layout import RUN_NAME, RunLayout, run_json_in
 from pochi_cli.runs.lock import is_held, process_exists
-from pochi_cli.runs.records import History, RunRecord, read_history, read_run_record, require_file
+from pochi_cli.runs.records import RunRecord, read_history, read_run_record, require_file
 
 if TYPE_CHECKING:
-    from pochi_cli.config.root import ClassificationConfig
+    from pochi_cli.config.root import Config
 
 RunStatus = Literal["running", "crashed", "finished", "interrupted", "failed"]
 
@@ -56,7 +57,7 @@ class Run:
         return self.record.host == gethostname()
 
     @cached_property
-    def config(self) -> ClassificationConfig:
+    def config(self) -> Config:
         """The resolved config.
 
         Raises:

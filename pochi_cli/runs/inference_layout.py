@@ -35,6 +35,11 @@ class InferenceLayout:
         return self.directory / "inference_summary.json"
 
     @property
+    def recalls(self) -> Path:
+        """Recall of an encoder and of encodings that are not learnt."""
+        return self.directory / "recall.csv"
+
+    @property
     def class_report(self) -> Path:
         """Precision, recall and F1 of each class."""
         return self.directory / "classification_report.csv"
@@ -71,6 +76,7 @@ class InferenceLayout:
             self.summary_json,  # first: without it the others are no longer taken for a whole
             self.summary_text,
             self.predictions,
+            self.recalls,
             self.class_report,
             self.confusion_matrix,
             *self.figures,

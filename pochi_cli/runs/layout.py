@@ -122,7 +122,7 @@ class RunLayout:
         return self.visualization / f"training_metrics_{self.stamp}.csv"
 
     def metrics_figure(self, kind: str) -> Path:
-        """Graph of the metrics: `loss`, `accuracy` or `layer_wise_lr`."""
+        """Graph of the metrics: `loss`, `accuracy` or, of an encoder, `experiment`; and `layer_wise_lr`."""
         return self.visualization / f"training_metrics_{self.stamp}_{kind}.png"
 
     @property
@@ -218,6 +218,11 @@ def gradient_flow_figure(directory: Path) -> Path:
 def monitor_figure(directory: Path) -> Path:
     """Picture of the course of a training."""
     return directory / "training_monitor.png"
+
+
+def comparison_figure(work_dir: Path) -> Path:
+    """Picture of several runs of a work_dir."""
+    return work_dir / "comparison.png"
 
 
 def inference_results_in(directory: Path) -> Path:

@@ -18,7 +18,7 @@ Array = NDArray[np.float64]
 _MOST_ROWS = 100_000
 """Of each file, about; a longer training keeps fewer steps of each epoch."""
 _FEWEST_STEPS = 20
-_STEP_COLUMNS = ("epoch", "step", "loss", "grad_norm", "learning_rate", "passed_over", "images_per_second")
+_STEP_COLUMNS = ("epoch", "step", "loss", "grad_norm", "learning_rate", "passed_over", "samples_per_second")
 _UPDATE_COLUMNS = ("epoch", "step", "block", "update_ratio")
 
 
@@ -34,8 +34,8 @@ class MonitorEpoch:
             before clipping.
         learning_rate: As in `EpochRecord`.
         is_passed_over: bool (steps,), whether the scaler of the loss (fp16) passed the step over.
-        images_per_second: float64 (steps,), images of each step over the time since the one before; NaN where
-            it was not measured.
+        samples_per_second: float64 (steps,), samples of each step over the time since the one before; NaN
+            where it was not measured.
         blocks: Names of the blocks whose updates are measured, in the order of the network.
         update_steps: The steps whose updates were measured, from 1, rising.
         update_ratios: float64 (update steps, blocks), norm of the change of the weights over that of the
@@ -49,7 +49,7 @@ class MonitorEpoch:
     grad_norms: Array
     learning_rate: float
     is_passed_over: NDArray[np.bool_]
-    images_per_second: Array
+    samples_per_second: Array
     blocks: tuple[str, ...]
     update_steps: tuple[int, ...]
     update_ratios: Array
@@ -67,7 +67,7 @@ class MonitorEpoch:
             losses=self.losses[at],
             grad_norms=self.grad_norms[at],
             is_passed_over=self.is_passed_over[at],
-            images_per_second=self.images_per_second[at],
+            samples_per_second=self.samples_per_second[at],
             update_steps=tuple(self.update_steps[position] for position in measured),
             update_ratios=self.update_ratios[measured],
         )
@@ -144,7 +144,7 @@ def _epoch(epoch: int, steps: dict[int, tuple[float, ...]], updates: _UpdateTabl
         grad_norms=grad_norms,
         learning_rate=float(rates[0]),
         is_passed_over=passed_over > 0,
-        images_per_second=speeds,
+        samples_per_second=speeds,
         blocks=updates.blocks,
         update_steps=update_steps,
         update_ratios=ratios,
@@ -183,7 +183,7 @@ def _step_rows(epoch: MonitorEpoch) -> Iterator[Sequence[object]]:
             repr(float(epoch.grad_norms[at])),
             repr(epoch.learning_rate),
             int(epoch.is_passed_over[at]),
-            _cell(epoch.images_per_second[at]),
+            _cell(epoch.samples_per_second[at]),
         )
 
 

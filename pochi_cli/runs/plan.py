@@ -30,11 +30,25 @@ class DataFacts:
 
 
 @dataclass(frozen=True)
+class VectorFacts:
+    """What is known of vectors.
+
+    Attributes:
+        train_rows, val_rows: Rows to train on, and held out.
+        dim: Dimensions of each.
+    """
+
+    train_rows: int
+    val_rows: int
+    dim: int
+
+
+@dataclass(frozen=True)
 class StepsPlan:
     """How an epoch is made up.
 
     Attributes:
-        train_images, val_images: Images per epoch.
+        train_images, val_images: Images per epoch, or vectors.
         left_out: Training images that are skipped; not counted above.
         batches_per_epoch: Batches to train on; `None` while the batches' size is not decided.
         steps_per_epoch: Steps of the optimizer.
@@ -66,59 +80,39 @@ class RateGroup:
     rates: tuple[float, ...]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Plan:
-    """What a config will do.
+    """What a config of any task will do.
 
     Attributes:
-        model_name: The model.
-        stem: `small` or `imagenet`, `auto` while the images' size is not known; `None` without a choice.
-        num_classes: Number of classes, where it is known.
+        task: What is learnt.
+        model_name: What the model is called.
         parameters, frozen_parameters: How many numbers the model holds, and is not to change, where known.
-        backbone_parameters: How many it holds without its head, where known.
-        weights: `torchvision`, `random`, or a file.
-        train_data, val_data: Where the images come from; `None` without validation.
-        input_size, val_input_size: Height and width of the tensors, where known.
         steps: The epoch's make-up, where the data are known.
-        batch_size, accumulate_steps, epochs: As configured.
-        images_per_step: Images that an optimizer step takes.
-        train_transform, val_transform: The steps with all their arguments.
+        accumulate_steps, epochs: As configured.
         optimizer, optimizer_params, scheduler, scheduler_params, warmup_epochs: As configured.
         extras: Regularisation and the like that is switched on, by key.
-        class_weights: As configured.
         rate_epochs: The epochs at which the groups list their rates.
         groups: The parameter groups.
         numbered_checkpoints: How many of them will be kept.
         writes: The files of the run.
         search: The table of the hyper-parameter search, if there is one.
-        device, precision, channels_last, num_workers, seed: As configured; the device `auto` where none is.
+        device, precision, seed: As configured; the device `auto` where none is.
     """
 
+    task: str
     model_name: str
-    stem: str | None
-    num_classes: int | None
     parameters: int | None
     frozen_parameters: int | None
-    backbone_parameters: int | None
-    weights: str
-    train_data: str
-    val_data: str | None
-    input_size: Size | None
-    val_input_size: Size | None
     steps: StepsPlan | None
-    batch_size: int | str
     accumulate_steps: int
-    images_per_step: int
     epochs: int
-    train_transform: tuple[dict[str, Any], ...]
-    val_transform: tuple[dict[str, Any], ...] | None
     optimizer: str
     optimizer_params: dict[str, Any]
     scheduler: str | None
     scheduler_params: dict[str, Any] | None
     warmup_epochs: int
     extras: dict[str, Any]
-    class_weights: str | tuple[float, ...]
     rate_epochs: tuple[int, ...]
     groups: tuple[RateGroup, ...]
     numbered_checkpoints: int
@@ -126,10 +120,67 @@ class Plan:
     search: dict[str, Any] | None
     device: str
     precision: str
-    channels_last: str | bool
-    num_workers: str | int
     seed: int
 
     def to_record(self) -> dict[str, Any]:
         """Make a record for JSON."""
         return asdict(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class VectorPlan(Plan):
+    """What an embedding config will do.
+
+    Attributes:
+        train_vectors, holdout, batch_size: As configured.
+        dim: Dimensions of the vectors, where known.
+        hidden_dims, latent_dim, init: As configured.
+        loss: Its name and its arguments that differ from their defaults, by key.
+        recall_ks, recall_every_epochs, metric: Which recalls are measured, and how often.
+    """
+
+    train_vectors: str
+    holdout: float
+    batch_size: int
+    dim: int | None
+    hidden_dims: tuple[int, ...]
+    latent_dim: int
+    init: str
+    loss: dict[str, Any]
+    recall_ks: tuple[int, ...]
+    recall_every_epochs: int
+    metric: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImagePlan(Plan):
+    """What a classification config will do.
+
+    Attributes:
+        stem: `small` or `imagenet`, `auto` while the images' size is not known; `None` without a choice.
+        num_classes: Number of classes, where it is known.
+        backbone_parameters: How many parameters the model holds without its head, where known.
+        weights: `torchvision`, `random`, or a file.
+        train_data, val_data: Where the images come from; `None` without validation.
+        input_size, val_input_size: Height and width of the tensors, where known.
+        batch_size: As configured.
+        images_per_step: Images that an optimizer step takes.
+        train_transform, val_transform: The steps with all their arguments.
+        class_weights, channels_last, num_workers: As configured.
+    """
+
+    stem: str | None
+    num_classes: int | None
+    backbone_parameters: int | None
+    weights: str
+    train_data: str
+    val_data: str | None
+    input_size: Size | None
+    val_input_size: Size | None
+    batch_size: int | str
+    images_per_step: int
+    train_transform: tuple[dict[str, Any], ...]
+    val_transform: tuple[dict[str, Any], ...] | None
+    class_weights: str | tuple[float, ...]
+    channels_last: str | bool
+    num_workers: str | int

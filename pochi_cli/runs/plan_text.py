@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from pochi_cli.config.steps.nested import STEPS
 from pochi_cli.config.values import show
-from pochi_cli.runs.plan import Plan, RateGroup
+from pochi_cli.runs.plan import ImagePlan, Plan, RateGroup, VectorPlan
 from pochi_cli.sparklines import sparkline
 
 
@@ -17,29 +18,67 @@ def describe_plan(plan: Plan) -> list[tuple[str, str]]:
     Returns:
         Pairs of a name and a text, which may have several lines.
     """
-    rows = [("model", _model(plan)), ("weights", _weights(plan)), ("train data", plan.train_data)]
-    rows.append(("val data", plan.val_data or "none"))
-    rows.append(("train transform", _pipeline(plan.train_transform, plan.input_size)))
-    if plan.val_transform is not None:
-        rows.append(("val transform", _pipeline(plan.val_transform, plan.val_input_size)))
-    rows.append(("epoch", _epoch(plan)))
-    rows.append(
-        ("epochs", f"{plan.epochs:,}" + (f", {_counted(plan.steps.steps, 'step')}" if plan.steps else ""))
-    )
-    rows.append(("loss", f"cross-entropy, class_weights {_value(plan.class_weights)}"))
+    match plan:
+        case ImagePlan():
+            rows = list(_image_rows(plan))
+        case VectorPlan():
+            rows = list(_vector_rows(plan))
+        case _:
+            raise AssertionError(plan)
     rows += [(key, _value(value)) for key, value in plan.extras.items()]
     rows.append(("optimizer", f"{plan.optimizer}: {_arguments(plan.optimizer_params)}"))
     if plan.scheduler is not None and plan.scheduler_params is not None:
         rows.append(("scheduler", f"{plan.scheduler}: {_arguments(plan.scheduler_params)}"))
     if plan.warmup_epochs:
         rows.append(("warmup", _counted(plan.warmup_epochs, "epoch")))
-    rows.append(
-        ("device", f"{plan.device}, precision {plan.precision}, channels_last {_value(plan.channels_last)}")
-    )
-    rows += [("workers", str(plan.num_workers)), ("seed", str(plan.seed)), ("writes", _writes(plan))]
+    layout = f", channels_last {_value(plan.channels_last)}" if isinstance(plan, ImagePlan) else ""
+    rows.append(("device", f"{plan.device}, precision {plan.precision}{layout}"))
+    rows += [("workers", str(plan.num_workers))] if isinstance(plan, ImagePlan) else []
+    rows += [("seed", str(plan.seed)), ("writes", _writes(plan))]
     if plan.search is not None:
-        rows.append(("pochi optimize", _search(plan.search)))
+        rows.append(("pochi optimize", _search(plan, plan.search)))
     return rows
+
+
+def _image_rows(plan: ImagePlan) -> Iterator[tuple[str, str]]:
+    yield from (("model", _model(plan)), ("weights", _weights(plan)), ("train data", plan.train_data))
+    yield "val data", plan.val_data or "none"
+    yield "train transform", _pipeline(plan.train_transform, plan.input_size)
+    if plan.val_transform is not None:
+        yield "val transform", _pipeline(plan.val_transform, plan.val_input_size)
+    yield "epoch", _epoch(plan)
+    yield "epochs", _epochs(plan)
+    yield "loss", f"cross-entropy, class_weights {_value(plan.class_weights)}"
+
+
+def _vector_rows(plan: VectorPlan) -> Iterator[tuple[str, str]]:
+    dim = "the vectors' dimensions" if plan.dim is None else f"{plan.dim:,} dimensions"
+    hidden = "".join(f" > {width:,}" for width in plan.hidden_dims)
+    count = "" if plan.parameters is None else f"; {plan.parameters:,} parameters"
+    if plan.frozen_parameters:
+        count += f", {plan.frozen_parameters:,} of them frozen"
+    yield "encoder", f"{dim}{hidden} > {plan.latent_dim:,}{count}"
+    starts = "as the principal components, plus the layers" if plan.init == "pca_residual" else "at random"
+    yield "start", starts
+    yield "vectors", plan.train_vectors
+    yield "held out", f"{100 * plan.holdout:g} % of the rows" if plan.holdout else "nothing"
+    batch = f"batches of {plan.batch_size}"
+    if plan.steps is None:
+        yield "epoch", f"{batch}; how many, --data tells"
+    else:
+        held = f"; {_counted(plan.steps.val_images, 'vector')} held out" if plan.steps.val_images else ""
+        steps = _counted(plan.steps.steps_per_epoch, "step")
+        yield "epoch", f"{_counted(plan.steps.train_images, 'vector')} in {batch}: {steps}{held}"
+    yield "epochs", _epochs(plan)
+    arguments = {key: value for key, value in plan.loss.items() if key != "loss_function"}
+    yield "loss", f"{plan.loss['loss_function']} {_arguments(arguments)}".rstrip()
+    if plan.holdout:
+        ks = ", ".join(map(str, plan.recall_ks))
+        yield "recall", f"at {ks} by {plan.metric}, every {_counted(plan.recall_every_epochs, 'epoch')}"
+
+
+def _epochs(plan: Plan) -> str:
+    return f"{plan.epochs:,}" + (f", {_counted(plan.steps.steps, 'step')}" if plan.steps else "")
 
 
 def describe_rates(plan: Plan, width: int) -> list[tuple[str, str, str, str]]:
@@ -58,7 +97,7 @@ def describe_rates(plan: Plan, width: int) -> list[tuple[str, str, str, str]]:
     ]
 
 
-def _model(plan: Plan) -> str:
+def _model(plan: ImagePlan) -> str:
     text = plan.model_name
     if plan.stem is not None:
         text += (
@@ -75,7 +114,7 @@ def _model(plan: Plan) -> str:
     return text + (f", {plan.frozen_parameters:,} of them frozen" if plan.frozen_parameters else "")
 
 
-def _weights(plan: Plan) -> str:
+def _weights(plan: ImagePlan) -> str:
     if plan.weights == "torchvision":
         return "torchvision's, trained on ImageNet"
     return "random at the start" if plan.weights == "random" else plan.weights
@@ -112,7 +151,7 @@ def _value(value: Any) -> str:
     return value if isinstance(value, str) else show(value)
 
 
-def _epoch(plan: Plan) -> str:
+def _epoch(plan: ImagePlan) -> str:
     if plan.batch_size == "auto":
         batch = f"batches as large as fit, {plan.images_per_step} images per step"
     else:
@@ -131,8 +170,10 @@ def _counted(count: int, noun: str) -> str:
     return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
-def _search(search: dict[str, Any]) -> str:
+def _search(plan: Plan, search: dict[str, Any]) -> str:
     aim = "largest validation accuracy" if search["direction"] == "maximize" else "smallest validation loss"
+    if not isinstance(plan, ImagePlan):
+        aim = "largest recall" if search["direction"] == "maximize" else "smallest held-out loss"
     trials = _counted(search["n_trials"], "trial")
     side_by_side = f", {search['n_jobs']} at a time" if search["n_jobs"] > 1 else ""
     lines = [

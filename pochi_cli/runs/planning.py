@@ -3,31 +3,125 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, get_args
 
 from pochi_cli.config.batches import batch_starts
 from pochi_cli.config.catalogue import CATALOGUE, parameter_counts, uses_small_stem
+from pochi_cli.config.embedding import DistanceLossConfig
 from pochi_cli.config.named_datasets import NAMED_DATASETS, NamedDataset, PublishedName
 from pochi_cli.config.patterns import assign, matches
-from pochi_cli.config.root import ClassificationConfig
+from pochi_cli.config.root import ClassificationConfig, Config, EmbeddingConfig
 from pochi_cli.config.schedule import learning_rate
 from pochi_cli.config.steps.arguments import Size
 from pochi_cli.config.steps.nested import AnyStep, final_size
 from pochi_cli.runs.layout import RunLayout
-from pochi_cli.runs.plan import DataFacts, Plan, RateGroup, StepsPlan
+from pochi_cli.runs.plan import DataFacts, ImagePlan, Plan, RateGroup, StepsPlan, VectorFacts, VectorPlan
 
 _MOST_RATES = 1000
 """Epochs whose rates a plan lists; of more, evenly spread ones."""
 
 
-def make_plan(config: ClassificationConfig, facts: DataFacts | None = None) -> Plan:
+def make_plan(config: Config, facts: DataFacts | VectorFacts | None = None) -> Plan:
     """Work out what training a config will do.
 
     Args:
         config: The config.
         facts: What is known of the data, if they were looked at.
     """
+    if isinstance(config, ClassificationConfig):
+        assert not isinstance(facts, VectorFacts)
+        return _image_plan(config, facts)
+    assert not isinstance(facts, DataFacts)
+    return _vector_plan(config, facts)
+
+
+def _shared(
+    config: Config, counts: Mapping[str, int], uncounted: set[str], *, is_counted: bool
+) -> dict[str, Any]:
+    """Work out the fields that the plans of all tasks have.
+
+    Args:
+        config: The config.
+        counts: How many numbers each parameter holds.
+        uncounted: Parameters of which that is not known.
+        is_counted: Whether it is known of the whole model.
+    """
+    frozen = {name for name in counts if any(matches(pattern, name) for pattern in config.freeze)}
+    epochs = _sampled(config.epochs)
+    return {
+        "task": config.task,
+        "model_name": config.network,
+        "parameters": sum(counts.values()) if is_counted else None,
+        "frozen_parameters": sum(counts[name] for name in frozen) if is_counted else None,
+        "accumulate_steps": config.accumulate_steps,
+        "epochs": config.epochs,
+        "optimizer": config.optimizer,
+        "optimizer_params": config.optimizer_params.model_dump(mode="json"),
+        "scheduler": config.scheduler,
+        "scheduler_params": (
+            None if config.scheduler_params is None else config.scheduler_params.model_dump(mode="json")
+        ),
+        "warmup_epochs": config.warmup_epochs,
+        "extras": _extras(config),
+        "rate_epochs": epochs,
+        "groups": tuple(_groups(config, counts, frozen, epochs, uncounted)),
+        "numbered_checkpoints": -(-config.epochs // config.save_interval),
+        "writes": tuple(_writes(config)),
+        "search": None if config.optuna is None else config.optuna.model_dump(mode="json", exclude_none=True),
+        "device": config.device or "auto",
+        "precision": config.precision,
+        "seed": config.seed,
+    }
+
+
+def _vector_plan(config: EmbeddingConfig, facts: VectorFacts | None) -> VectorPlan:
+    dim = None if facts is None else facts.dim
+    counts = encoder_parameters(config, dim or 0)
+    first = {"projection.weight", f"{'hidden.0' if config.hidden_dims else config.head}.weight"}
+    steps = None
+    if facts is not None:
+        batches = len(batch_starts(facts.train_rows, config.batch_size))
+        per_epoch = -(-batches // config.accumulate_steps)
+        steps = StepsPlan(
+            facts.train_rows, facts.val_rows, batches, per_epoch, per_epoch * config.epochs, left_out=0
+        )
+    loss = config.model_dump(mode="json", include=set(DistanceLossConfig.model_fields))
+    defaults = DistanceLossConfig().model_dump(mode="json")
+    return VectorPlan(
+        **_shared(config, counts, set() if dim else first & counts.keys(), is_counted=dim is not None),
+        steps=steps,
+        train_vectors=config.train_vectors,
+        holdout=config.holdout,
+        batch_size=config.batch_size,
+        dim=dim,
+        hidden_dims=config.hidden_dims,
+        latent_dim=config.latent_dim,
+        init=config.init,
+        loss={key: value for key, value in loss.items() if key == "loss_function" or value != defaults[key]},
+        recall_ks=config.measured_ks,
+        recall_every_epochs=config.recall_every_epochs or config.save_interval,
+        metric=config.metric,
+    )
+
+
+def encoder_parameters(config: EmbeddingConfig, dim: int) -> dict[str, int]:
+    """Count the numbers of an encoder's parameters, by their names.
+
+    Args:
+        config: Widths and start.
+        dim: Dimensions of the vectors.
+    """
+    widths = [dim, *config.hidden_dims, config.latent_dim]
+    shapes = list(pairwise(widths))
+    if config.init == "pca_residual":
+        shapes.insert(0, (dim, config.latent_dim))
+    sizes = [size for before, after in shapes for size in (before * after, after)]
+    return dict(zip(config.parameter_names, sizes, strict=True))
+
+
+def _image_plan(config: ClassificationConfig, facts: DataFacts | None) -> ImagePlan:
     named = NAMED_DATASETS.get(config.dataset)
     image_size = named.image_size if named else None
     facts = facts or _known_facts(config, named)
@@ -40,14 +134,11 @@ def make_plan(config: ClassificationConfig, facts: DataFacts | None = None) -> P
     is_counted = num_classes is not None and stem != "auto"
     edge = size[0] if size else None
     counts = parameter_counts(config.model_name, num_classes or 1, small_stem=stem == "small", edge=edge)
-    frozen = {name for name in counts if any(matches(pattern, name) for pattern in config.freeze)}
-    epochs = _sampled(config.epochs)
-    return Plan(
-        model_name=config.model_name,
+    uncounted = _uncounted(config, num_classes, stem, counts)
+    return ImagePlan(
+        **_shared(config, counts, uncounted, is_counted=is_counted),
         stem=stem,
         num_classes=num_classes,
-        parameters=sum(counts.values()) if is_counted else None,
-        frozen_parameters=sum(counts[name] for name in frozen) if is_counted else None,
         backbone_parameters=None if stem == "auto" else _backbone(config, counts),
         weights=config.weights or ("torchvision" if config.pretrained else "random"),
         train_data=_training(config),
@@ -56,30 +147,12 @@ def make_plan(config: ClassificationConfig, facts: DataFacts | None = None) -> P
         val_input_size=facts.val_input_size if facts else _val_size(config, image_size),
         steps=_steps(config, facts) if facts else None,
         batch_size=config.batch_size,
-        accumulate_steps=config.accumulate_steps,
         images_per_step=config.images_per_step,
-        epochs=config.epochs,
         train_transform=_dumped(config.train_transform, config),
         val_transform=None if val_steps is None else _dumped(val_steps, config),
-        optimizer=config.optimizer,
-        optimizer_params=config.optimizer_params.model_dump(mode="json"),
-        scheduler=config.scheduler,
-        scheduler_params=(
-            None if config.scheduler_params is None else config.scheduler_params.model_dump(mode="json")
-        ),
-        warmup_epochs=config.warmup_epochs,
-        extras=_extras(config),
         class_weights=config.class_weights,
-        rate_epochs=epochs,
-        groups=tuple(_groups(config, counts, frozen, epochs, _uncounted(config, num_classes, stem, counts))),
-        numbered_checkpoints=-(-config.epochs // config.save_interval),
-        writes=tuple(_writes(config)),
-        search=None if config.optuna is None else config.optuna.model_dump(mode="json", exclude_none=True),
-        device=config.device or "auto",
-        precision=config.precision,
         channels_last=config.channels_last,
         num_workers=config.num_workers,
-        seed=config.seed,
     )
 
 
@@ -167,10 +240,10 @@ def _dumped(steps: Iterable[AnyStep], config: ClassificationConfig) -> tuple[dic
     return tuple(dumped)
 
 
-def _extras(config: ClassificationConfig) -> dict[str, Any]:
+def _extras(config: Config) -> dict[str, Any]:
     names = ("label_smoothing", "mixup_alpha", "cutmix_alpha", "clip_grad_norm", "ema_decay", "freeze")
-    extras: dict[str, Any] = {name: value for name in names if (value := getattr(config, name))}
-    if config.sampler != "shuffle":
+    extras: dict[str, Any] = {name: value for name in names if (value := getattr(config, name, None))}
+    if isinstance(config, ClassificationConfig) and config.sampler != "shuffle":
         extras["sampler"] = config.sampler
     if config.early_stopping.enabled:
         extras["early_stopping"] = config.early_stopping.model_dump(mode="json", exclude={"enabled"})
@@ -178,7 +251,7 @@ def _extras(config: ClassificationConfig) -> dict[str, Any]:
 
 
 def _groups(
-    config: ClassificationConfig,
+    config: Config,
     counts: Mapping[str, int],
     frozen: set[str],
     epochs: tuple[int, ...],
@@ -193,7 +266,7 @@ def _groups(
             yield RateGroup(pattern, count, base, rates)
 
 
-def _writes(config: ClassificationConfig) -> Iterable[str]:
+def _writes(config: Config) -> Iterable[str]:
     layout = RunLayout(Path(config.work_dir) / "<date>_<number>", "<time>")
     yield from map(str, (layout.config_toml, layout.config_json, layout.run_json, layout.history_json))
     yield str(layout.log)
@@ -202,7 +275,8 @@ def _writes(config: ClassificationConfig) -> Iterable[str]:
         yield str(layout.best_model)
     yield str(layout.models / layout.checkpoint_pattern)
     if config.enable_metrics_export:
-        kinds = ["loss", "accuracy", *(["layer_wise_lr"] if config.layer_rates else [])]
+        kinds = ["loss", "accuracy"] if isinstance(config, ClassificationConfig) else ["experiment"]
+        kinds += ["layer_wise_lr"] if config.layer_rates else []
         yield str(layout.metrics_csv)
         yield from (str(layout.metrics_figure(kind)) for kind in kinds)
     if config.enable_gradient_tracking:

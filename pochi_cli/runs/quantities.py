@@ -10,6 +10,11 @@ def metric_text(metric: str, value: float, digits: int = 4) -> str:
     return f"{value:.{digits}f}{' %' if metric.endswith('accuracy') else ''}"
 
 
+def loss_text(value: float) -> str:
+    """Write a loss in four decimals, or in four digits where these would say little or be many."""
+    return f"{value:.4f}" if value == 0 or 0.001 <= abs(value) < 10_000 else f"{value:.4g}"
+
+
 def duration_text(seconds: float) -> str:
     """Write a duration by its two largest units: `4.2 s`, `3 min 5 s`, `1 h 12 min`."""
     minutes, rest = divmod(round(seconds), _MINUTE)

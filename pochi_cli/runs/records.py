@@ -1,21 +1,19 @@
-"""The typed records of a run and their files: history, metrics, run.json."""
+"""The record of a run and its files: run.json, train_history.json, the metrics CSV."""
 
 from __future__ import annotations
 
-import csv
-import io
 import json
-import math
 import stat
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pochi_cli.errors import RunError
 from pochi_cli.runs.atomic import write_json, write_text
+from pochi_cli.runs.history import History
 from pochi_cli.runs.layout import RunLayout
-from pochi_cli.runs.typed import Moment, Seconds, Stamp, Status, read_count, read_fields, read_number, shown
+from pochi_cli.runs.typed import Moment, Seconds, Stamp, Status, read_fields, shown
 
 if TYPE_CHECKING:  # numpy takes longer to import than a list of runs to make
     from pochi_cli.runs.gradient_record import GradientEpoch, GradientFiles
@@ -23,103 +21,6 @@ if TYPE_CHECKING:  # numpy takes longer to import than a list of runs to make
 
 _LARGEST = 500_000_000
 """Bytes of a record; a history of a million epochs takes a third of it."""
-
-
-@dataclass(frozen=True)
-class EpochRecord:
-    """What one epoch gave.
-
-    Attributes:
-        epoch: From 1.
-        learning_rate: Rate used in this epoch; with layer-wise rates the configured one.
-        train_loss, val_loss: Weighted mean over the samples; `val_loss` without label smoothing.
-        train_accuracy, val_accuracy: In percent.
-        layer_rates: Rate used for each pattern of the layer-wise rates.
-        duration_s: Time of the whole epoch in seconds.
-        images_per_second: Training images over the time of the training part.
-    """
-
-    epoch: int
-    learning_rate: float
-    train_loss: float
-    train_accuracy: float
-    val_loss: float | None = None
-    val_accuracy: float | None = None
-    layer_rates: Mapping[str, float] = field(default_factory=dict)
-    duration_s: float = 0.0
-    images_per_second: float = 0.0
-
-
-_SCALARS = tuple(item.name for item in fields(EpochRecord) if item.name not in ("epoch", "layer_rates"))
-_OPTIONAL = ("val_loss", "val_accuracy")
-_METRICS = ("learning_rate", "train_loss", "train_accuracy", "val_loss", "val_accuracy")
-
-
-@dataclass(frozen=True)
-class History:
-    """The finished epochs of a run, in order."""
-
-    epochs: tuple[EpochRecord, ...] = ()
-
-    def __len__(self) -> int:
-        """Count the epochs."""
-        return len(self.epochs)
-
-    def add(self, record: EpochRecord) -> History:
-        """Return the history with one more epoch."""
-        return History((*self.epochs, record))
-
-    def best(self, metric: str) -> EpochRecord | None:
-        """Find the epoch that is best by a metric; on a tie the earlier, `None` where none was measured."""
-        place = best_place((getattr(record, metric) for record in self.epochs), metric)
-        return None if place is None else self.epochs[place]
-
-    def to_dict(self) -> dict[str, list[Any]]:
-        """Write one array per quantity; layer rates as `lr_<pattern>`."""
-        columns: dict[str, list[Any]] = {"epochs": [record.epoch for record in self.epochs]}
-        for name in _SCALARS:
-            columns[name] = [getattr(record, name) for record in self.epochs]
-        for pattern in self.epochs[0].layer_rates if self.epochs else ():
-            columns[f"lr_{pattern}"] = [record.layer_rates[pattern] for record in self.epochs]
-        return columns
-
-    @classmethod
-    def from_dict(cls, columns: Mapping[str, list[Any]]) -> History:
-        """Read what `to_dict` wrote.
-
-        Raises:
-            KeyError, TypeError, ValueError: It is something else.
-        """
-        names = ("epochs", *_SCALARS, *(name for name in columns if name.startswith("lr_")))
-        rows = zip(*(columns[name] for name in names), strict=True)
-        return cls(tuple(_read_epoch(dict(zip(names, row, strict=True))) for row in rows))
-
-    def to_csv(self) -> str:
-        """Write the metrics as CSV, in full precision; quantities that were not measured are empty."""
-        buffer = io.StringIO()
-        writer = csv.writer(buffer, lineterminator="\n")
-        patterns = list(self.epochs[0].layer_rates) if self.epochs else []
-        writer.writerow(["epoch", *_METRICS, *(f"lr_{pattern}" for pattern in patterns)])
-        for record in self.epochs:
-            values = [getattr(record, name) for name in _METRICS]
-            values += [record.layer_rates[pattern] for pattern in patterns]
-            writer.writerow([record.epoch, *("" if value is None else repr(value) for value in values)])
-        return buffer.getvalue()
-
-
-def _read_epoch(cells: Mapping[str, Any]) -> EpochRecord:
-    measured = {name: cells[name] for name in _SCALARS if cells[name] is not None}
-    if missing := [name for name in _SCALARS if name not in measured and name not in _OPTIONAL]:
-        raise ValueError(f"no {missing[0]} in epoch {cells['epochs']}")
-    return EpochRecord(
-        epoch=read_count(cells["epochs"]),
-        layer_rates={
-            name.removeprefix("lr_"): read_number(value)
-            for name, value in cells.items()
-            if name.startswith("lr_")
-        },
-        **{name: read_number(value) for name, value in measured.items()},
-    )
 
 
 @dataclass(frozen=True)
@@ -137,7 +38,8 @@ class RunRecord:
         epochs_done, epochs: Finished and configured epochs.
         class_names: In the order of the labels.
         process_id, host: The process that trains or trained it last, and its machine.
-        data_fingerprint: SHA-256 over the names and sizes of the image files.
+        data_fingerprint: SHA-256 over the names and sizes of the image files, or over the vectors.
+        baselines: Recall of encodings that are not learnt, by their names and `recall_at_<k>`.
         best_epoch, best_value: By `best_metric`; `None` without validation data.
         skipped_images: Files that could not be decoded and were left out.
         environment: Versions, platform, git commit.
@@ -166,6 +68,7 @@ class RunRecord:
     duration_s: Seconds = 0.0
     skipped_images: int = 0
     reason: str | None = None
+    baselines: Mapping[str, Any] | None = None
 
 
 class RunFiles:
@@ -327,21 +230,3 @@ def read_json(path: Path) -> Any:
         return json.loads(content.decode("utf-8"))
     except (ValueError, RecursionError) as error:
         raise RunError(f"{path} is damaged: {error}") from error
-
-
-def best_place(values: Iterable[float | None], metric: str) -> int | None:
-    """Find the place of the best value, of equal ones the first; `None` where no value is a number."""
-    best: tuple[int, float] | None = None
-    for place, value in enumerate(values):
-        if value is not None and is_better(value, None if best is None else best[1], metric):
-            best = place, value
-    return None if best is None else best[0]
-
-
-def is_better(value: float, best: float | None, metric: str) -> bool:
-    """Tell whether a metric's value beats the best so far; a tie does not, a NaN never does."""
-    if math.isnan(value):
-        return False
-    if best is None or math.isnan(best):
-        return True
-    return value < best if metric.endswith("loss") else value > best

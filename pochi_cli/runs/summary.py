@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import shlex
 
+from pochi_cli.runs.epoch_text import BASELINES, epoch_text, metric_name
+from pochi_cli.runs.history import History
 from pochi_cli.runs.index import Run
 from pochi_cli.runs.layout import RunLayout
 from pochi_cli.runs.quantities import duration_text, metric_text
-from pochi_cli.runs.records import History, RunRecord
+from pochi_cli.runs.records import RunRecord
 
 
 def summarize(run: Run) -> tuple[str, list[tuple[str, str]]]:
@@ -31,11 +33,25 @@ def describe_results(record: RunRecord, history: History) -> list[tuple[str, str
         value = metric_text(record.best_metric, record.best_value)
         rows.append(("best", f"{record.best_metric} {value} in epoch {record.best_epoch}"))
     if len(history):
-        last = history.epochs[-1]
-        rows.append(("last", f"train loss {last.train_loss:.4f}, accuracy {last.train_accuracy:.2f} %"))
+        rows.append(("last", next(epoch_text(history.epochs[-1]))))
+    rows += baseline_rows(record)
     if record.skipped_images:
         rows.append(("left out", f"{record.skipped_images} images, which the log names"))
     return rows
+
+
+def baseline_rows(record: RunRecord) -> list[tuple[str, str]]:
+    """Tell in words how an encoder stands beside encodings that are not learnt; nothing of a classifier."""
+    metric, learnt = record.best_metric, record.best_value
+    known = {name: values[metric] for name, values in (record.baselines or {}).items() if metric in values}
+    if not known or learnt is None:
+        return []
+    text = ", ".join(f"{BASELINES.get(name, name)} {value:.4f}" for name, value in known.items())
+    rows = [("not learnt", f"{metric_name(metric)} of {text}")]
+    rival = max(known, key=lambda name: known[name])
+    better = f"keeps more neighbours than {BASELINES.get(rival, rival)}"
+    worse = f"does not beat {BASELINES.get(rival, rival)}, which needs no training"
+    return [*rows, ("verdict", f"the encoder {better if learnt > known[rival] else worse}")]
 
 
 def describe_files(layout: RunLayout) -> list[tuple[str, str]]:
@@ -43,7 +59,12 @@ def describe_files(layout: RunLayout) -> list[tuple[str, str]]:
     found = [
         ("models", (layout.best_model, layout.latest_model)),
         ("metrics", (layout.metrics_csv,)),
-        ("graphs", tuple(layout.metrics_figure(kind) for kind in ("loss", "accuracy", "layer_wise_lr"))),
+        (
+            "graphs",
+            tuple(
+                layout.metrics_figure(kind) for kind in ("loss", "accuracy", "experiment", "layer_wise_lr")
+            ),
+        ),
         ("gradients", (layout.gradient_trace, layout.gradient_steps)),
         ("monitor", (layout.monitor_steps, layout.monitor_updates)),
         ("tensorboard", (layout.tensorboard,)),

@@ -18,6 +18,7 @@ from pydantic import TypeAdapter
 
 from pochi_cli.config.search import Space
 from pochi_cli.config.search_space import Parameter, key_of
+from pochi_cli.runs.epoch_text import metric_name
 from pochi_cli.runs.search_layout import StudyFigure
 from pochi_cli.search.records import StudyRecord, TrialRecord
 from pochi_cli.search.space import distribution, label
@@ -30,7 +31,11 @@ _MOST_IN_CONTOUR = 4
 _LONGEST_NAME = 24
 """Characters of a name beside one of many small axes."""
 _STATES = {"complete": TrialState.COMPLETE, "pruned": TrialState.PRUNED, "failed": TrialState.FAIL}
-_LABELS = {"val_accuracy": "validation accuracy in %", "val_loss": "validation loss"}
+_LABELS = {
+    "val_accuracy": "validation accuracy in %",
+    "val_loss": "validation loss",
+    "val_total_loss": "total loss of the held-out vectors",
+}
 _SPACE: TypeAdapter[Any] = TypeAdapter(Space)
 
 
@@ -40,7 +45,7 @@ class NothingToDrawError(Exception):
 
 def metric_label(metric: str) -> str:
     """Name a metric with its unit."""
-    return _LABELS[metric]
+    return _LABELS.get(metric) or metric_name(metric)
 
 
 @lru_cache(maxsize=2)  # it takes seconds, and statistics, picture, page and contour all ask for it

@@ -12,7 +12,7 @@ from socket import gethostname
 from typing import Any
 
 from pochi_cli.config.load import validate
-from pochi_cli.config.root import ClassificationConfig
+from pochi_cli.config.root import Config
 from pochi_cli.config.search import OptunaConfig
 from pochi_cli.config.search_space import plain_config, with_params
 from pochi_cli.data.decoding import usable_cores
@@ -27,6 +27,7 @@ from pochi_cli.search.records import (
     TrialRecord,
     metric_of,
     study_id_in,
+    trial_config,
     write_statistics,
     write_study,
 )
@@ -59,7 +60,7 @@ class Outcome:
     layout: SearchLayout
 
 
-def optimize(config: ClassificationConfig, view: SearchView) -> Outcome:
+def optimize(config: Config, view: SearchView) -> Outcome:
     """Search until the study has its trials, until the time is over, or until an interrupt.
 
     Args:
@@ -113,7 +114,7 @@ class _Search:
 
     def __init__(
         self,
-        config: ClassificationConfig,
+        config: Config,
         study: SharedStudy,
         layout: SearchLayout,
         view: SearchView,
@@ -122,12 +123,12 @@ class _Search:
         assert config.optuna is not None
         self._config = config
         self._search = config.optuna
-        self._plain = {**plain_config(config), "epochs": self._search.optuna_epochs}
+        self._plain = trial_config(config)
         self._study = study
         self._layout = layout
         self._view = view
         self._signals = signals
-        self._metric = metric_of(self._search.direction)
+        self._metric = metric_of(config)
         self._events: queue.Queue[Event] = queue.Queue()
         self._workers: dict[int, Worker] = {}
         self._ready: set[int] = set()

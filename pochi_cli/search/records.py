@@ -11,12 +11,13 @@ from typing import Any, Literal
 import tomli_w
 from pydantic import TypeAdapter, ValidationError
 
-from pochi_cli.config.root import ClassificationConfig
+from pochi_cli.config.root import Config, EmbeddingConfig
 from pochi_cli.config.search import Direction
 from pochi_cli.config.search_space import plain_config, with_params
 from pochi_cli.errors import RunError
 from pochi_cli.runs.atomic import write_json, write_text
-from pochi_cli.runs.records import best_place, read_json
+from pochi_cli.runs.history import best_place
+from pochi_cli.runs.records import read_json
 from pochi_cli.runs.search_layout import SearchLayout, results_in
 
 TrialState = Literal["complete", "pruned", "failed", "running"]
@@ -73,7 +74,7 @@ class StudyRecord:
         study_name: As in its storage.
         storage: Where it is kept, without a password; `None` for memory.
         direction: Whether large or small values are better.
-        metric: `val_accuracy` in percent, or `val_loss`.
+        metric: `val_accuracy` in percent, `val_loss`, `recall_at_<k>` or `val_total_loss`.
         n_trials: Trials of the whole study.
         optuna_epochs: Epochs of a trial.
         search_space: What was searched, as in the config.
@@ -119,12 +120,24 @@ class StudyRecord:
         return sum(self.optuna_epochs - trial.epochs for trial in self.trials if trial.state == "pruned")
 
 
-def metric_of(direction: Direction) -> Literal["val_accuracy", "val_loss"]:
-    """Name what is compared."""
-    return "val_accuracy" if direction == "maximize" else "val_loss"
+def metric_of(config: Config) -> str:
+    """Name what is compared: of images what the direction means, of vectors what chooses the best."""
+    assert config.optuna is not None
+    if isinstance(config, EmbeddingConfig):
+        return config.best_metric  # with which the direction agrees
+    return "val_accuracy" if config.optuna.direction == "maximize" else "val_loss"
 
 
-def write_study(layout: SearchLayout, study: StudyRecord, config: ClassificationConfig) -> None:
+def trial_config(config: Config) -> dict[str, Any]:
+    """Write the config of a trial, before anything is drawn, as plain values."""
+    assert config.optuna is not None
+    plain = {**plain_config(config), "epochs": config.optuna.optuna_epochs}
+    if isinstance(config, EmbeddingConfig):
+        plain["recall_every_epochs"] = 1  # a pruner asks after every epoch
+    return plain
+
+
+def write_study(layout: SearchLayout, study: StudyRecord, config: Config) -> None:
     """Write the files of a search as far as it has got.
 
     Raises:
@@ -189,9 +202,7 @@ def _best(study: StudyRecord, best: TrialRecord) -> dict[str, Any]:
     }
 
 
-def _optimized(
-    layout: SearchLayout, study: StudyRecord, best: TrialRecord, config: ClassificationConfig
-) -> str:
+def _optimized(layout: SearchLayout, study: StudyRecord, best: TrialRecord, config: Config) -> str:
     values = optimized_values(config, best)
     threads = "" if best.threads is None or config.threads is not None else f" --set threads={best.threads}"
     path = shlex.quote(str(layout.optimized_config))
@@ -208,7 +219,7 @@ def _one_line(text: str) -> str:
     return text if text.isprintable() else ascii(text)
 
 
-def optimized_values(config: ClassificationConfig, trial: TrialRecord) -> dict[str, Any]:
+def optimized_values(config: Config, trial: TrialRecord) -> dict[str, Any]:
     """Put a trial's parameters into the config."""
     values = with_params(plain_config(config), trial.params)
     if values.get("batch_size") == "auto" and trial.batch_size is not None:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from pochi_cli.config.load import validate
-from pochi_cli.config.root import ClassificationConfig
+from pochi_cli.config.root import Config
 from pochi_cli.config.search import OptunaConfig
 from pochi_cli.config.search_space import plain_config
 from pochi_cli.config.values import show
@@ -21,7 +21,7 @@ def settings_of(search: OptunaConfig) -> dict[str, Any]:
     )
 
 
-def differences(made: Mapping[str, Any], config: ClassificationConfig) -> list[str]:
+def differences(made: Mapping[str, Any], config: Config) -> list[str]:
     """Tell what differs from the settings with which a study was begun."""
     assert config.optuna is not None
     before, after = made["search"], settings_of(config.optuna)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import optuna
 
-from pochi_cli.config.root import ClassificationConfig
+from pochi_cli.config.root import Config
 from pochi_cli.config.search_rules import require_search
 from pochi_cli.config.values import show
 from pochi_cli.errors import RunError
@@ -13,7 +13,7 @@ from pochi_cli.search.storage import open_storage, require_stored, storage_error
 from pochi_cli.search.study import SharedStudy
 
 
-def stored_study(config: ClassificationConfig) -> StudyRecord:
+def stored_study(config: Config) -> StudyRecord:
     """Read a study from its storage, without taking part in it.
 
     Raises:

@@ -23,7 +23,7 @@ from optuna.exceptions import DuplicatedStudyError
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from pochi_cli.config.root import ClassificationConfig
+from pochi_cli.config.root import Config
 from pochi_cli.config.search import OptunaConfig
 from pochi_cli.config.search_grid import Grid
 from pochi_cli.config.search_space import Parameter, parameters, plain_config
@@ -98,9 +98,10 @@ class SharedStudy:
         RunError: There is a study of this name that was not made by Pochi, or with other settings.
     """
 
-    def __init__(self, config: ClassificationConfig, storage: BaseStorage) -> None:
+    def __init__(self, config: Config, storage: BaseStorage) -> None:
         assert config.optuna is not None
         self._search: OptunaConfig = config.optuna
+        self._metric = metric_of(config)
         self._searched: tuple[Parameter, ...] = parameters(self._search)
         self._storage = storage
         self._pruner = create_pruner(self._search)
@@ -272,7 +273,7 @@ class SharedStudy:
             study_name=self._search.study_name,
             storage=None if storage is None else without_password(storage),
             direction=self._search.direction,
-            metric=metric_of(self._search.direction),
+            metric=self._metric,
             n_trials=max(self.limit, len(begun)),
             optuna_epochs=self._search.optuna_epochs,
             search_space=settings_of(self._search)["search_space"],
@@ -338,7 +339,7 @@ class SharedStudy:
         """Find the storage's own number of a trial."""
         return self._storage.get_trial_id_from_study_id_trial_number(self._storage_id, number)
 
-    def _sign(self, config: ClassificationConfig) -> str:
+    def _sign(self, config: Config) -> str:
         """Note in the study what it is for, and make its first trials; return its UUID."""
         study_id = str(uuid.uuid4())
         settings = {"config": plain_config(config), "search": settings_of(self._search)}
@@ -346,7 +347,7 @@ class SharedStudy:
         self._fill()
         return study_id
 
-    def _recognise(self, config: ClassificationConfig) -> str:
+    def _recognise(self, config: Config) -> str:
         """Hold the study against the config; return its UUID.
 
         Raises:

@@ -14,14 +14,15 @@ import sys
 import threading
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 from pochi_cli.config.load import validate
+from pochi_cli.config.root import ClassificationConfig
 from pochi_cli.data.decoding import usable_cores
-from pochi_cli.engine.progress import SilentProgress, StepRecord
+from pochi_cli.engine.progress import SilentProgress, Start, StepRecord
 from pochi_cli.errors import InstallationError, Interrupted, PochiError
 from pochi_cli.installation import require_torch
-from pochi_cli.runs.records import EpochRecord
+from pochi_cli.runs.epochs import EpochRecord
 from pochi_cli.search import messages
 from pochi_cli.search.messages import (
     Decision,
@@ -39,7 +40,7 @@ from pochi_cli.search.messages import (
 )
 
 if TYPE_CHECKING:
-    from pochi_cli.config.root import ClassificationConfig
+    from pochi_cli.config.root import Config
 
 _INTERVAL_S = 0.5
 
@@ -82,8 +83,9 @@ def _train(order: Order, jobs: int, index: int, told: TextIO, inbox: queue.Queue
 
     def on_epoch(record: EpochRecord) -> str:
         # With a loss that is not finite the accuracy is that of guessing, whatever it happens to be.
-        is_sound = record.val_loss is not None and math.isfinite(record.val_loss)
-        value = float(getattr(record, order.metric)) if is_sound else math.nan
+        is_sound = record.validation_loss is not None and math.isfinite(record.validation_loss)
+        value = record.metrics[order.metric] if is_sound else math.nan
+        assert value is not None  # a trial measures it at every epoch
         send(told, EpochDone(record.epoch, value))
         decision = inbox.get()
         assert isinstance(decision, Decision)
@@ -106,7 +108,7 @@ def _train(order: Order, jobs: int, index: int, told: TextIO, inbox: queue.Queue
     return Trained(threads, run.config.batch_size, run.record.data_fingerprint)
 
 
-def with_share(config: ClassificationConfig, jobs: int, index: int) -> ClassificationConfig:
+def with_share(config: Config, jobs: int, index: int) -> Config:
     """Give a trial its share of the machine, where the config leaves it open.
 
     Args:
@@ -124,13 +126,10 @@ def with_share(config: ClassificationConfig, jobs: int, index: int) -> Classific
     device = f"cuda:{index % devices}" if devices else config.device
     kind = (device or "cpu").partition(":")[0]
     cores = max(1, usable_cores() // jobs)
-    return config.model_copy(
-        update={
-            "device": device,
-            "threads": config.threads or cores,
-            "num_workers": resolve_workers(config.num_workers, kind, cores),
-        }
-    )
+    changes: dict[str, Any] = {"device": device, "threads": config.threads or cores}
+    if isinstance(config, ClassificationConfig):
+        changes["num_workers"] = resolve_workers(config.num_workers, kind, cores)
+    return config.model_copy(update=changes)
 
 
 class _Telling(SilentProgress):
@@ -146,10 +145,10 @@ class _Telling(SilentProgress):
         """Pass it on."""
         send(self._told, Warned(text))
 
-    def start(self, run_name: str, first_epoch: int, epochs: int, batches: int, val_batches: int) -> None:  # noqa: ARG002
+    def start(self, start: Start) -> None:
         """Note how much there is to do."""
-        self._batches = max(batches + val_batches, 1)
-        self._train_batches = batches
+        self._batches = max(start.batches + start.val_batches, 1)
+        self._train_batches = start.batches
 
     def epoch(self, epoch: int, batches_done: int) -> None:
         """Tell that an epoch begins."""

@@ -6,7 +6,7 @@ import math
 import time
 from dataclasses import dataclass, field
 
-from pochi_cli.runs.records import best_place
+from pochi_cli.runs.history import best_place
 from pochi_cli.search.progress import RunningTrial
 from pochi_cli.search.records import TrialState
 from pochi_cli.search.study import Taken

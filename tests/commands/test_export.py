@@ -20,7 +20,7 @@ from pochi_cli.models.factory import create_model
 from pochi_cli.runs.index import Run, open_run
 from tests.commands.cli import pochi, pochi_process
 from tests.commands.test_imports import HEAVY, imported_by
-from tests.engine.tiny import tiny_config
+from tests.engine.tiny import classifier, tiny_config
 from tests.engine.trained import checkpoint
 from tests.inference.exported import digit_images
 
@@ -237,7 +237,13 @@ def test_what_is_exported_instead_of_the_best_is_told(run: Run, tmp_path: Path) 
     content["sampler_state"] |= {"batches": 2}
     torch.save(content, tmp_path / "within.pth")
     result = pochi(
-        "export", "within.pth", "--format", "torch", "--data", run.config.val_data_root or "", cwd=tmp_path
+        "export",
+        "within.pth",
+        "--format",
+        "torch",
+        "--data",
+        classifier(run.config).val_data_root or "",
+        cwd=tmp_path,
     )
     assert result.returncode == 0, result.stderr
     assert "was saved within epoch 2" in result.stderr

@@ -145,7 +145,7 @@ def test_the_course_of_a_training_is_shown(run: Run, tmp_path: Path) -> None:
     out = result.stdout
     assert f"Training of {run.layout.name}" in out
     assert "finished after 1 of 1 epochs" in out
-    (record,) = run.history.epochs
+    (record,) = run.history.classification
     assert f"1: train loss {record.train_loss:.4f}" in out
     assert f"least loss     {record.val_loss:.4f} of the validation data, in epoch 1" in out
     assert "4 recorded of epoch 1" in out
@@ -163,7 +163,7 @@ def test_the_json_of_a_training_holds_everything(run: Run, tmp_path: Path) -> No
     assert result.returncode == 0, result.stderr
     shown = json.loads(result.stdout)
     assert (shown["run"], shown["status"], shown["epochs_done"]) == (run.layout.name, "finished", 1)
-    assert shown["last"]["val_loss"] == run.history.epochs[0].val_loss
+    assert shown["last"]["val_loss"] == run.history.classification[0].val_loss
     assert shown["best"]["val_accuracy"]["epoch"] == 1
     steps = shown["steps"]
     assert (steps["recorded"], steps["epochs"], steps["passed_over"], steps["measured"]) == (4, [1], 0, 1)

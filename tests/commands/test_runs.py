@@ -18,7 +18,7 @@ from pochi_cli.runs.index import Run
 from pochi_cli.tensorboard.events import EventFile
 from pochi_cli.tensorboard.summaries import scalar
 from tests.commands.cli import pochi
-from tests.runs.fake import history, make_run
+from tests.runs.fake import encoder_history, history, make_encoder_run, make_run
 
 
 @pytest.fixture
@@ -256,3 +256,33 @@ def test_a_run_without_event_files_says_how_to_get_them(runs: list[Run]) -> None
     with pytest.raises(RunError, match="has no event files") as error:
         app(["runs", "export-scalars", runs[1].layout.name], standalone_mode=False)
     assert "enable_tensorboard = true" in str(error.value.hint)
+
+
+def test_without_arguments_all_of_the_latest_task_are_compared(
+    runs: list[Run], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(RunError, match="only run that can be compared"):
+        told(capsys, "runs", "compare", "--work-dir", "else where")
+    capsys.readouterr()
+    assert len(values(capsys, "runs", "compare", "--json")["runs"]) == 2
+    place = runs[0].directory.parent
+    encoders = [
+        make_encoder_run(place, encoder_history(value), {"seed": seed, "tau": tau})
+        for tau, recalls in ((1.0, (0.5, 0.6)), (0.5, (0.7, 0.8)))
+        for seed, value in enumerate(recalls)
+    ]
+    app(["runs", "compare"], standalone_mode=False)
+    printed = capsys.readouterr()
+    assert printed.err == "passed over: 2 runs of the task classification\n"
+    assert "20261120_003..004 (2 seeds)  20261120_005..006 (2 seeds)" in printed.out
+    assert "the losses do not compare: tau differs\n" in printed.out
+    last = printed.out.splitlines()[-1]
+    assert last.startswith("best by mean: 20261120_005..006 (2 seeds), recall@5 0.7500 ± 0.0707, better than")
+    found = values(capsys, "runs", "compare", "--json")
+    assert [run["name"] for run in found["runs"]] == [run.layout.name for run in encoders]
+    assert [group["names"] for group in found["groups"]] == [
+        ["20261120_003", "20261120_004"],
+        ["20261120_005", "20261120_006"],
+    ]
+    with pytest.raises(RunError, match="no metrics in common"):
+        told(capsys, "runs", "compare", "20261120_001", "20261120_003")

@@ -11,6 +11,7 @@ from pochi_cli.config.load import check, validate
 from pochi_cli.config.root import ClassificationConfig
 from pochi_cli.config.schema import config_schema
 from pochi_cli.errors import ConfigError, Diagnostic, format_key
+from tests.engine.tiny import classifier
 
 TO_TENSOR = {"name": "ToTensor"}
 EDITOR = Draft7Validator(config_schema())
@@ -31,7 +32,7 @@ def folder(**keys: Any) -> dict[str, Any]:
 def valid(**keys: Any) -> ClassificationConfig:
     """Validate a config, which the schema must accept, too."""
     EDITOR.validate(folder(**keys))
-    return validate(folder(**keys))
+    return classifier(validate(folder(**keys)))
 
 
 def mistakes(raw: dict[str, Any]) -> list[Diagnostic]:

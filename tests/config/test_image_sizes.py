@@ -10,6 +10,7 @@ from pochi_cli.config.image_sizes import check_sizes
 from pochi_cli.config.load import check, validate
 from pochi_cli.errors import Diagnostic, format_key
 from tests.config.raw import TO_TENSOR, folder
+from tests.engine.tiny import classifier
 
 SMALL = {"name": "Resize", "size": [16, 16]}
 CROP = {"name": "RandomCrop", "size": 32}
@@ -89,7 +90,7 @@ def test_the_size_of_published_data_is_known() -> None:
 
 
 def test_a_given_size() -> None:
-    steps = validate(config(CROP)).train_transform
+    steps = classifier(validate(config(CROP))).train_transform
     assert list(check_sizes(steps, "train_transform", (32, 32))) == []
     (diagnostic,) = check_sizes(steps, "train_transform", (500, 1))
     assert "gets 500 x 1 px" in diagnostic.message

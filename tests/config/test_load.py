@@ -19,6 +19,7 @@ from pochi_cli.config.overrides import apply_override, parse_override
 from pochi_cli.config.root import ClassificationConfig
 from pochi_cli.errors import ConfigError, Diagnostic
 from tests.config.raw import TO_TENSOR, folder, found, mistakes, valid
+from tests.engine.tiny import classifier
 
 MINIMAL = """
 epochs = 3
@@ -47,7 +48,7 @@ def unreadable(path: Path) -> Diagnostic:
 
 
 def test_a_minimal_file_is_enough(minimal: Path) -> None:
-    config = load_config(minimal)
+    config = classifier(load_config(minimal))
     assert (config.epochs, config.learning_rate, config.train_data_root) == (3, 0.1, "data/train")
 
 

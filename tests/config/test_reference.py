@@ -14,8 +14,8 @@ from pochi_cli.config.catalogue import MODEL_NAMES
 from pochi_cli.config.load import validate
 from pochi_cli.config.optim import OPTIMIZER_PARAMS, SCHEDULER_PARAMS
 from pochi_cli.config.reference import check_complete, reference_text
-from pochi_cli.config.root import ClassificationConfig
-from pochi_cli.config.sections import SCHEDULER_EXAMPLES, SECTIONS, STEP_GROUPS
+from pochi_cli.config.root import ClassificationConfig, EmbeddingConfig
+from pochi_cli.config.sections import EMBEDDING_SECTIONS, SCHEDULER_EXAMPLES, SECTIONS, STEP_GROUPS
 from pochi_cli.config.steps.nested import STEPS
 from tests.config.raw import EDITOR, TO_TENSOR, folder
 
@@ -65,17 +65,18 @@ def test_readme_links_it() -> None:
 
 
 def test_the_number_of_examples() -> None:
-    assert len(BLOCKS) == len(SECTIONS) + len(SCHEDULER_EXAMPLES) + 1  # the guide to the search
+    assert len(BLOCKS) == len(SECTIONS) + len(EMBEDDING_SECTIONS) + len(SCHEDULER_EXAMPLES) + 1  # guide
 
 
 @pytest.mark.parametrize("block", BLOCKS)
 def test_examples_are_valid(block: str) -> None:
-    raw = BASE | tomllib.loads(block)
+    shown = tomllib.loads(block)
+    raw = shown if shown.get("task") == "embedding" else BASE | shown
     validate(raw)
     EDITOR.validate(raw)
 
 
-@pytest.mark.parametrize("section", SECTIONS, ids=lambda section: section.title)
+@pytest.mark.parametrize("section", (*SECTIONS, *EMBEDDING_SECTIONS), ids=lambda section: section.title)
 def test_examples_show_the_keys_of_their_section(section: Any) -> None:
     assert tomllib.loads(section.example).keys() & set(section.keys)
 
@@ -83,6 +84,10 @@ def test_examples_show_the_keys_of_their_section(section: Any) -> None:
 def test_every_key_is_in_one_section_and_in_the_index() -> None:
     keys = list(ClassificationConfig.model_fields)
     assert sorted(key for section in SECTIONS for key in section.keys) == sorted(keys)
+    own = {key for section in EMBEDDING_SECTIONS for key in section.keys}
+    assert own >= EmbeddingConfig.model_fields.keys() - set(keys)
+    intro = part("The embedding task")
+    assert all(f"`{key}`" in intro for key in EmbeddingConfig.model_fields.keys() - own)
     for section in SECTIONS:
         for key in section.keys:
             assert cells(key, section.title)

@@ -495,8 +495,8 @@ def test_patches_need_one_size() -> None:
 
 
 def test_pretrained_is_the_default_where_there_are_weights() -> None:
-    assert validate(folder()).pretrained
+    assert valid().pretrained
     for model_name in ("vgg_compact", "vit_tiny"):
-        config = validate(folder(model_name=model_name))
+        config = valid(model_name=model_name)
         assert not config.pretrained
         assert validate(config.model_dump(mode="json", exclude_none=True)) == config

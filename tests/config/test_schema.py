@@ -15,8 +15,8 @@ from jsonschema import Draft7Validator
 
 from pochi_cli.config.load import validate
 from pochi_cli.config.optim import OPTIMIZER_PARAMS, SCHEDULER_PARAMS
-from pochi_cli.config.root import ClassificationConfig
-from pochi_cli.config.schema import SCHEMA_FILE, config_schema, is_pochi_schema, schema_text
+from pochi_cli.config.root import ClassificationConfig, EmbeddingConfig
+from pochi_cli.config.schema import SCHEMA_FILE, config_schema, is_pochi_schema, root_schema, schema_text
 from pochi_cli.config.steps.nested import STEPS
 from pochi_cli.errors import ConfigError
 from tests.config.raw import EDITOR, TO_TENSOR, folder
@@ -58,8 +58,9 @@ def test_no_condition_hides_the_keys_from_completion() -> None:
 
 
 def test_every_key_is_there_with_its_description_and_default() -> None:
-    assert SCHEMA["properties"].keys() == ClassificationConfig.model_fields.keys()
-    for key, part in SCHEMA["properties"].items():
+    root = root_schema(SCHEMA, ClassificationConfig)
+    assert root["properties"].keys() == ClassificationConfig.model_fields.keys()
+    for key, part in root["properties"].items():
         assert part["description"].endswith("."), key
         scalar = DEFAULTS[key] is not None and not isinstance(DEFAULTS[key], dict)
         required = ClassificationConfig.model_fields[key].is_required() or key == "train_data_root"
@@ -67,7 +68,41 @@ def test_every_key_is_there_with_its_description_and_default() -> None:
             assert part["default"] == json.loads(json.dumps(DEFAULTS[key])), key
         else:
             assert "default" not in part, key
-    assert set(SCHEMA["required"]) == {"epochs", "learning_rate", "train_transform"}
+    assert set(root["required"]) == {"epochs", "learning_rate", "train_transform"}
+
+
+def test_the_embedding_task_has_its_own_keys_and_defaults() -> None:
+    root = root_schema(SCHEMA, EmbeddingConfig)
+    assert root["properties"].keys() == EmbeddingConfig.model_fields.keys()
+    assert root["required"] == ["task", "train_vectors"]
+    defaults = validate({"task": "embedding", "train_vectors": "a.npy"}).model_dump(mode="json")
+    for key, part in root["properties"].items():
+        assert part["description"].endswith("."), key
+        if "default" in part:
+            assert part["default"] == defaults[key], key
+    shown = {key for key, part in root["properties"].items() if "default" in part}
+    tables = {key for key, value in defaults.items() if isinstance(value, dict)}
+    assert shown == {key for key, value in defaults.items() if value is not None} - tables - {
+        "task",
+        "train_vectors",
+    }
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"latent_dim": 0}, "0 is less than the minimum of 1"),
+        ({"model_name": "resnet18"}, "'model_name' was unexpected"),
+        ({"loss_function": "DPLossV3"}, "'DPLossV3' is not one of"),
+        ({"optimizer_params": {"momentum": 0.9}}, "'momentum' was unexpected"),
+        ({"early_stopping": {"monitor": "val_accuracy"}}, "does not match"),
+    ],
+)
+def test_mistakes_in_embedding_configs_are_refused(changes: dict[str, Any], told: str) -> None:
+    raw = {"task": "embedding", "train_vectors": "a.npy"}
+    assert refusals(raw) == []
+    (refusal,) = refusals(raw | changes)
+    assert told in refusal
 
 
 def test_every_argument_of_a_step_is_there_with_its_description() -> None:

@@ -10,10 +10,11 @@ import pytest
 import torch
 
 from pochi_cli.config.data import DataConfig
+from pochi_cli.data.batches import Loaders
 from pochi_cli.data.datasets import Batch, ImageDataset
 from pochi_cli.data.folder import index_folder
 from pochi_cli.data.images import read_rgb
-from pochi_cli.data.loaders import BatchLoader, Loaders, create_loaders, resolve_workers
+from pochi_cli.data.loaders import BatchLoader, create_loaders, resolve_workers
 from pochi_cli.data.prepare import prepare_data
 from pochi_cli.data.sampling import EpochBatchSampler
 from pochi_cli.errors import DataError
@@ -40,7 +41,7 @@ def few(digits: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 LETTERBOX = {"name": "Letterbox", "size": 16}
 
 
-def loaders(root: Path, sampler: Any = "shuffle", **keys: Any) -> Loaders:
+def loaders(root: Path, sampler: Any = "shuffle", **keys: Any) -> Loaders[BatchLoader]:
     keys = {
         "train_transform": RANDOM_STEPS,
         "val_transform": [LETTERBOX, TO_TENSOR],

@@ -7,12 +7,11 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
-from pochi_cli.config.root import ClassificationConfig
-from pochi_cli.data.loaders import create_loaders
-from pochi_cli.data.prepare import prepare_data
-from pochi_cli.engine.building import build_objective, build_state
+from pochi_cli.config.root import Config
+from pochi_cli.engine.building import build_state
 from pochi_cli.engine.optim import set_learning_rates
 from pochi_cli.engine.runtime import choose_runtime, configured
+from pochi_cli.engine.tasks import prepare_task
 from pochi_cli.models.freezing import train_mode
 
 
@@ -32,15 +31,14 @@ class NaiveStep(NamedTuple):
     moved: dict[str, float]
 
 
-def naive_steps(config: ClassificationConfig) -> list[NaiveStep]:
+def naive_steps(config: Config) -> list[NaiveStep]:
     """Train as the config says, on the CPU, and look at everything at every step."""
     runtime = choose_runtime(config)
     steps = []
     with configured(config, runtime):
-        data = prepare_data(config, config.seed)
-        state, _ = build_state(config, data, runtime, from_scratch=True)
-        loaders = create_loaders(config, data, seed=config.seed, device_type="cpu")
-        objective = build_objective(config, data)
+        task = prepare_task(config, lambda _: None)
+        state, _ = build_state(task, runtime, from_scratch=True)
+        loaders, objective = task.parts(runtime)
         parameters = dict(state.model.named_parameters())
         for epoch in range(1, config.epochs + 1):
             set_learning_rates(state.optimizer, config, epoch)
@@ -51,10 +49,10 @@ def naive_steps(config: ClassificationConfig) -> list[NaiveStep]:
                     objective.prepare(batch, epoch, number)
                     for number, batch in batches[start : start + config.accumulate_steps]
                 ]
-                weight = sum(part.weight for part in inputs)
+                weight = torch.stack([part.weight for part in inputs]).sum()
                 loss = torch.zeros(())
                 for part in inputs:
-                    losses = objective.training_losses(state.model(part.images), part)
+                    losses = objective.training_losses(state.model(part.inputs), part)
                     share = losses.losses.sum() / weight
                     share.backward()  # type: ignore[no-untyped-call]
                     loss += share.detach()

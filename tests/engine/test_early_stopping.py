@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import pytest
 
@@ -10,10 +11,11 @@ from pochi_cli.config.optim import EarlyStoppingConfig
 from pochi_cli.engine.early_stopping import EarlyStopping
 
 
-def stops_at(values: list[float], **settings: object) -> int | None:
+def stops_at(values: Sequence[float | None], **settings: object) -> int | None:
     """Number of the epoch (from 1) at which it stops."""
-    stopping = EarlyStopping(EarlyStoppingConfig.model_validate({"enabled": True, **settings}))
-    return next((epoch for epoch, value in enumerate(values, 1) if stopping.update(value)), None)
+    config = EarlyStoppingConfig.model_validate({"enabled": True, **settings})
+    stopping = EarlyStopping(config, config.monitor)
+    return next((epoch for epoch, value in enumerate(values, 1) if stopping.update(epoch, value)), None)
 
 
 @pytest.mark.parametrize(
@@ -28,17 +30,21 @@ def stops_at(values: list[float], **settings: object) -> int | None:
         ([math.nan, math.nan], {"patience": 2, "min_delta": 0.0}, 2),
         ([math.nan, 10.0, 20.0], {"patience": 2, "min_delta": 0.0}, None),
         ([50] * 10, {"patience": 2, "enabled": False}, None),
+        # Epochs in which it was not measured count, and none of them ends a training.
+        ([50, None, None, 50], {"patience": 2, "min_delta": 0.0}, 4),
+        ([50, None, 51, None, None, 52], {"patience": 4, "min_delta": 0.0}, None),
+        ([None, None, None, 50, None, 49], {"patience": 2, "min_delta": 0.0}, 6),
     ],
 )
-def test_stops(values: list[float], settings: dict[str, object], expected: int | None) -> None:
+def test_stops(values: Sequence[float | None], settings: dict[str, object], expected: int | None) -> None:
     assert stops_at(values, **settings) == expected
 
 
 def test_state_round_trip() -> None:
     config = EarlyStoppingConfig.model_validate({"enabled": True, "patience": 2, "min_delta": 0.0})
-    first = EarlyStopping(config)
-    first.update(50.0)
-    first.update(40.0)
-    second = EarlyStopping(config)
+    first = EarlyStopping(config, config.monitor)
+    first.update(1, 50.0)
+    first.update(2, 40.0)
+    second = EarlyStopping(config, config.monitor)
     second.load_state_dict(first.state_dict())
-    assert second.update(45.0)
+    assert second.update(3, 45.0)

@@ -26,7 +26,7 @@ def batch() -> tuple[torch.Tensor, torch.Tensor]:
 def test_mean_over_labels_is_torchs(
     batch: tuple[torch.Tensor, torch.Tensor], weights: list[float] | None, smoothing: float
 ) -> None:
-    losses, weight = CrossEntropy(weights, smoothing)(*batch)
+    losses, weight, _ = CrossEntropy(weights, smoothing)(*batch)
     tensor = None if weights is None else torch.tensor(weights)
     expected = torch.nn.CrossEntropyLoss(weight=tensor, label_smoothing=smoothing)(*batch)
     torch.testing.assert_close(losses.sum() / weight, expected)
@@ -38,7 +38,7 @@ def test_mean_over_probabilities_is_torchs(
 ) -> None:
     logits, labels = batch
     targets = torch.nn.functional.one_hot(labels, 4).float() * 0.7 + 0.3 / 4
-    losses, weight = CrossEntropy(weights, 0.1)(logits, targets)
+    losses, weight, _ = CrossEntropy(weights, 0.1)(logits, targets)
     tensor = None if weights is None else torch.tensor(weights)
     expected = torch.nn.CrossEntropyLoss(weight=tensor, label_smoothing=0.1)(logits, targets)
     torch.testing.assert_close(losses.sum() / weight, expected)
@@ -46,7 +46,7 @@ def test_mean_over_probabilities_is_torchs(
 
 def test_weighted_mean_is_scikit_learns(batch: tuple[torch.Tensor, torch.Tensor]) -> None:
     logits, labels = batch
-    losses, weight = CrossEntropy(WEIGHTS)(logits, labels)
+    losses, weight, _ = CrossEntropy(WEIGHTS)(logits, labels)
     expected = log_loss(
         labels.numpy(), logits.double().softmax(1).numpy(), sample_weight=np.array(WEIGHTS)[labels.numpy()]
     )

@@ -17,6 +17,7 @@ from torch import nn
 from pochi_cli.data.prepare import prepare_data
 from pochi_cli.engine.batch_size import Cut, even_cuts, first_fitting, halved_cuts
 from pochi_cli.engine.building import build_state
+from pochi_cli.engine.classification import ClassificationTask
 from pochi_cli.engine.footprint import (
     Footprint,
     ForwardPass,
@@ -168,8 +169,8 @@ def test_where_there_is_room_auto_takes_the_whole_step_and_leaves_no_trace(
     torch.testing.assert_close(states[0]["model_state_dict"], states[1]["model_state_dict"], rtol=0, atol=0)
     assert torch.equal(states[0]["rng_state"]["torch"], states[1]["rng_state"]["torch"])
     assert states[0]["rng_state"]["python"] == states[1]["rng_state"]["python"]
-    metrics = [(record.train_loss, record.val_loss) for record in auto.history.epochs]
-    assert metrics == [(record.train_loss, record.val_loss) for record in written_out.history.epochs]
+    metrics = [(record.train_loss, record.val_loss) for record in auto.history.classification]
+    assert metrics == [(record.train_loss, record.val_loss) for record in written_out.history.classification]
 
 
 def test_equal_batches_of_a_step() -> None:
@@ -239,7 +240,7 @@ def test_what_a_larger_batch_keeps_is_foretold(name: str, runtime: Runtime) -> N
 def test_measuring_changes_nothing(few_digits: Path, training: bool) -> None:
     config = tiny_config(few_digits, model_name="mobilenet_v3_small", stem=None, freeze=["features.0"])
     runtime, data = choose_runtime(config), prepare_data(config, 0)
-    state, _ = build_state(config, data, runtime, from_scratch=True)
+    state, _ = build_state(ClassificationTask(config, data), runtime, from_scratch=True)
     model = state.model.train(training)
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     modes = [module.training for module in model.modules()]

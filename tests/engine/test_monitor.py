@@ -62,7 +62,7 @@ def test_every_step_is_that_of_a_naive_loop(
         assert epoch.losses == pytest.approx([loss for loss, _, _ in steps], rel=1e-5)
         assert epoch.grad_norms == pytest.approx([norm for _, norm, _ in steps], rel=1e-4)
         assert epoch.learning_rate == config.learning_rate
-        assert (epoch.images_per_second > 0).all()
+        assert (epoch.samples_per_second > 0).all()
         assert epoch.blocks == BLOCKS
         assert epoch.update_steps == tuple(range(1, per_epoch + 1, 2))
         for step, ratios in zip(epoch.update_steps, epoch.update_ratios, strict=True):
@@ -90,7 +90,7 @@ def timeless(run: Run) -> tuple[list[dict[str, str]], bytes]:
     with run.layout.monitor_steps.open(newline="") as file:
         steps = list(csv.DictReader(file))
     for step in steps:
-        assert float(step.pop("images_per_second")) > 0
+        assert float(step.pop("samples_per_second")) > 0
     return steps, run.layout.monitor_updates.read_bytes()
 
 
@@ -144,7 +144,7 @@ def test_an_epoch_that_fails_is_kept(few_digits: Path, tmp_path: Path) -> None:
     assert epoch.epoch == len(run.history) + 1
     assert not math.isfinite(epoch.losses[-1])
     assert not epoch.is_passed_over.any()
-    assert math.isnan(epoch.images_per_second[-1])  # it came to no end
+    assert math.isnan(epoch.samples_per_second[-1])  # it came to no end
 
 
 def test_a_step_that_the_scaler_passed_over_has_no_update() -> None:

@@ -19,10 +19,10 @@ from pochi_cli.config.named_datasets import NAMED_DATASETS
 from pochi_cli.engine.progress import SilentProgress, StepRecord
 from pochi_cli.engine.training import resume, train
 from pochi_cli.errors import DataError, Interrupted, RunError, StorageError
+from pochi_cli.runs.epochs import EpochRecord
 from pochi_cli.runs.index import Run, find_run
-from pochi_cli.runs.records import EpochRecord
 from tests.data.published_files import write_published
-from tests.engine.tiny import tiny_config, tiny_raw
+from tests.engine.tiny import classifier, tiny_config, tiny_raw
 from tests.engine.trained import EVERYTHING, assert_same_run, checkpoint, going_on, rows
 
 
@@ -42,7 +42,7 @@ def straight(
 def test_resuming_equals_never_stopping(
     few_digits: Path, tmp_path: Path, straight: Run, num_workers: int
 ) -> None:
-    sampler = straight.config.sampler
+    sampler = classifier(straight.config).sampler
     settings = {**EVERYTHING, "work_dir": str(tmp_path), "sampler": sampler, "num_workers": num_workers}
     half = train(tiny_config(few_digits, **settings, epochs=2))
     torch.manual_seed(12345)  # what happens between the sessions does not matter
@@ -336,9 +336,9 @@ def test_an_epochs_time_is_that_of_all_its_sessions(few_digits: Path, tmp_path: 
     assert content["sampler_state"]["duration_s"] == pytest.approx(spent)
     content["sampler_state"]["duration_s"] += 1000
     torch.save(content, run.layout.latest_model)
-    (record,) = resume(run, going_on(run)).history.epochs
+    (record,) = resume(run, going_on(run)).history.classification
     assert 1000 + spent < record.duration_s < 1100
-    assert record.images_per_second == pytest.approx(65 / record.duration_s, rel=0.1)
+    assert record.samples_per_second == pytest.approx(65 / record.duration_s, rel=0.1)
 
 
 @pytest.mark.parametrize("scheduler", [None, "StepLR"])

@@ -65,7 +65,7 @@ def steps(events: dict[str, list[tuple[int, Any]]], name: str) -> list[int]:
 
 
 def test_every_epoch_has_its_scalars(run: Run, events: dict[str, list[tuple[int, Any]]]) -> None:
-    history = run.history.epochs
+    history = run.history.classification
     expected = {
         "loss/train": [record.train_loss for record in history],
         "loss/val": [record.val_loss for record in history],
@@ -91,7 +91,7 @@ def test_the_running_loss_is_a_mean_over_the_steps_since_the_last_point(
     assert steps(events, "scalars:accuracy/train_batch") == RUNNING
     running = [value for _, value in events["scalars:loss/train_running"]]
     # Of the four steps of an epoch three have 20 images, and the last one has 5.
-    for epoch, record in enumerate(run.history.epochs):
+    for epoch, record in enumerate(run.history.classification):
         early, late = running[2 * epoch : 2 * epoch + 2]
         assert (60 * early + 5 * late) / 65 == pytest.approx(record.train_loss, rel=1e-5)
 

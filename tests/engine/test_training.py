@@ -34,8 +34,8 @@ from pochi_cli.errors import (
     ModelError,
     NonFiniteLossError,
 )
+from pochi_cli.runs.epochs import EpochRecord
 from pochi_cli.runs.index import find_run
-from pochi_cli.runs.records import EpochRecord
 from tests.data.photos import write_photos
 from tests.engine.tiny import RANDOM_STEPS, tiny_config, tiny_raw
 from tests.engine.trained import checkpoint, rows

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from pochi_cli.config.load import validate
-from pochi_cli.config.root import ClassificationConfig
+from pochi_cli.config.root import ClassificationConfig, Config
 
 STEPS = [{"name": "Resize", "size": 32}, {"name": "ToTensor"}, {"name": "Normalize"}]
 RANDOM_STEPS = [
@@ -38,6 +38,12 @@ def tiny_raw(data: Path | None = None, **changes: Any) -> dict[str, Any]:
     return {key: value for key, value in (raw | changes).items() if value is not None}
 
 
+def classifier(config: Config) -> ClassificationConfig:
+    """The config, of which a test knows that it is a classifier's."""
+    assert isinstance(config, ClassificationConfig)
+    return config
+
+
 def tiny_config(data: Path | None = None, **changes: Any) -> ClassificationConfig:
     """The same, validated."""
-    return validate(tiny_raw(data, **changes))
+    return classifier(validate(tiny_raw(data, **changes)))

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from pochi_cli.config.load import load_config
-from pochi_cli.config.root import ClassificationConfig
+from pochi_cli.config.root import Config
 from pochi_cli.runs.continuation import continued_config
 from pochi_cli.runs.index import Run
 from tests.engine.events import read_events
@@ -37,10 +37,10 @@ EVERYTHING: dict[str, Any] = {
 }
 """Keys that switch on all that has a state."""
 
-_TIMES = frozenset({"duration_s", "images_per_second"})
+_TIMES = frozenset({"duration_s", "samples_per_second", "epoch_times"})
 
 
-def going_on(run: Run, overrides: Sequence[str] = ()) -> ClassificationConfig:
+def going_on(run: Run, overrides: Sequence[str] = ()) -> Config:
     """The run's own config with some keys replaced, as `--resume RUN --set KEY=VALUE` has it."""
     return continued_config(run, load_config(run.layout.config_toml, overrides))
 

@@ -21,7 +21,6 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.export import ExportedProgram
 
-from pochi_cli.config.load import validate
 from pochi_cli.data.images import read_rgb
 from pochi_cli.data.transforms import build_pipeline
 from pochi_cli.errors import DataError, InstallationError, ModelError, StorageError
@@ -32,7 +31,7 @@ from pochi_cli.inference.images import ImageSource, find_images
 from pochi_cli.inference.model import LoadedModel, load_model
 from pochi_cli.inference.predict import predict
 from tests.data.photos import write_photos
-from tests.engine.tiny import STEPS, tiny_raw
+from tests.engine.tiny import STEPS, tiny_config
 from tests.inference.exported import CLASS_NAMES, digit_images, write_model
 
 MODELS = ["resnet18", "vgg_compact", "vit_tiny", "mobilenet_v3_small"]
@@ -163,7 +162,7 @@ def test_steps_are_written_out() -> None:
         {"name": "ToTensor"},
         {"name": "RandomApply", "p": 1.0, "transforms": [{"name": "Normalize", "std": [1.0, 2.0, 3.0]}]},
     ]
-    config = validate(tiny_raw(val_transform=steps))
+    config = tiny_config(val_transform=steps)
     assert config.val_transform is not None
     written = preprocessing(config.val_transform, (0.1, 0.2, 0.3), (0.4, 0.5, 0.6))
     assert json.loads(json.dumps(written["steps"])) == [
@@ -452,7 +451,7 @@ def test_the_example_prepares_images_as_pochi_does(
         height, width = rng.integers(8, 70, 2)
         noise = rng.integers(0, 256, (height, width, 3), np.uint8)
         Image.fromarray(noise).save(tmp_path / f"{at}.png")
-    config = validate(tiny_raw(val_transform=steps))
+    config = tiny_config(val_transform=steps)
     assert config.val_transform is not None
     contract = preprocessing(config.val_transform, config.mean, config.std)
     pipeline = build_pipeline(config.val_transform, config.mean, config.std)
@@ -506,7 +505,7 @@ def test_the_example_predicts_as_pochi_does(
 def test_the_guide_shows_what_is_written() -> None:
     (shown,) = re.findall(r"```json\n(.*?)```", GUIDE, re.DOTALL)
     steps = [{"name": "Resize", "size": 256}, {"name": "CenterCrop", "size": 224}, *STEPS[1:]]
-    config = validate(tiny_raw(val_transform=steps))
+    config = tiny_config(val_transform=steps)
     assert config.val_transform is not None
     assert json.loads(shown) == json.loads(
         json.dumps(preprocessing(config.val_transform, config.mean, config.std))

@@ -42,7 +42,7 @@ def test_accuracy_is_the_recorded_best_to_the_last_digit(
 
 
 def test_loss_is_the_validation_loss_of_the_best_epoch(trained_run: Run) -> None:
-    (best,) = (e for e in trained_run.history.epochs if e.epoch == trained_run.record.best_epoch)
+    (best,) = (e for e in trained_run.history.classification if e.epoch == trained_run.record.best_epoch)
     assert answers(trained_run).loss == best.val_loss  # with balanced class weights
 
 
@@ -51,7 +51,7 @@ def test_an_averaged_model_is_judged_by_its_averaged_weights(few_digits: Path, t
         few_digits, work_dir=str(tmp_path), ema_decay=0.9, train_transform=RANDOM_STEPS, class_weights="none"
     )
     run = train(config)
-    (best,) = (e for e in run.history.epochs if e.epoch == run.record.best_epoch)
+    (best,) = (e for e in run.history.classification if e.epoch == run.record.best_epoch)
     found = answers(run)
     assert (found.loss, score(found.predictions).accuracy) == (best.val_loss, run.record.best_value)
     assert load_model(run.directory).is_averaged

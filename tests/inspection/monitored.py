@@ -6,15 +6,16 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
+from pochi_cli.runs.epochs import ClassificationEpoch
+from pochi_cli.runs.history import History
 from pochi_cli.runs.monitor_record import Array, MonitorEpoch
-from pochi_cli.runs.records import EpochRecord, History
 
 
 def make_history(train: Sequence[float], val: Sequence[float | None]) -> History:
     """Make epochs from their losses; the accuracies follow them."""
     return History(
         tuple(
-            EpochRecord(
+            ClassificationEpoch(
                 epoch=epoch,
                 learning_rate=0.1,
                 train_loss=train_loss,
@@ -63,7 +64,7 @@ def make_epochs(
             grad_norms=3 * values if grad_norms is None else grad_norms[at],
             learning_rate=0.1 if rates is None else rates[at],
             is_passed_over=np.zeros(count, dtype=np.bool_),
-            images_per_second=np.full(count, 100.0),
+            samples_per_second=np.full(count, 100.0),
             blocks=tuple(f"block{number}" for number in range(1, len(row) + 1)),
             update_steps=measured,
             update_ratios=np.tile(row, (len(measured), 1)),

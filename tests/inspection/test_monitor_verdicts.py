@@ -12,9 +12,9 @@ import pytest
 from pochi_cli.engine.training import train
 from pochi_cli.errors import NonFiniteLossError
 from pochi_cli.inspection.monitor_verdicts import judge_training
+from pochi_cli.runs.history import History
 from pochi_cli.runs.index import find_run
 from pochi_cli.runs.monitor_record import read_monitor_epochs
-from pochi_cli.runs.records import History
 from tests.engine.tiny import tiny_config
 from tests.inspection.monitored import healthy_losses, make_epochs, make_history
 
@@ -207,7 +207,7 @@ def test_a_real_training_on_labels_without_meaning_overfits(few_digits: Path, tm
     found = judge_training(run.history, read_monitor_epochs(run.layout), 4)
     assert "overfitting" in {finding.code for finding in found}
     (verdict,) = (finding for finding in found if finding.code == "overfitting")
-    best = min(run.history.epochs, key=lambda record: record.val_loss or math.inf)
+    best = min(run.history.classification, key=lambda record: record.val_loss or math.inf)
     assert f"{best.val_loss:.4g} in epoch {best.epoch}" in verdict.message
 
 

@@ -10,10 +10,10 @@ import pytest
 import torch
 
 from pochi_cli.config.load import load_config
-from pochi_cli.data.loaders import create_loaders
-from pochi_cli.data.prepare import prepare_data
-from pochi_cli.engine.building import build_model, build_objective
+from pochi_cli.config.root import ClassificationConfig
 from pochi_cli.engine.checkpoint import load_checkpoint
+from pochi_cli.engine.classification import ClassificationTask
+from pochi_cli.engine.losses import CrossEntropy
 from pochi_cli.engine.runtime import choose_runtime
 from pochi_cli.engine.training import train
 from pochi_cli.errors import DeviceError, RunError
@@ -64,14 +64,15 @@ def test_the_pass_is_one_optimizer_step_over_four_batches(trained: Run) -> None:
     assert (fresh.is_averaged, fresh.images, fresh.device, fresh.remarks) == (True, 40, "cpu", ())
     assert fresh.flow.frozen == ("conv1.weight", "bn1.weight", "bn1.bias")
 
+    assert isinstance(trained.config, ClassificationConfig)
     config = trained.config.model_copy(update={"mixup_alpha": 0.0})
     runtime = choose_runtime(config)
-    data = prepare_data(config, config.seed)
-    model, _ = build_model(config, data, runtime, from_scratch=False)
+    task = ClassificationTask.prepare(config, lambda _: None)
+    model, _ = task.build_model(runtime, from_scratch=False)
     model.load_state_dict(load_checkpoint(trained.layout.best_model)["ema_state_dict"]["model"])
     train_mode(model)
-    loader = create_loaders(config, data, seed=config.seed, device_type="cpu").train
-    criterion = build_objective(config, data).training_loss
+    loader = task.parts(runtime).loaders.train
+    criterion = CrossEntropy(task.class_weights, config.label_smoothing)
     losses, weights = [], []
     for _, batch in list(loader.batches(1))[:4]:
         sample_losses = criterion(model(batch.images), batch.labels)

@@ -11,11 +11,20 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pochi_cli.errors import RunError, StorageError
-from pochi_cli.plots.metrics import draw_accuracy, draw_layer_rates, draw_loss, write_metrics_figures
+from pochi_cli.plots.metrics import (
+    draw_accuracy,
+    draw_layer_rates,
+    draw_loss,
+    draw_metrics,
+    write_metrics_figures,
+)
 from pochi_cli.runs.atomic import write_json
+from pochi_cli.runs.epochs import ClassificationEpoch
+from pochi_cli.runs.history import History
 from pochi_cli.runs.index import open_run
 from pochi_cli.runs.layout import create_run_directory
-from pochi_cli.runs.records import EpochRecord, History, RunFiles
+from pochi_cli.runs.records import RunFiles
+from tests.runs.fake import make_run
 from tests.runs.test_records import record
 
 if TYPE_CHECKING:
@@ -25,7 +34,7 @@ if TYPE_CHECKING:
 def history(epochs: int, *, validation: bool = True, bad: float | None = None, layers: int = 0) -> History:
     return History(
         tuple(
-            EpochRecord(
+            ClassificationEpoch(
                 epoch=epoch,
                 learning_rate=0.1 / epoch,
                 train_loss=bad if bad is not None and epoch % 3 == 1 else 2 / epoch,
@@ -120,3 +129,15 @@ def test_figures_go_to_the_run_or_elsewhere(tmp_path: Path) -> None:
     layout.visualization.symlink_to(tmp_path / "outside")
     with pytest.raises(StorageError, match="is a symbolic link"):
         write_metrics_figures(open_run(layout.directory))
+
+
+@pytest.mark.parametrize("layers", [0, 2, 40])
+def test_all_metrics_of_a_classifier_in_one_picture(tmp_path: Path, layers: int) -> None:
+    run = make_run(tmp_path, history(5, layers=layers))
+    figure = draw_metrics(run, run.history)
+    render(figure)
+    shown = [axes.get_title(loc="left") for axes in figure.axes]
+    expected = ["Loss", "Accuracy", "Layer-wise learning rates"][: 3 if layers else 2]
+    assert [title for title in shown if title] == expected
+    assert curves(figure)["training"] == [2 / epoch for epoch in range(1, 6)]
+    assert curves(figure, 1)["validation"] == [90 - 50 / epoch for epoch in range(1, 6)]

@@ -18,8 +18,8 @@ from pochi_cli.inspection.monitor_panels import make_panels
 from pochi_cli.inspection.monitor_report import MonitorReport, SeenSteps
 from pochi_cli.inspection.monitor_text import describe_report
 from pochi_cli.plots.monitor import draw_monitor, write_monitor_figure
+from pochi_cli.runs.history import History
 from pochi_cli.runs.monitor_record import MonitorEpoch
-from pochi_cli.runs.records import History
 from tests.inspection.monitored import healthy_losses, make_epochs, make_history
 from tests.runs.fake import make_run
 

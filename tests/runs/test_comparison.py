@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from pochi_cli.errors import RunError
-from pochi_cli.runs.comparison import best_epoch, compare_runs
-from pochi_cli.runs.comparison_text import comparison_record, describe_comparison, verdict
+from pochi_cli.runs.candidates import choose_runs
+from pochi_cli.runs.comparison import Comparison, compare_runs
+from pochi_cli.runs.comparison_text import comparison_record, describe_comparison, name_columns
 from pochi_cli.runs.flattening import flatten
 from pochi_cli.runs.index import Run, open_run
-from tests.runs.fake import history, make_run
+from pochi_cli.runs.measures import best_epoch
+from pochi_cli.runs.seeds import group_label
+from pochi_cli.runs.verdict_text import remarks, verdict
+from tests.runs.fake import encoder_history, history, make_encoder_run, make_run
 
 CROP = {"name": "RandomCrop", "size": [32, 32], "padding": [4, 4]}
 STEPS: list[dict[str, object]] = [{"name": "Resize", "size": 32, "antialias": True}, {"name": "ToTensor"}]
@@ -168,3 +174,262 @@ def test_the_record_is_json(tmp_path: Path) -> None:
         "epochs": [1, 1],
         "best": [0],
     }
+
+
+def encoder(place: Path, *recalls: float | None, pca: float | None = 0.6, **changes: Any) -> Run:
+    """A run of the embedding task with these recalls at 5; without `pca` nothing is held out."""
+    trained = encoder_history(*recalls, held_out=pca is not None)
+    return make_encoder_run(place, trained, changes.pop("config", None), pca=pca, **changes)
+
+
+def test_encoders_are_compared_by_recall_and_with_what_is_not_learnt(tmp_path: Path) -> None:
+    one = encoder(tmp_path, None, 0.5, None, 0.55)
+    two = encoder(tmp_path, None, 0.65, None, 0.64, config={"learning_rate": 0.1})
+    found = texts(one, two)
+    recalls = found["Best"]
+    assert recalls["recall@5"] == ("0.5500", "0.6500 *")
+    assert recalls["recall@50"] == ("0.6738", "0.7963 *")
+    assert recalls["  PCA"] == ("0.7350", "0.7350")  # of the last k, which the rows are read by
+    rows = describe_comparison(compare_runs([one, two]))[1].rows
+    start = [row[0] for row in rows].index("recall@5")
+    assert rows[start + 1 : start + 6] == (
+        ("  in epoch", "4", "2"),
+        ("  PCA", "0.6000", "0.6000"),
+        ("  random projection", "0.3000", "0.3000"),
+        ("  truncation", "0.1500", "0.1500"),
+        ("  better than PCA by", "-0.0500", "+0.0500"),
+    )
+    runs = found["Runs"]
+    assert runs["last total loss"] == ("2.6000", "2.6000")  # equal: none stands out
+    assert runs["last pairdist loss"] == ("0.0600", "0.0600")
+    assert runs["last held-out total"] == ("2.9500", "2.9500")
+    assert runs["vectors per second"] == ("20,000", "20,000")
+    assert verdict(compare_runs([one, two])) == (
+        "best: 20261120_002, recall@5 0.6500 in epoch 2, better than PCA by 0.0500"
+    )
+    worse = encoder(tmp_path, 0.4)
+    assert verdict(compare_runs([one, worse])).endswith("0.5500 in epoch 4, worse than PCA by 0.0500")
+
+
+def test_only_numbers_of_neighbours_that_all_have_are_compared(tmp_path: Path) -> None:
+    one = make_encoder_run(tmp_path, encoder_history(0.5, ks=(1, 5)))
+    two = make_encoder_run(tmp_path, encoder_history(0.6, ks=(5, 10)))
+    blind = encoder(tmp_path, None, pca=None)
+    names = [measure.name for measure in compare_runs([one, two, blind]).measures]
+    assert [name for name in names if name.startswith("recall")] == ["recall_at_5"]
+    assert texts(one, two, blind)["Best"]["recall@5"] == ("0.5000", "0.6000 *", "-")
+
+
+def test_recalls_of_other_pools_do_not_compare(tmp_path: Path) -> None:
+    one = encoder(tmp_path, 0.5)
+    other = encoder(tmp_path, 0.6, settings={"n_query": 100, "n_pool": 100})
+    comparison = compare_runs([one, other])
+    assert comparison.best == ()
+    assert not any(measure.best for measure in comparison.measures if measure.name.startswith("recall"))
+    assert list(remarks(comparison)) == ["the recalls do not compare: n_query and n_pool differ"]
+    assert verdict(comparison) == "best: no telling, these recalls do not compare"
+    assert texts(one, other)["Data"]["n_pool"] == ("3000", "100")
+    for changes in ({"data_fingerprint": "f"}, {"settings": {"metric": "cosine"}}):
+        comparison = compare_runs([one, encoder(tmp_path, 0.6, **changes)])
+        assert comparison.best == ()
+    blind = encoder(tmp_path, None, pca=None)
+    assert not compare_runs([one, blind]).obstacles.recalls  # it has none that could mislead
+    assert verdict(compare_runs([one, blind])) == "best: no telling, only 20261120_001 has a recall@5"
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("loss_function", "DPLossV2Norm"),
+        ("tau", 2.0),
+        ("tau_mode", "relative"),
+        ("lambda_rank", 2.0),
+        ("lambda_pairdist", 0.1),
+        ("pair_norm", True),
+        ("exclude_self", True),
+        ("k", 10),
+        ("batch_size", 64),
+    ],
+)
+def test_losses_that_mean_something_else_have_no_best(tmp_path: Path, key: str, value: object) -> None:
+    one = make_encoder_run(tmp_path, encoder_history(0.5))
+    lower = make_encoder_run(tmp_path, encoder_history(0.6, scale=0.5))
+    other = make_encoder_run(tmp_path, encoder_history(0.6, scale=0.5), {key: value})
+
+    def best(comparison: Comparison, name: str) -> tuple[int, ...]:
+        return next(measure.best for measure in comparison.measures if measure.name == name)
+
+    same, differing = compare_runs([one, lower]), compare_runs([one, other])
+    for name in ("final_total_loss", "final_rank_loss", "final_pairdist_loss", "final_val_total_loss"):
+        assert best(same, name) == (1,)
+        assert best(differing, name) == ()
+    assert best(differing, "recall_at_5") == (1,)
+    assert list(remarks(same)) == []
+    assert list(remarks(differing)) == [f"the losses do not compare: {key} differs"]
+    by_loss = [
+        make_encoder_run(
+            tmp_path, encoder_history(0.5), config, best_metric="val_total_loss", best_value=2.0, best_epoch=1
+        )
+        for config in (None, {key: value})
+    ]
+    assert verdict(compare_runs(by_loss)) == "best: no telling, these losses do not compare"
+
+
+def test_of_runs_that_watched_the_loss_all_recalls_are_held_against_pca(tmp_path: Path) -> None:
+    watched: dict[str, Any] = {"best_metric": "val_total_loss", "best_epoch": 1}
+    one = make_encoder_run(tmp_path, encoder_history(0.7), best_value=2.0, **watched)
+    two = make_encoder_run(tmp_path, encoder_history(0.7), best_value=3.0, **watched)
+    comparison = compare_runs([one, two])
+    assert "val_total_loss" in [measure.name for measure in comparison.measures]
+    told = "recall better than PCA's for k = 1, 5, 10 and 50"
+    assert verdict(comparison) == f"best: 20261120_001, held-out total loss 2.0000 in epoch 1, {told}"
+
+
+def test_runs_of_two_tasks_are_refused(tmp_path: Path) -> None:
+    pictures, vectors = make_run(tmp_path, history(90.0)), encoder(tmp_path, 0.5)
+    with pytest.raises(RunError, match=r"20261120_001 is a run of the task classification, .*embedding"):
+        compare_runs([pictures, vectors])
+
+
+def seeds(place: Path, values: Sequence[float], **config: object) -> list[Run]:
+    """Runs that differ in their seeds alone."""
+    return [
+        make_encoder_run(
+            place,
+            encoder_history(value),
+            {**config, "seed": seed, "work_dir": f"w{seed}"},
+            pca=0.6,
+            data_fingerprint="0123456789abcdef",
+        )
+        for seed, value in enumerate(values, start=1)
+    ]
+
+
+def test_runs_that_differ_in_seeds_alone_have_mean_and_spread(tmp_path: Path) -> None:
+    runs = seeds(tmp_path, (0.5, 0.6, 0.7))
+    comparison = compare_runs(runs)
+    assert name_columns(comparison) == (*comparison.labels, "mean ± spread")
+    rows = describe_comparison(comparison)[1].rows
+    row = next(row for row in rows if row[0] == "recall@5")
+    assert row == ("recall@5", "0.5000", "0.6000", "0.7000 *", "0.6000 ± 0.1000")
+    assert all(len(row) == 5 for section in describe_comparison(comparison) for row in section.rows)
+    assert verdict(comparison).endswith(
+        "better than PCA by 0.1000; the mean of its 3 seeds is 0.6000 ± 0.1000"
+    )
+    (group,) = comparison_record(comparison)["groups"]
+    assert group["names"] == list(comparison.labels)
+    assert group["seeds"] == (1, 2, 3)
+    measured = group["measures"]["recall_at_5"]
+    assert (measured["mean"], measured["deviation"], measured["n"]) == pytest.approx((0.6, 0.1, 3))
+    alone = encoder(tmp_path, 0.9, config={"tau": 0.5})
+    assert name_columns(compare_runs([*runs, alone]))[-1] == "20261120_001..003 (3 seeds)"
+
+
+def test_groups_of_seeds_are_compared_by_their_means(tmp_path: Path) -> None:
+    low = seeds(tmp_path, (0.50, 0.52, 0.99), loss_function="DPLossV1")
+    high = seeds(tmp_path, (0.70, 0.72, 0.74), loss_function="DPLossV2")
+    comparison = compare_runs([*low, *high])
+    assert name_columns(comparison) == ("20261120_001..003 (3 seeds)", "20261120_004..006 (3 seeds)")
+    found = {
+        section.title: {row[0]: row[1:] for row in section.rows}
+        for section in describe_comparison(comparison)
+    }
+    assert found["Config"] == {"loss_function": ("DPLossV1", "DPLossV2")}
+    assert found["Single runs by their seeds, and their best recall@5"]["seed 3"] == (
+        "20261120_003: 0.9900",
+        "20261120_006: 0.7400",
+    )
+    recalls = found["Best recalls, and those of encodings that are not learnt"]
+    assert recalls["recall@5"] == ("0.6700 ± 0.2773", "0.7200 ± 0.0200 *")
+    assert verdict(comparison) == (
+        "best by mean: 20261120_004..006 (3 seeds), recall@5 0.7200 ± 0.0200, better than PCA by "
+        "0.1200 ± 0.0200; 20261120_001..003 (3 seeds) (0.6700 ± 0.2773) is within the spread: more seeds "
+        "would tell"
+    )
+    record = json.loads(json.dumps(comparison_record(comparison), allow_nan=False))
+    assert len(record["runs"]) == 6
+    assert [(group["runs"], group["is_best"]) for group in record["groups"]] == [
+        ([0, 1, 2], False),
+        ([3, 4, 5], True),
+    ]
+    clear = compare_runs([*seeds(tmp_path / "b", (0.5, 0.51), tau=0.5), *seeds(tmp_path / "b", (0.7, 0.71))])
+    assert "within" not in verdict(clear)
+    alone = encoder(tmp_path, 0.9, config={"tau": 0.1})
+    assert name_columns(compare_runs([*low, *high, alone]))[-1] == "20261120_007"
+
+
+def test_what_makes_runs_a_group(tmp_path: Path) -> None:
+    def groups(*runs: Run) -> list[tuple[int, ...]]:
+        return [group.members for group in compare_runs(runs).grouping.groups]
+
+    one, two = seeds(tmp_path, (0.5, 0.6))
+    again = seeds(tmp_path, (0.7,))[0]
+    assert groups(one, two) == [(0, 1)]
+    assert groups(one, again) == [(0,), (1,)]  # the same seed twice is no sample of seeds
+    grouping = compare_runs([one, two, again]).grouping
+    assert grouping.groups[0].members == (0, 1, 2)
+    spread = next(measure.spreads[0] for measure in grouping.measures if measure.name == "recall_at_5")
+    assert spread is not None
+    assert spread.mean == pytest.approx(0.6)  # of 0.5 and 0.7 their mean counts once
+    assert spread.n == 2
+    other = encoder(tmp_path, 0.5, config={"seed": 9}, data_fingerprint="f")
+    assert groups(one, other) == [(0,), (1,)]
+    moved = encoder(tmp_path, 0.5, config={"seed": 9, "learning_rate": 0.5})
+    assert groups(one, moved, two) == [(0, 2), (1,)]
+
+
+def test_a_seed_that_diverged_does_not_vanish_in_the_mean(tmp_path: Path) -> None:
+    runs = [
+        make_encoder_run(tmp_path, encoder_history(0.5, scale=scale), {"seed": seed})
+        for seed, scale in enumerate((1.0, math.nan))
+    ]
+    grouped = compare_runs(runs).grouping
+    spread = next(measure.spreads[0] for measure in grouped.measures if measure.name == "final_total_loss")
+    assert spread is not None
+    assert math.isnan(spread.mean)
+    assert texts(*runs)["Runs"]["last total loss"] == ("10.1000", "nan", "nan")
+
+
+def test_classifiers_of_several_seeds(tmp_path: Path) -> None:
+    runs = [
+        make_run(
+            tmp_path, history(value), {"learning_rate": rate, "seed": seed}, best_value=value, best_epoch=1
+        )
+        for rate, values in ((0.1, (90.0, 92.0)), (0.2, (80.0, 81.0)))
+        for seed, value in enumerate(values)
+    ]
+    comparison = compare_runs(runs)
+    assert texts(*runs)["Runs"]["best val_accuracy"] == (
+        "91.0000 ± 1.4142 % *",
+        "80.5000 ± 0.7071 %",
+    )
+    assert verdict(comparison) == (
+        "best by mean: 20261120_001..002 (2 seeds), val_accuracy 91.0000 ± 1.4142 %"
+    )
+
+
+def test_labels_of_groups() -> None:
+    names = [f"20261120_{number:03d}" for number in (1, 2, 3, 7, 10, 11)]
+    assert group_label(names, 6) == "20261120_001..003,007,010..011 (6 seeds)"
+    scattered = [f"20261120_{number:03d}" for number in range(1, 30, 2)]
+    assert group_label(scattered, 15) == "20261120_001 and 14 more (15 seeds)"
+    assert (
+        group_label(["실험/20261120_001", "実験/20261120_001"], 2) == "실험/20261120_001 and 1 more (2 seeds)"
+    )
+
+
+def test_all_runs_of_the_latest_task_are_chosen(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="no run with a finished epoch"):
+        choose_runs((), tmp_path)
+    make_run(tmp_path, history(90.0))
+    first, second = encoder(tmp_path, 0.5), encoder(tmp_path, 0.6)
+    make_encoder_run(tmp_path)
+    encoder(tmp_path, 0.5).layout.run_json.write_text("{")
+    encoder(tmp_path, 0.5).layout.history_json.write_text("[]")
+    chosen, notes = choose_runs((), tmp_path)
+    assert [run.directory for run in chosen] == [first.directory, second.directory]
+    assert [note.split("passed over: ")[1].split()[0] for note in notes[:1]] == ["20261120_004"]
+    assert "20261120_005/run.json is damaged" in notes[1]
+    assert "20261120_006/train_history.json" in notes[2]
+    assert notes[3] == "passed over: 1 run of the task classification"
+    assert choose_runs([first.layout.name, str(second.directory)], tmp_path)[0] == (first, second)

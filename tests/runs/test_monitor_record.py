@@ -28,7 +28,7 @@ def test_what_is_written_is_read_to_the_last_digit(layout: RunLayout) -> None:
     epochs = make_epochs(healthy_losses(2, 7), ratios=(1e-3, 1 / 3))
     epochs[0].losses[2], epochs[0].grad_norms[3] = np.nan, np.inf
     epochs[0].is_passed_over[3] = True
-    epochs[1].images_per_second[:] = np.nan
+    epochs[1].samples_per_second[:] = np.nan
     epochs[1].update_ratios[1, 0] = np.nan
     files = MonitorFiles(layout, 0, 2)
     for epoch in epochs:

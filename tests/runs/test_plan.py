@@ -19,8 +19,8 @@ from pochi_cli.models.freezing import freeze
 from pochi_cli.runs.plan import DataFacts
 from pochi_cli.runs.plan_text import describe_plan, describe_rates
 from pochi_cli.runs.planning import make_plan
-from tests.config.raw import folder
-from tests.engine.tiny import tiny_config, tiny_raw
+from tests.config.raw import folder, valid
+from tests.engine.tiny import classifier, tiny_config, tiny_raw
 
 CLASSES = tuple("0123456789")
 RATES = {
@@ -38,7 +38,7 @@ def planned(known: DataFacts | None = None, **keys: Any) -> Any:
 
 
 def test_the_groups_are_those_of_the_optimizer() -> None:
-    config = validate(folder(freeze=["conv1", "bn1"], pretrained=False, **RATES))
+    config = valid(freeze=["conv1", "bn1"], pretrained=False, **RATES)
     plan = make_plan(config, facts(100))
     built = create_model(config, 10, (64, 64))
     freeze(built.model, config.freeze)
@@ -129,7 +129,7 @@ def test_what_is_not_known_is_left_open() -> None:
 def test_named_data_are_known_without_their_files() -> None:
     raw = folder(dataset="digits", val_transform=[{"name": "ToTensor"}])
     del raw["train_data_root"]
-    plan = make_plan(validate(raw))
+    plan: Any = make_plan(validate(raw))
     assert plan.steps is not None
     assert (plan.steps.train_images, plan.steps.val_images, plan.num_classes) == (1438, 359, 10)
     assert (plan.input_size, plan.stem) == ((8, 8), "small")
@@ -143,14 +143,14 @@ def test_published_data_are_known_without_their_files() -> None:
         model_name="vit_tiny",
         val_transform=[{"name": "ToTensor"}],
     )
-    plan = make_plan(validate(raw))
+    plan: Any = make_plan(validate(raw))
     assert plan.steps is not None
     assert (plan.steps.train_images, plan.steps.val_images, plan.num_classes) == (60_000, 10_000, 10)
     assert (plan.input_size, plan.weights) == ((28, 28), "random")
     assert (plan.train_data, plan.val_data) == ("mnist in data", "mnist, its official test part")
-    built = create_model(validate(raw), 10, (28, 28)).model
+    built = create_model(classifier(validate(raw)), 10, (28, 28)).model
     assert plan.parameters == sum(parameter.numel() for parameter in built.parameters())
-    split = make_plan(validate({**raw, "val_split": 0.5}))
+    split: Any = make_plan(validate({**raw, "val_split": 0.5}))
     assert (split.steps, split.input_size, split.parameters) == (None, (28, 28), plan.parameters)
 
 

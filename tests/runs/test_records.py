@@ -11,18 +11,20 @@ import pytest
 
 from pochi_cli.errors import RunError
 from pochi_cli.runs.atomic import write_json
+from pochi_cli.runs.epochs import ClassificationEpoch
+from pochi_cli.runs.history import History, is_better
 from pochi_cli.runs.layout import RunLayout
-from pochi_cli.runs.records import (
-    EpochRecord,
-    History,
-    RunFiles,
-    RunRecord,
-    is_better,
-    read_history,
-    read_run_record,
-)
+from pochi_cli.runs.records import RunFiles, RunRecord, read_history, read_run_record
 
-FIRST = EpochRecord(1, 0.1, 0.1 + 0.2, 100 / 3, None, None, {"fc": 0.01, r"a\.b": 0.1}, 2.5, 100.0)
+FIRST = ClassificationEpoch(
+    epoch=1,
+    learning_rate=0.1,
+    train_loss=0.1 + 0.2,
+    train_accuracy=100 / 3,
+    layer_rates={"fc": 0.01, r"a\.b": 0.1},
+    duration_s=2.5,
+    samples_per_second=100.0,
+)
 SECOND = replace(FIRST, epoch=2, val_loss=math.nan, val_accuracy=50.0, train_loss=math.inf)
 HISTORY = History((FIRST,)).add(SECOND)
 
@@ -58,8 +60,8 @@ def test_history_round_trip(tmp_path: Path) -> None:
     write_json(path, HISTORY.to_dict())
     read = read_history(path)
     assert read.epochs[0] == FIRST
-    assert math.isnan(read.epochs[1].val_loss or 0)
-    assert read.epochs[1].train_loss == math.inf
+    assert math.isnan(read.classification[1].val_loss or 0)
+    assert read.classification[1].train_loss == math.inf
     assert json.loads(path.read_text())["epochs"] == [1, 2]
     assert len(read_history(tmp_path / "missing.json")) == 0
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from pochi_cli.config.load import validate
 from pochi_cli.config.root import ClassificationConfig
-from tests.engine.tiny import tiny_raw
+from tests.engine.tiny import classifier, tiny_raw
 
 RATE = {"type": "float", "low": 1e-4, "high": 0.1, "log": True}
 SIZES = {"type": "categorical", "choices": [8, 16, 32]}
@@ -27,4 +27,4 @@ def search_raw(data: Path | None = None, **changes: Any) -> dict[str, Any]:
 
 def search_config(data: Path | None = None, **changes: Any) -> ClassificationConfig:
     """The same, validated."""
-    return validate(search_raw(data, **changes))
+    return classifier(validate(search_raw(data, **changes)))

@@ -23,7 +23,7 @@ from pochi_cli.search.records import StudyRecord, read_study
 from pochi_cli.search.storage import open_storage
 from pochi_cli.search.study import SharedStudy
 from tests.commands.cli import pochi
-from tests.engine.tiny import RANDOM_STEPS
+from tests.engine.tiny import RANDOM_STEPS, classifier
 from tests.search.spaces import RATE, SIZES, search_config, search_raw
 
 
@@ -131,7 +131,7 @@ def test_what_was_drawn_is_what_training_used(home: Path, study: StudyRecord, na
 def test_the_rest_of_the_file_is_in_force(home: Path, study: StudyRecord) -> None:
     for trial in study.trials:
         run = open_run(results(home).trial(trial.number))
-        config = run.config
+        config = classifier(run.config)
         assert config.optuna is None
         assert (config.epochs, config.class_weights) == (2, (1.0, 2.0, 1.0, 3.0))
         names = ["Resize", "RandomAffine", "ToTensor", "Normalize"]
@@ -141,7 +141,7 @@ def test_the_rest_of_the_file_is_in_force(home: Path, study: StudyRecord) -> Non
         assert config.layer_rates == {"layer1": trial.params[LAYER1], "layer2": scaled}
         gamma = trial.params["scheduler_gamma"]
         for pattern, first in config.layer_rates.items():
-            used = [epoch.layer_rates[pattern] for epoch in run.history.epochs]
+            used = [epoch.layer_rates[pattern] for epoch in run.history.classification]
             assert used == pytest.approx([first, first * gamma])
         assert run.record.model_name == trial.params["model_name"]
 
@@ -150,7 +150,7 @@ def test_records_agree(home: Path, study: StudyRecord) -> None:
     layout = results(home)
     for trial in study.trials:
         run = open_run(layout.trial(trial.number))
-        accuracies = [epoch.val_accuracy for epoch in run.history.epochs]
+        accuracies = [epoch.val_accuracy for epoch in run.history.classification]
         assert list(trial.metric) == accuracies
         assert trial.value == max(trial.metric) == run.record.best_value
         assert trial.best_epoch == run.record.best_epoch
@@ -189,7 +189,7 @@ def test_the_best_trial_is_repeated_exactly(home: Path, study: StudyRecord, tmp_
     best = study.best
     assert best is not None
     run = api.load_run("latest", tmp_path)
-    assert [epoch.val_accuracy for epoch in run.history.epochs] == list(best.metric)
+    assert [epoch.val_accuracy for epoch in run.history.classification] == list(best.metric)
     assert run.record.best_value == best.value
 
 
@@ -230,7 +230,7 @@ def test_a_loss_is_minimized_and_memory_keeps_nothing(few_digits: Path, tmp_path
         assert pochi("optimize", config, *changes, cwd=tmp_path).returncode == 0
         layout = SearchLayout(tmp_path / "work_dirs" / name)
         found = read_study(layout)
-        losses = [open_run(layout.trial(n)).history.epochs[0].val_loss for n in range(count)]
+        losses = [open_run(layout.trial(n)).history.classification[0].val_loss for n in range(count)]
         assert [trial.value for trial in found.trials] == losses
         assert found.best is not None
         assert found.best.value == min(trial.value or 9.0 for trial in found.trials)

@@ -154,7 +154,7 @@ def trained(course: Course, root: Path, work_dir: Path) -> Run:
 
 def margins(run: Run) -> str:
     """Tell where the training ended, and how far the blocks' weights moved at a step."""
-    last = run.history.epochs[-1] if run.history.epochs else None
+    last = run.history.classification[-1] if len(run.history) else None
     ratios = [epoch.update_ratios for epoch in read_monitor_epochs(run.layout) if len(epoch.update_ratios)]
     medians = np.nanmedian(np.concatenate(ratios[len(ratios) // 2 :]), axis=0)
     end = "no epoch"

@@ -1,0 +1,86 @@
+"""Options of `pochi train` that stand for keys, and the environment variable that does."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pochi_cli.config.document import Document
+
+_VARIABLE, _VARIABLE_KEY = "SAVE_INTERVAL", "save_interval"
+
+
+@dataclass(frozen=True)
+class Change:
+    """A key that is replaced.
+
+    Attributes:
+        source: What replaces it, as the user wrote it.
+        argument: `key=value`, as for `--set`.
+    """
+
+    source: str
+    argument: str
+
+    @property
+    def key(self) -> str:
+        """The key."""
+        return self.argument.partition("=")[0].strip()
+
+
+def option_changes(options: Mapping[str, Any], overrides: Sequence[str]) -> list[Change]:
+    """List what the command line replaces, what comes later before what comes earlier.
+
+    Args:
+        options: Values of the short options by the keys that they stand for; `None` where one is not given.
+        overrides: The arguments of `--set`.
+    """
+    changes = [Change(f"--set {argument}", argument) for argument in overrides]
+    for key, value in options.items():
+        if value is not None:
+            name = "--lr" if key == "learning_rate" else f"--{key.replace('_', '-')}"
+            changes.append(Change(name, f"{key}={json.dumps(value, ensure_ascii=False)}"))
+    return changes
+
+
+def environment_changes(document: Document, changes: Sequence[Change]) -> list[Change]:
+    """List what the environment replaces in a config of vectors, where the command line does not.
+
+    Args:
+        document: The config, with the changes of the command line.
+        changes: These.
+    """
+    value = os.environ.get(_VARIABLE)
+    is_set = any(change.key == _VARIABLE_KEY for change in changes)
+    if value is None or is_set or document.raw.get("task") != "embedding":
+        return []
+    return [Change(f"{_VARIABLE}={value}", f"{_VARIABLE_KEY}={value}")]
+
+
+def described(
+    changes: Sequence[Change], before: Mapping[str, Any], after: Mapping[str, Any]
+) -> Iterator[str]:
+    """Tell what was replaced by what, and by whom.
+
+    Args:
+        changes: What was asked for.
+        before: The contents of the file.
+        after: The contents with the changes.
+    """
+    from pochi_cli.config.root import root_of
+    from pochi_cli.config.values import show
+
+    for change in changes:
+        if change.source.startswith("--set "):
+            continue  # it names key and value itself
+        key = change.key
+        if key in before:
+            old = f"{show(before[key])} in the file"
+        else:
+            field = root_of(after).model_fields.get(key)
+            old = f"{show(field.default)} by default" if field and not field.is_required() else "nothing"
+        yield f"{key} = {show(after.get(key))} by {change.source}, instead of {old}"

@@ -1,0 +1,65 @@
+"""Batches of stored vectors."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from pochi_cli.config.batches import batch_starts
+from pochi_cli.data.datasets import BadImage
+from pochi_cli.data.sampling import derive_seed
+from pochi_cli.data.vectors import Vectors, read_rows
+
+
+class VectorLoader:
+    """Batches of some rows, epoch by epoch; a last one of a single row joins the one before.
+
+    Args:
+        vectors: The vectors.
+        rows: Numbers of the rows, int64 (N,).
+        batch_size: Rows per batch.
+        seed: Decides the order, together with the epoch alone; `None` keeps that of `rows`.
+    """
+
+    skipped: tuple[BadImage, ...] = ()
+    """Bad rows are refused before; none is left out."""
+
+    def __init__(
+        self, vectors: Vectors, rows: NDArray[np.integer[Any]], batch_size: int, seed: int | None = None
+    ) -> None:
+        self._vectors = vectors
+        self._rows = rows
+        self._seed = seed
+        self._starts = batch_starts(len(rows), batch_size, join_last=True)
+
+    def __len__(self) -> int:
+        """Count the batches of a whole epoch."""
+        return len(self._starts)
+
+    def newly_skipped(self) -> tuple[BadImage, ...]:
+        """None ever is."""
+        return ()
+
+    def batches(self, epoch: int, start_batch: int = 0) -> Iterator[tuple[int, Tensor]]:
+        """Read an epoch.
+
+        Args:
+            epoch: Decides the order.
+            start_batch: The first batch wanted.
+
+        Yields:
+            The number of each batch within the epoch, from 0, and its vectors, float32 (n, D).
+        """
+        rows = self._rows
+        if self._seed is not None:
+            generator = torch.Generator().manual_seed(derive_seed(self._seed, epoch))
+            rows = rows[torch.randperm(len(rows), generator=generator).numpy()]
+        ends = [*self._starts[1:], len(rows)]
+        for number in range(start_batch, len(self._starts)):
+            chosen = rows[self._starts[number] : ends[number]]
+            yield number, torch.from_numpy(read_rows(self._vectors, chosen))

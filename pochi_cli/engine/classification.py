@@ -1,0 +1,295 @@
+"""What of a training is about classifying images."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Any, Literal
+
+from torch import Tensor, nn
+
+from pochi_cli.config.root import ClassificationConfig
+from pochi_cli.data.balance import balanced_weights
+from pochi_cli.data.datasets import Batch
+from pochi_cli.data.loaders import BatchLoader, create_loaders, resolve_workers
+from pochi_cli.data.prepare import Data, prepare_data
+from pochi_cli.data.published import Tell
+from pochi_cli.engine.averaging import ExponentialAverage, NoAverage
+from pochi_cli.engine.batch_size import decide_batch_size, explaining_memory
+from pochi_cli.engine.board import NoBoard
+from pochi_cli.engine.evaluate import evaluate
+from pochi_cli.engine.losses import CrossEntropy, SampleLosses
+from pochi_cli.engine.mixing import Mixing, NoMixing, create_mixing
+from pochi_cli.engine.objectives import EpochFacts, Metrics, OnBatch, Parts, StepInput
+from pochi_cli.engine.resolving import resolve
+from pochi_cli.engine.runtime import Runtime
+from pochi_cli.engine.state import ModelSpec, TrainingState
+from pochi_cli.engine.totals import ClassificationTotals
+from pochi_cli.models.factory import check_input, create_model
+from pochi_cli.models.freezing import freeze
+from pochi_cli.runs.epochs import ClassificationEpoch
+
+if TYPE_CHECKING:
+    from pochi_cli.engine.image_board import ImageBoard
+
+
+class ClassificationObjective:
+    """Cross-entropy, with MixUp or CutMix and label smoothing in training only.
+
+    Args:
+        training_loss: With label smoothing.
+        validation_loss: Without.
+        mixing: MixUp, CutMix or neither.
+        runtime: Device, precision and layout.
+        validation: The validation data, if there are any.
+    """
+
+    metrics = ("train_loss", "train_accuracy", "val_loss", "val_accuracy")
+
+    def __init__(
+        self,
+        training_loss: CrossEntropy,
+        validation_loss: CrossEntropy,
+        mixing: Mixing | NoMixing,
+        runtime: Runtime,
+        validation: BatchLoader | None,
+    ) -> None:
+        self._training_loss = training_loss.to(runtime.device)
+        self._validation_loss = validation_loss.to(runtime.device)
+        self._mixing = mixing
+        self._runtime = runtime
+        self._validation = validation
+
+    def totals(self) -> ClassificationTotals:
+        """Begin to sum what an epoch gives."""
+        return ClassificationTotals(self._runtime)
+
+    def prepare(self, batch: Batch, epoch: int, number: int) -> StepInput:
+        """Move a batch to the device, mix and weigh it."""
+        moved = _moved(batch, self._runtime)
+        images, targets = self._mixing(moved.images, moved.labels, epoch, number)
+        return StepInput(images, targets, self._training_loss.weight_of(targets))
+
+    def training_losses(self, outputs: Tensor, step: StepInput) -> SampleLosses:
+        """Compute the smoothed, weighted cross-entropy of each sample."""
+        losses: SampleLosses = self._training_loss(outputs, step.targets)
+        return losses
+
+    def validate(self, model: nn.Module, epoch: int, on_batch: OnBatch) -> Metrics:  # noqa: ARG002
+        """Compute loss and accuracy over all validation images, independent of the batches' sizes."""
+        assert self._validation is not None
+        batches = self._validation.batches(epoch=0)
+        means = judge_images(model, self._validation_loss, batches, self._runtime, on_batch)
+        return {f"val_{name}": mean for name, mean in means.items()}
+
+    def noticed(self) -> Sequence[str]:
+        """Nothing is."""
+        return ()
+
+    def record(
+        self, facts: EpochFacts, means: Mapping[str, float], validation: Metrics | None
+    ) -> ClassificationEpoch:
+        """Make the record of an epoch."""
+        train = {f"train_{name}": mean for name, mean in means.items()}
+        return ClassificationEpoch(**asdict(facts), **train, **(validation or {}))  # type: ignore[arg-type]  # by name
+
+
+def judge_images(
+    model: nn.Module,
+    loss: CrossEntropy,
+    batches: Iterable[tuple[int, Batch]],
+    runtime: Runtime,
+    on_batch: OnBatch,
+) -> dict[str, float]:
+    """Compute loss and accuracy over all images; both are independent of the batches' sizes.
+
+    Args:
+        model: Set to eval mode.
+        loss: On the device.
+        batches: Numbered, on the CPU.
+        runtime: Device, precision and layout.
+        on_batch: Told of each batch's logits and labels.
+
+    Returns:
+        `loss`, sum(w_i l_i) / sum(w_i), and `accuracy` in percent.
+    """
+
+    def losses(outputs: Tensor, step: StepInput) -> SampleLosses:
+        found: SampleLosses = loss(outputs, step.targets)
+        return found
+
+    def steps() -> Iterator[tuple[int, StepInput]]:
+        for number, batch in batches:
+            moved = _moved(batch, runtime)
+            yield number, StepInput(moved.images, moved.labels, loss.weight_of(moved.labels))
+
+    return evaluate(model, losses, steps(), ClassificationTotals(runtime), runtime, on_batch)
+
+
+def _moved(batch: Batch, runtime: Runtime) -> Batch:
+    return batch.to(runtime.device, non_blocking=True, channels_last=runtime.channels_last)
+
+
+@dataclass(frozen=True)
+class ClassificationTask:
+    """A training of a classifier: its config and its data.
+
+    Attributes:
+        config: The config; once `resolved`, without open choices.
+        data: The images.
+    """
+
+    config: ClassificationConfig
+    data: Data
+
+    @classmethod
+    def prepare(cls, config: ClassificationConfig, tell: Tell) -> ClassificationTask:
+        """Find, split and match the images.
+
+        Raises:
+            DataError, StorageError: As `prepare_data`.
+        """
+        return cls(config, prepare_data(config, config.seed, tell=tell))
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """In the order of the labels."""
+        return self.data.class_names
+
+    @property
+    def fingerprint(self) -> str:
+        """Tells the data apart."""
+        return self.data.fingerprint
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What is doubtful about the data."""
+        return self.data.warnings
+
+    @property
+    def samples(self) -> dict[str, int]:
+        """How many images there are, by the names that a run's settings have for it."""
+        return {
+            "train_images": len(self.data.train),
+            "val_images": len(self.data.val) if self.data.val else 0,
+        }
+
+    def settings(self, runtime: Runtime) -> dict[str, Any]:
+        """List what a run records of its data and how they are loaded."""
+        workers = resolve_workers(self.config.num_workers, runtime.device.type)
+        return {"num_workers": workers, "image_size": list(self.data.size), **self.samples}
+
+    @property
+    def baselines(self) -> None:
+        """There are none."""
+
+    def resolved(self, runtime: Runtime) -> ClassificationTask:
+        """Fill in what the config leaves open, so that training the result again repeats the run.
+
+        Raises:
+            ConfigError: num_classes or class_weights do not agree with the data.
+        """
+        return replace(self, config=resolve(self.config, self.data, runtime))
+
+    def build_model(self, runtime: Runtime, *, from_scratch: bool) -> tuple[nn.Module, tuple[str, ...]]:
+        """Build the model on its device, frozen as the config says, and tell what happened.
+
+        Args:
+            runtime: Device and layout.
+            from_scratch: Whether the weights that the config names are loaded; else others will be.
+
+        Raises:
+            ModelError: It cannot be built, or cannot be trained on these data.
+        """
+        config, data = self.config, self.data
+        start = config if from_scratch else config.model_copy(update={"pretrained": False, "weights": None})
+        built = create_model(start, len(data.class_names), data.size)
+        model = built.model
+        frozen = freeze(model, config.freeze)
+        check_input(model, config.model_name, data.size, _smallest_batch(len(data.train), config.batch_size))
+        if data.val_size is not None and data.val_size != data.size:
+            check_input(model, config.model_name, data.val_size, 2)
+        model.to(runtime.device)
+        model.to(memory_format=runtime.memory_format)
+        messages = built.messages if from_scratch else ()
+        if frozen.names:
+            messages += (frozen.summary,)
+        return model, messages
+
+    def decided(self, runtime: Runtime, state: TrainingState) -> tuple[ClassificationTask, tuple[str, ...]]:
+        """Decide the size of the batches, where that is left open, and tell what was decided."""
+        config, messages = decide_batch_size(self.config, self.data, runtime, state)
+        return replace(self, config=config), messages
+
+    def parts(self, runtime: Runtime) -> Parts:
+        """Create the loaders, and the loss with the class weights that config and data give."""
+        config, weights = self.config, self.class_weights
+        loaders = create_loaders(
+            config, self.data, seed=config.seed, device_type=runtime.device.type, sampler=config.sampler
+        )
+        objective = ClassificationObjective(
+            CrossEntropy(weights, config.label_smoothing),
+            CrossEntropy(weights),
+            create_mixing(config, len(self.class_names), config.seed),
+            runtime,
+            loaders.val,
+        )
+        return Parts(loaders, objective)
+
+    @property
+    def class_weights(self) -> tuple[float, ...] | None:
+        """The weights of the classes in the loss; `None` for equal ones."""
+        match self.config.class_weights:
+            case "none":
+                return None
+            case "balanced":
+                return tuple(balanced_weights(self.data.train.class_counts))
+            case given:
+                return tuple(given)
+
+    def board(
+        self,
+        model: nn.Module,
+        average: ExponentialAverage | NoAverage,
+        runtime: Runtime,
+    ) -> ImageBoard | NoBoard:
+        """Build what writes for TensorBoard; the package itself is imported only where it is wanted."""
+        if not self.config.enable_tensorboard:
+            return NoBoard()
+        from pochi_cli.engine.image_board import ImageBoard
+
+        return ImageBoard(self.config, model, average, runtime, self.class_names)
+
+    def introduction(self, experiment_id: str) -> tuple[str, ...]:  # noqa: ARG002
+        """Nothing is told beforehand."""
+        return ()
+
+    def spec(self, values: dict[str, Any]) -> ModelSpec:
+        """Say what the model's answers depend on besides its weights.
+
+        Args:
+            values: The resolved config as plain values.
+        """
+        return ModelSpec(
+            values,
+            {
+                "class_names": list(self.class_names),
+                "image_size": list(self.data.size),
+                "class_weights": None if self.class_weights is None else list(self.class_weights),
+            },
+        )
+
+    def explaining_memory(self, runtime: Runtime, state: TrainingState) -> AbstractContextManager[None]:
+        """Tell of a lack of memory inside the block with numbers."""
+        return explaining_memory(self.config, self.data, runtime, state)
+
+
+def _smallest_batch(images: int, batch_size: int | Literal["auto"]) -> int:
+    """Size of the smallest training batch, given that a last one of one image joins the one before."""
+    if batch_size == "auto":
+        return min(images, 2)
+    if images <= batch_size:
+        return images
+    rest = images % batch_size
+    return batch_size if rest in (0, 1) else rest

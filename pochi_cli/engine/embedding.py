@@ -1,0 +1,395 @@
+"""What of a training is about encoding vectors."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from pochi_cli.config.embedding import DIGITS, DistanceLossConfig
+from pochi_cli.config.recalls import recall_name
+from pochi_cli.config.root import EmbeddingConfig
+from pochi_cli.config.values import show
+from pochi_cli.data.batches import Loaders
+from pochi_cli.data.published import Tell
+from pochi_cli.data.sampling import derive_seed
+from pochi_cli.data.vector_demands import check_counts, check_dimensions, open_train_vectors
+from pochi_cli.data.vector_loaders import VectorLoader
+from pochi_cli.data.vectors import Vectors, check_rows, read_rows, split_rows
+from pochi_cli.engine.averaging import ExponentialAverage, NoAverage
+from pochi_cli.engine.board import NoBoard
+from pochi_cli.engine.evaluate import evaluate
+from pochi_cli.engine.losses import DPLossV1, DPLossV1Norm, DPLossV2, DPLossV2Norm, SampleLosses
+from pochi_cli.engine.memory import is_out_of_memory
+from pochi_cli.engine.neighborhoods import Neighborhoods
+from pochi_cli.engine.objectives import EpochFacts, Metrics, OnBatch, Parts, StepInput
+from pochi_cli.engine.runtime import Runtime
+from pochi_cli.engine.state import ModelSpec, TrainingState
+from pochi_cli.engine.totals import DistanceTotals
+from pochi_cli.errors import ConfigError, MemoryExhaustedError, first_line
+from pochi_cli.models.encoder import Encoder
+from pochi_cli.models.freezing import freeze
+from pochi_cli.models.projections import Projection, pca
+from pochi_cli.runs.epochs import EmbeddingEpoch
+
+if TYPE_CHECKING:
+    from pochi_cli.engine.vector_board import VectorBoard
+
+_CHUNK = 8192
+"""Rows that are read at a time."""
+_JUDGED = 512
+"""Rows on which a loss is judged before anything is learnt."""
+_SWAMPED = 0.01
+"""Share of the pair-distance term below which the rank term is as good as absent."""
+_COLLAPSED = 1e-4
+"""Share of the spread of the vectors that the latents' must keep."""
+_SAMPLE, _JUDGE = 1, 2
+"""Tell the random choices of rows apart."""
+
+
+class DistanceObjective:
+    """A distance-preserving loss over all pairs of a batch, judged by recall on held-out rows.
+
+    Args:
+        config: Which losses and recalls.
+        runtime: Device and precision.
+        validation: The held-out rows, if there are any.
+        neighborhoods: The sample of them whose neighbours are compared.
+    """
+
+    def __init__(
+        self,
+        config: EmbeddingConfig,
+        runtime: Runtime,
+        validation: VectorLoader | None,
+        neighborhoods: Neighborhoods | None,
+    ) -> None:
+        self._config = config
+        self._loss = create_loss(config)
+        self._runtime = runtime
+        self._validation = validation
+        self._neighborhoods = neighborhoods
+        self._noticed: list[str] = []
+
+    @property
+    def metrics(self) -> Sequence[str]:
+        """The losses and the recalls."""
+        recalls = map(recall_name, self._config.measured_ks if self._neighborhoods else ())
+        return ("total_loss", "rank_loss", "pairdist_loss", "val_total_loss", *recalls)
+
+    def totals(self) -> DistanceTotals:
+        """Begin to sum what an epoch gives."""
+        return DistanceTotals(self._runtime)
+
+    def prepare(self, batch: Tensor, epoch: int, number: int) -> StepInput:  # noqa: ARG002
+        """Move a batch to the device; it is its own target."""
+        vectors = batch.to(self._runtime.device, non_blocking=True)
+        return StepInput(vectors, vectors, torch.full((), float(len(vectors)), device=vectors.device))
+
+    def training_losses(self, outputs: Tensor, step: StepInput) -> SampleLosses:
+        """Compute the loss of a batch, times its vectors."""
+        losses = self._loss(step.targets, outputs)
+        terms = torch.stack([losses.rank, losses.pairdist])
+        return SampleLosses(losses.total * step.weight, step.weight, terms * step.weight)
+
+    def validate(self, model: nn.Module, epoch: int, on_batch: OnBatch) -> Metrics:
+        """Compute the total loss of the held-out rows and, where it is due, the recalls."""
+        assert self._validation is not None
+        steps = (
+            (number, self.prepare(batch, epoch, number))
+            for number, batch in self._validation.batches(epoch=0)
+        )
+        means = evaluate(model, self.training_losses, steps, self.totals(), self._runtime, on_batch)
+        found: dict[str, float | None] = {"val_total_loss": means["total_loss"]}
+        found |= {recall_name(k): None for k in self._config.measured_ks}
+        if self._neighborhoods is not None and self._config.has_recall(epoch):
+            judged = self._neighborhoods.judge(model, self._runtime)
+            found |= {recall_name(k): value for k, value in judged.recall.items()}
+            if judged.spread < _COLLAPSED:
+                self._noticed.append(
+                    f"the encoder collapses: after epoch {epoch} its outputs differ by "
+                    f"{100 * judged.spread:.2g} % of what the vectors do; lower learning_rate, or raise "
+                    "lambda_pairdist"
+                )
+        return found
+
+    def noticed(self) -> Sequence[str]:
+        """List what is doubtful and has not been told yet."""
+        noticed, self._noticed = self._noticed, []
+        return noticed
+
+    def record(
+        self, facts: EpochFacts, means: Mapping[str, float], validation: Metrics | None
+    ) -> EmbeddingEpoch:
+        """Make the record of an epoch."""
+        found = validation or {}
+        ks = self._config.measured_ks if validation is not None else ()
+        return EmbeddingEpoch(
+            **asdict(facts),
+            total_loss=means["total_loss"],
+            rank_loss=means["rank_loss"],
+            pairdist_loss=means["pairdist_loss"],
+            val_total_loss=found.get("val_total_loss"),
+            recall={k: found[recall_name(k)] for k in ks},
+        )
+
+
+def create_loss(config: DistanceLossConfig) -> DPLossV1 | DPLossV1Norm | DPLossV2 | DPLossV2Norm:
+    """Build the loss that the config names."""
+    shared: dict[str, Any] = {
+        "k": config.k,
+        "lambda_rank": config.lambda_rank,
+        "lambda_pairdist": config.lambda_pairdist,
+        "pair_norm": config.pair_norm,
+        "exclude_self": config.exclude_self,
+    }
+    soft: dict[str, Any] = {**shared, "tau": config.tau, "tau_mode": config.tau_mode}
+    match config.loss_function:
+        case "DPLossV1":
+            return DPLossV1(**shared)
+        case "DPLossV1Norm":
+            return DPLossV1Norm(**shared)
+        case "DPLossV2":
+            return DPLossV2(**soft)
+        case "DPLossV2Norm":
+            return DPLossV2Norm(**soft)
+
+
+@dataclass(frozen=True)
+class EmbeddingTask:
+    """A training of an encoder: its config and its data.
+
+    Attributes:
+        config: The config; once `resolved`, without open choices.
+        vectors: All vectors.
+        train, held: Rows that are trained on and held out, rising.
+        fingerprint: Tells the data apart.
+    """
+
+    config: EmbeddingConfig
+    vectors: Vectors
+    train: NDArray[np.int64]
+    held: NDArray[np.int64]
+    fingerprint: str
+
+    @classmethod
+    def prepare(cls, config: EmbeddingConfig, tell: Tell) -> EmbeddingTask:
+        """Open, check and split the vectors.
+
+        Raises:
+            DataError: They cannot be used.
+        """
+        vectors = open_train_vectors(config)
+        fingerprint = check_rows(vectors, needs_norm=config.metric == "cosine")
+        train, held = split_rows(vectors.rows, config.holdout, config.seed)
+        tell(
+            f"{vectors.rows:,} vectors of {vectors.dim:,} dimensions: {len(train):,} to train on, "
+            f"{len(held):,} held out"
+        )
+        check_counts(config, len(train), len(held))
+        return cls(config, vectors, train, held, fingerprint)
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """There are none."""
+        return ()
+
+    @property
+    def samples(self) -> dict[str, int]:
+        """How many rows there are, by the names that a run's settings have for it."""
+        return {"train_rows": len(self.train), "val_rows": len(self.held)}
+
+    def settings(self, runtime: Runtime) -> dict[str, Any]:  # noqa: ARG002
+        """List what a run records of its data."""
+        queries = 0 if self.neighborhoods is None else len(self.neighborhoods.rows)
+        pool = {"n_query": queries, "n_pool": queries, "metric": self.config.metric} if queries else {}
+        return {"dim": self.vectors.dim, **self.samples, **pool}
+
+    @cached_property
+    def warnings(self) -> tuple[str, ...]:
+        """What is doubtful about the loss, measured on a sample of the vectors."""
+        config = self.config
+        if config.loss_function.startswith("DPLossV1"):
+            return (
+                f"the hard ranks of {config.loss_function} have no gradient: only the pair distances are "
+                "learnt, the rank loss is watched",
+            )
+        if config.lambda_rank == 0:
+            return ()
+        return tuple(self._doubts_about_ranks())
+
+    def _doubts_about_ranks(self) -> Iterator[str]:
+        config = self.config
+        x = self._sampled(self.train, _JUDGED, _JUDGE)
+        distances = torch.cdist(x, x)
+        spread = float(distances.std(1, unbiased=False).mean())
+        if config.tau_mode == "absolute" and spread and config.tau > 2 * spread:
+            yield (
+                f"tau is {config.tau:g}, {config.tau / spread:.1f} times the spread of the distances "
+                f"({spread:.3g}): the soft ranks hardly tell them apart; set tau_mode = "
+                '"relative", with tau from 0.1 to 0.5'
+            )
+        # What it would be for the best linear encoder: the learnt one is to do what that cannot.
+        if (projection := self.principal) is None or config.lambda_pairdist == 0:
+            return
+        losses = create_loss(config)(x, projection(x))
+        rank, pair = config.lambda_rank * losses.rank, config.lambda_pairdist * losses.pairdist
+        if rank < _SWAMPED * pair:
+            yield (
+                f"the rank term is {100 * float(rank / pair):.2g} % of the pair-distance term on a sample: "
+                "it is hardly learnt; lower lambda_pairdist"
+                + ("" if config.tau_mode == "relative" else ', or set tau_mode = "relative"')
+            )
+
+    @cached_property
+    def neighborhoods(self) -> Neighborhoods | None:
+        """The sample of the held-out rows whose neighbours are compared; `None` without such rows."""
+        if not len(self.held):
+            return None
+        rows = self._sampled(self.held, self.config.recall_samples, _SAMPLE)
+        return Neighborhoods(rows, self.config.measured_ks, self.config.metric)
+
+    @cached_property
+    def principal(self) -> Projection | None:
+        """The principal components of the rows that are trained on; `None` where there are too few."""
+        if self.config.latent_dim > self.vectors.dim:
+            return None
+        starts = range(0, len(self.train), _CHUNK)
+        chunks = (self._read(self.train[start : start + _CHUNK]) for start in starts)
+        return pca(chunks, self.config.latent_dim)
+
+    @property
+    def baselines(self) -> dict[str, dict[str, float]] | None:
+        """Recalls of encodings that are not learnt, on the same rows and of as many dimensions."""
+        if self.neighborhoods is None:
+            return None
+        return self.neighborhoods.baselines(self.principal, self.config.latent_dim, self.config.seed)
+
+    def resolved(self, runtime: Runtime) -> EmbeddingTask:
+        """Fill in what the config leaves open, so that training the result again repeats the run.
+
+        Raises:
+            ConfigError: The encoder does not fit the vectors.
+        """
+        config = self.config
+        if mistakes := check_dimensions(config, self.vectors.dim):
+            raise ConfigError(mistakes)
+        changes: dict[str, Any] = {
+            "device": str(runtime.device),
+            "precision": runtime.precision,
+            "threads": runtime.threads,
+            "work_dir": str(Path(config.work_dir).absolute()),
+            "optuna": None,  # no part of what is trained
+        }
+        if config.train_vectors != DIGITS:
+            changes["train_vectors"] = str(Path(config.train_vectors).absolute())
+        return replace(self, config=config.model_copy(update=changes))
+
+    def build_model(self, runtime: Runtime, *, from_scratch: bool) -> tuple[nn.Module, tuple[str, ...]]:
+        """Build the encoder on its device, frozen as the config says, and tell what happened.
+
+        Args:
+            runtime: The device.
+            from_scratch: Whether its start is worked out; else weights will be loaded.
+
+        Raises:
+            ModelError: Nothing is left to train.
+        """
+        config = self.config
+        has_projection = config.init == "pca_residual"
+        model = Encoder(
+            self.vectors.dim, config.hidden_dims, config.latent_dim, with_projection=has_projection
+        )
+        messages: list[str] = []
+        if has_projection and from_scratch:
+            assert self.principal is not None
+            model.start_as(self.principal)
+            messages.append(f"the encoder starts as the first {config.latent_dim} principal components")
+        frozen = freeze(model, config.freeze)
+        if frozen.names:
+            messages.append(frozen.summary)
+        model.to(runtime.device)
+        return model, tuple(messages)
+
+    def decided(
+        self,
+        runtime: Runtime,  # noqa: ARG002
+        state: TrainingState,  # noqa: ARG002
+    ) -> tuple[EmbeddingTask, tuple[str, ...]]:
+        """Nothing is left open."""
+        return self, ()
+
+    def parts(self, runtime: Runtime) -> Parts:
+        """Create the loaders, the loss and what judges the encoder."""
+        config = self.config
+        train = VectorLoader(self.vectors, self.train, config.batch_size, config.seed)
+        held = VectorLoader(self.vectors, self.held, config.batch_size) if len(self.held) else None
+        return Parts(Loaders(train, held), DistanceObjective(config, runtime, held, self.neighborhoods))
+
+    def board(
+        self, model: nn.Module, average: ExponentialAverage | NoAverage, runtime: Runtime
+    ) -> VectorBoard | NoBoard:
+        """Build what writes for TensorBoard; the package itself is imported only where it is wanted."""
+        if not self.config.enable_tensorboard:
+            return NoBoard()
+        from pochi_cli.engine.vector_board import VectorBoard
+
+        return VectorBoard(self.config, model, average, runtime)
+
+    def introduction(self, experiment_id: str) -> tuple[str, ...]:
+        """Tell what is minimised, and what the experiment is found by."""
+        config = self.config
+        loss = config.model_dump(mode="json", include=set(DistanceLossConfig.model_fields))
+        defaults = DistanceLossConfig().model_dump(mode="json")
+        always = {"tau"} if config.loss_function.startswith("DPLossV2") else set()
+        told = [
+            f"{key} = {show(value)}"
+            for key, value in loss.items()
+            if key != "loss_function" and (value != defaults[key] or key in always)
+        ]
+        return (f"experiment {experiment_id}", ", ".join([f"loss {config.loss_function}", *told]))
+
+    def spec(self, values: dict[str, Any]) -> ModelSpec:
+        """Say what the encoder's answers depend on besides its weights.
+
+        Args:
+            values: The resolved config as plain values.
+        """
+        return ModelSpec(values, {"class_names": [], "dim": self.vectors.dim})
+
+    @contextmanager
+    def explaining_memory(self, runtime: Runtime, state: TrainingState) -> Iterator[None]:  # noqa: ARG002
+        """Tell of a lack of memory inside the block with what takes it.
+
+        Raises:
+            MemoryExhaustedError: Memory ran out.
+        """
+        try:
+            yield
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            size = self.config.batch_size
+            raise MemoryExhaustedError(
+                f"out of memory with batch_size {size}, whose {size:,} x {size:,} distances are compared: "
+                f"{first_line(error)}",
+                hint=f"set a smaller one, such as batch_size = {max(2, size // 2)}, or free memory",
+            ) from error
+
+    def _read(self, rows: NDArray[np.int64]) -> Tensor:
+        return torch.from_numpy(read_rows(self.vectors, rows))
+
+    def _sampled(self, rows: NDArray[np.int64], most: int, purpose: int) -> Tensor:
+        """Read some rows, chosen by the seed and the purpose alone, in the order of the file."""
+        if len(rows) > most:
+            generator = torch.Generator().manual_seed(derive_seed(self.config.seed, purpose))
+            rows = rows[np.sort(torch.randperm(len(rows), generator=generator)[:most].numpy())]
+        return self._read(rows)
