@@ -41,6 +41,9 @@ def test_readme_commands_exist() -> None:
         "train",
         "plot",
         "train",
+        "infer",
+        "embed",
+        "train",
         "inspect",
         "plot",
         "train",
@@ -50,6 +53,8 @@ def test_readme_commands_exist() -> None:
         "runs",
         "runs",
         "runs",
+        "runs",
+        "plot",
     ]
     for command in set(commands):
         result = subprocess.run(

@@ -116,7 +116,7 @@ def _look_of_groups(comparison: Comparison) -> list[_Drawn]:
     drawn = []
     for group, name, (color, dashes) in zip(groups, names, layers.layer_styles(len(groups)), strict=True):
         name = style.drawable(name)
-        if is_told:
+        if is_told and not group.has_spread:  # else its name tells
             values = (f"{item.key} {value_text(item.values[group.members[0]])}" for item in keys)
             name += f": {style.drawable(', '.join(values), _MOST_TOLD)}"
         drawn.append(_Drawn(group, name, color, dashes))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from pochi_cli.characters import visible
+from pochi_cli.config.recalls import is_recall, neighbors_in
 from pochi_cli.runs.index import Run
 from pochi_cli.runs.listing import ListedRun
 from pochi_cli.runs.quantities import age_text, duration_text, metric_text
@@ -49,5 +50,8 @@ def _best(run: Run) -> str:
     record = run.record
     if record.best_value is None:
         return "-"
-    digits, short = (2, "acc") if record.best_metric.endswith("accuracy") else (4, "loss")
-    return f"{metric_text(record.best_metric, record.best_value, digits)} {short}"
+    metric = record.best_metric
+    if is_recall(metric):
+        return f"{record.best_value:.4f} r@{neighbors_in(metric)}"
+    digits, short = (2, "acc") if metric.endswith("accuracy") else (4, "loss")
+    return f"{metric_text(metric, record.best_value, digits)} {short}"

@@ -116,11 +116,14 @@ def find_groups(
         record = run.record
         facts = (record.task, record.data_fingerprint, record.class_names, record.settings.get("n_pool"))
         alike.setdefault(json.dumps([facts, kept], sort_keys=True, default=str), []).append(position)
+    key = _telling_key([configs[positions[0]] for positions in alike.values()], is_bookkeeping)
     groups = []
     for positions in alike.values():
         seeds = [configs[position].get("seed") for position in positions]
         if len(set(seeds)) > 1:
-            label = group_label([labels[position] for position in positions], len(set(seeds)))
+            names = [labels[position] for position in positions]
+            told = None if key is None else _told(key, configs[positions[0]][key])
+            label = group_label(names, len(set(seeds)), told)
             groups.append(SeedGroup(label, tuple(positions), tuple(seeds)))
         else:
             groups += [
@@ -129,8 +132,35 @@ def find_groups(
     return tuple(sorted(groups, key=lambda group: group.members[0]))
 
 
-def group_label(names: Sequence[str], seeds: int) -> str:
-    """Name a group: `20261129_001..003 (3 seeds)`."""
+def _telling_key(configs: Sequence[Mapping[str, Any]], is_bookkeeping: Callable[[str], bool]) -> str | None:
+    """Find the first key whose value is short, and another in each of some configs."""
+    if len(configs) < 2:
+        return None
+    for key in configs[0]:
+        is_aside = key in ("experiment_id", "seed") or is_bookkeeping(key)
+        if is_aside or not all(key in config for config in configs):
+            continue
+        values = [_told(key, config[key]) for config in configs]
+        if None not in values and len(set(values)) == len(configs):
+            return key
+    return None
+
+
+def _told(key: str, value: Any) -> str | None:
+    """Write a key's value as a name: `DPLossV2`, `latent_dim 64`; `None` where it is none or too long."""
+    if isinstance(value, str):
+        return value if value and len(value) <= _MOST_CHARACTERS and value.isprintable() else None
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return f"{key} {value:g}" if is_number else None
+
+
+def group_label(names: Sequence[str], seeds: int, told: str | None = None) -> str:
+    """Name a group by what tells it from the others, `DPLossV2 (3 seeds)`, or by its runs.
+
+    These are written shortly: `20261129_001..003 (3 seeds)`.
+    """
+    if told is not None:
+        return f"{told} ({seeds} seeds)"
     matches = [re.fullmatch(RUN_NAME, name) for name in names]
     dates = {match["date"] for match in matches if match}
     text = f"{names[0]} and {len(names) - 1} more"

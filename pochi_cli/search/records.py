@@ -206,7 +206,8 @@ def _optimized(layout: SearchLayout, study: StudyRecord, best: TrialRecord, conf
     values = optimized_values(config, best)
     threads = "" if best.threads is None or config.threads is not None else f" --set threads={best.threads}"
     path = shlex.quote(str(layout.optimized_config))
-    repeat = f"pochi train {path} --set epochs={study.optuna_epochs}{threads}"
+    recalls = " --set recall_every_epochs=1" if isinstance(config, EmbeddingConfig) else ""
+    repeat = f"pochi train {path} --set epochs={study.optuna_epochs}{recalls}{threads}"
     head = (
         f"# The best of {len(study.finished)} trials of {_one_line(study.study_name)}: trial {best.number}, "
         f"{study.metric} {best.value} in epoch {best.best_epoch} of {study.optuna_epochs}.\n"

@@ -17,12 +17,15 @@ from pochi_cli.inspection.findings import Finding
 from pochi_cli.inspection.monitor_report import inspect_monitor
 from pochi_cli.inspection.monitor_text import describe_report
 from pochi_cli.inspection.verdicts import judge_gradients
+from pochi_cli.plots.experiment import draw_experiment
 from pochi_cli.plots.files import figure_png
 from pochi_cli.plots.gradient_epochs import draw_heatmap
 from pochi_cli.plots.metrics import draw_accuracy, draw_layer_rates, draw_loss
 from pochi_cli.plots.monitor import draw_monitor
 from pochi_cli.runs.details import RunDetails, read_details
 from pochi_cli.runs.details_text import describe_details
+from pochi_cli.runs.epoch_text import BASELINES, metric_name
+from pochi_cli.runs.experiment import read_experiment
 from pochi_cli.runs.gradient_record import read_gradient_epochs
 from pochi_cli.runs.gradient_trace import read_gradient_trace
 from pochi_cli.runs.index import Run
@@ -132,8 +135,11 @@ def _doubt(run: Run, summary: InferenceSummary) -> str | None:
 def _tiles(details: RunDetails, results: InferenceResults | None) -> Iterator[tuple[str, str]]:
     record = details.run.record
     if record.best_value is not None:
-        name = f"best {record.best_metric.replace('_', ' ')}, epoch {record.best_epoch}"
-        yield name, metric_text(record.best_metric, record.best_value, 2)
+        name = f"best {metric_name(record.best_metric).replace('_', ' ')}, epoch {record.best_epoch}"
+        yield name, metric_text(record.best_metric, record.best_value, 4 if record.baselines else 2)
+    for baseline, values in (record.baselines or {}).items():
+        if record.best_metric in values:
+            yield f"of {BASELINES.get(baseline, baseline)}", f"{values[record.best_metric]:.4f}"
     if results is not None:
         values = describe_values(results.summary)
         yield from ((name, text) for name, text in values if name in _TILES)
@@ -146,8 +152,12 @@ def _curves(run: Run) -> Iterator[Picture]:
     if not len(history):
         return
     has_layer_rates = bool(history.epochs[0].layer_rates)
-    yield _picture("Loss over the epochs", draw_loss(history))
-    yield _picture("Accuracy over the epochs", draw_accuracy(history, show_learning_rate=not has_layer_rates))
+    if history.embedding:
+        yield _picture("Losses and recall", draw_experiment(read_experiment(run, history)))
+    else:
+        yield _picture("Loss over the epochs", draw_loss(history))
+        accuracy = draw_accuracy(history, show_learning_rate=not has_layer_rates)
+        yield _picture("Accuracy over the epochs", accuracy)
     if has_layer_rates:
         use_log_scale = run.config.layer_wise_lr_config.graph_config.use_log_scale
         yield _picture("Learning rates of the layers", draw_layer_rates(history, use_log_scale=use_log_scale))

@@ -274,10 +274,10 @@ def test_without_arguments_all_of_the_latest_task_are_compared(
     app(["runs", "compare"], standalone_mode=False)
     printed = capsys.readouterr()
     assert printed.err == "passed over: 2 runs of the task classification\n"
-    assert "20261120_003..004 (2 seeds)  20261120_005..006 (2 seeds)" in printed.out
+    assert "tau 1 (2 seeds)    tau 0.5 (2 seeds)" in printed.out
     assert "the losses do not compare: tau differs\n" in printed.out
     last = printed.out.splitlines()[-1]
-    assert last.startswith("best by mean: 20261120_005..006 (2 seeds), recall@5 0.7500 ± 0.0707, better than")
+    assert last.startswith("best by mean: tau 0.5 (2 seeds), recall@5 0.7500 ± 0.0707, better than")
     found = values(capsys, "runs", "compare", "--json")
     assert [run["name"] for run in found["runs"]] == [run.layout.name for run in encoders]
     assert [group["names"] for group in found["groups"]] == [

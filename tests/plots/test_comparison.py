@@ -169,10 +169,7 @@ def test_seeds_share_a_colour_and_have_their_mean_drawn(tmp_path: Path) -> None:
     spreads = [list(line.get_ydata()) for line in axes.get_lines() if line.get_label() == "_spread"]  # type: ignore[arg-type]
     deviation = math.sqrt(0.005)
     assert spreads[1] == pytest.approx([0.55 - deviation, 0.55 + deviation])
-    assert names(figure) == [
-        "20261120_001..002 (2 seeds): loss_function DPLossV1",
-        "20261120_003..004 (2 seeds): loss_function DPLossV2",
-    ]
+    assert names(figure) == ["DPLossV1 (2 seeds)", "DPLossV2 (2 seeds)"]
     assert "0.7500 ± 0.0707" in table(figure)
     assert figure.legends[0].get_title().get_text() == "4 runs of 2 configs, seeds apart"
 

@@ -322,14 +322,14 @@ def test_runs_that_differ_in_seeds_alone_have_mean_and_spread(tmp_path: Path) ->
     measured = group["measures"]["recall_at_5"]
     assert (measured["mean"], measured["deviation"], measured["n"]) == pytest.approx((0.6, 0.1, 3))
     alone = encoder(tmp_path, 0.9, config={"tau": 0.5})
-    assert name_columns(compare_runs([*runs, alone]))[-1] == "20261120_001..003 (3 seeds)"
+    assert name_columns(compare_runs([*runs, alone]))[-1] == "tau 1 (3 seeds)"
 
 
 def test_groups_of_seeds_are_compared_by_their_means(tmp_path: Path) -> None:
     low = seeds(tmp_path, (0.50, 0.52, 0.99), loss_function="DPLossV1")
     high = seeds(tmp_path, (0.70, 0.72, 0.74), loss_function="DPLossV2")
     comparison = compare_runs([*low, *high])
-    assert name_columns(comparison) == ("20261120_001..003 (3 seeds)", "20261120_004..006 (3 seeds)")
+    assert name_columns(comparison) == ("DPLossV1 (3 seeds)", "DPLossV2 (3 seeds)")
     found = {
         section.title: {row[0]: row[1:] for row in section.rows}
         for section in describe_comparison(comparison)
@@ -342,8 +342,8 @@ def test_groups_of_seeds_are_compared_by_their_means(tmp_path: Path) -> None:
     recalls = found["Best recalls, and those of encodings that are not learnt"]
     assert recalls["recall@5"] == ("0.6700 ± 0.2773", "0.7200 ± 0.0200 *")
     assert verdict(comparison) == (
-        "best by mean: 20261120_004..006 (3 seeds), recall@5 0.7200 ± 0.0200, better than PCA by "
-        "0.1200 ± 0.0200; 20261120_001..003 (3 seeds) (0.6700 ± 0.2773) is within the spread: more seeds "
+        "best by mean: DPLossV2 (3 seeds), recall@5 0.7200 ± 0.0200, better than PCA by "
+        "0.1200 ± 0.0200; DPLossV1 (3 seeds) (0.6700 ± 0.2773) is within the spread: more seeds "
         "would tell"
     )
     record = json.loads(json.dumps(comparison_record(comparison), allow_nan=False))
@@ -404,7 +404,7 @@ def test_classifiers_of_several_seeds(tmp_path: Path) -> None:
         "80.5000 ± 0.7071 %",
     )
     assert verdict(comparison) == (
-        "best by mean: 20261120_001..002 (2 seeds), val_accuracy 91.0000 ± 1.4142 %"
+        "best by mean: learning_rate 0.1 (2 seeds), val_accuracy 91.0000 ± 1.4142 %"
     )
 
 

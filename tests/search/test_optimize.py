@@ -22,8 +22,9 @@ from pochi_cli.runs.search_layout import SearchLayout
 from pochi_cli.search.records import StudyRecord, read_study
 from pochi_cli.search.storage import open_storage
 from pochi_cli.search.study import SharedStudy
-from tests.commands.cli import pochi
+from tests.commands.cli import pochi, write_toml
 from tests.engine.tiny import RANDOM_STEPS, classifier
+from tests.engine.vectors import vector_raw, write_vectors
 from tests.search.spaces import RATE, SIZES, search_config, search_raw
 
 
@@ -421,3 +422,37 @@ def test_options_stand_for_keys(few_digits: Path, tmp_path: Path) -> None:
     late = pochi("optimize", config, "--n-trials", "9", "--timeout", "0.001", cwd=tmp_path)
     assert late.returncode == 1
     assert "no trial was brought to its end" in late.stderr
+
+
+def test_an_encoder_is_searched(tmp_path: Path) -> None:
+    space = {
+        "learning_rate": {"type": "float", "low": 1e-3, "high": 3e-2, "log": True},
+        "loss_function": {"type": "categorical", "choices": ["DPLossV2", "DPLossV2Norm"]},
+        "hidden_dims": {"type": "categorical", "choices": [[8], [16, 8]]},
+    }
+    search = {"n_trials": 3, "optuna_epochs": 3, "pruner": "none", "search_space": space}
+    raw = vector_raw(
+        write_vectors(tmp_path), optuna=search, epochs=8, recall_every_epochs=None, work_dir=None
+    )
+    write_toml(tmp_path / "encoder.toml", raw)
+    done = pochi("optimize", "encoder.toml", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    layout = SearchLayout(tmp_path / "work_dirs" / "optuna_results")
+    study = read_study(layout)
+    assert (study.metric, len(study.complete)) == ("recall_at_5", 3)
+    for trial in study.trials:
+        run = open_run(layout.trial(trial.number))
+        recalls = [record.recall[5] for record in run.history.embedding]
+        assert list(trial.metric) == recalls
+        assert trial.value == max(trial.metric)
+        config = json.loads(run.layout.config_json.read_text())
+        assert {name: config[name] for name in space} == trial.params
+    best = study.best
+    assert best is not None
+    command = next(
+        line for line in layout.optimized_config.read_text().splitlines() if "once more" in line
+    ).rpartition(": ")[2]
+    repeated = pochi(*command.split()[1:], "--work-dir", "again", cwd=tmp_path)
+    assert repeated.returncode == 0, repeated.stderr
+    run = api.load_run("latest", tmp_path / "again")
+    assert [record.recall[5] for record in run.history.embedding] == list(best.metric)
