@@ -65,7 +65,7 @@ def test_readme_links_it() -> None:
 
 
 def test_the_number_of_examples() -> None:
-    assert len(BLOCKS) == len(SECTIONS) + len(EMBEDDING_SECTIONS) + len(SCHEDULER_EXAMPLES) + 1  # guide
+    assert len(BLOCKS) == len(SECTIONS) + len(EMBEDDING_SECTIONS) + len(SCHEDULER_EXAMPLES) + 2  # guides
 
 
 @pytest.mark.parametrize("block", BLOCKS)
