@@ -178,7 +178,12 @@ class ClassificationTask:
     def settings(self, runtime: Runtime) -> dict[str, Any]:
         """List what a run records of its data and how they are loaded."""
         workers = resolve_workers(self.config.num_workers, runtime.device.type)
-        return {"num_workers": workers, "image_size": list(self.data.size), **self.samples}
+        return {
+            "channels_last": runtime.channels_last,
+            "num_workers": workers,
+            "image_size": list(self.data.size),
+            **self.samples,
+        }
 
     @property
     def baselines(self) -> None:

@@ -65,7 +65,6 @@ def open_files(
         "device": str(runtime.device),
         "device_name": _device_name(runtime.device),
         "precision": runtime.precision,
-        "channels_last": runtime.channels_last,
         "threads": runtime.threads,
         "seed": config.seed,
         **task.settings(runtime),

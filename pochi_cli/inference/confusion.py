@@ -71,6 +71,8 @@ def find_confusion_matrix(reference: str, work_dir: Path) -> ConfusionFile:
     if names_file(reference, ".csv"):
         return ConfusionFile(Path(reference))
     run = find_run(reference, work_dir)
+    if run.record.task != "classification":
+        raise RunError(f"{run.layout.name} has no confusion matrix: it is an encoder of vectors")
     for layout in reversed(inferences_in(run.layout.inference_results)):
         if layout.confusion_matrix.exists():
             return ConfusionFile(layout.confusion_matrix, run)

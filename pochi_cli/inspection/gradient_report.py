@@ -20,7 +20,7 @@ class FreshPass:
         checkpoint: Where the weights come from.
         epoch: The finished epochs of the checkpoint.
         is_averaged: Whether they are the averaged weights (`ema_decay`), which then are those that count.
-        images: In all batches together.
+        samples: In all batches together.
         device: What it was computed on.
         remarks: What should be known, such as that the data have changed.
     """
@@ -29,7 +29,7 @@ class FreshPass:
     checkpoint: Path
     epoch: int
     is_averaged: bool
-    images: int
+    samples: int
     device: str
     remarks: tuple[str, ...] = ()
 
@@ -42,7 +42,7 @@ class FreshPass:
             "averaged": self.is_averaged,
             "device": self.device,
             "batches": flow.batches,
-            "images": self.images,
+            "samples": self.samples,
             "loss": flow.loss,
             "remarks": list(self.remarks),
             "layers": [layer.to_record() for layer in flow.layers],
@@ -104,7 +104,7 @@ _FRESH_KEYS = (
     "averaged",
     "device",
     "batches",
-    "images",
+    "samples",
     "loss",
     "remarks",
     "layers",

@@ -90,7 +90,7 @@ def _left_out(flow: GradientFlow) -> Iterator[tuple[str, str]]:
 
 def _batches(fresh: FreshPass) -> str:
     count = fresh.flow.batches
-    return f"{count} training {'batch' if count == 1 else 'batches'} ({fresh.images:,} images)"
+    return f"{count} training {'batch' if count == 1 else 'batches'} ({fresh.samples:,} samples)"
 
 
 def _number(value: float | None) -> str:

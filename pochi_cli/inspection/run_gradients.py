@@ -101,7 +101,7 @@ def _compute(run: Run, config: Config | None, path: Path, tell: Tell) -> FreshPa
         checkpoint=path,
         epoch=checkpoint["epoch"],
         is_averaged=is_averaged,
-        images=sum(len(batch) for _, batch in batches),
+        samples=sum(len(batch) for _, batch in batches),
         device=str(runtime.device),
         remarks=("the data have changed since the run began",) if has_changed else (),
     )

@@ -76,7 +76,8 @@ def _data(record: RunRecord) -> Iterator[tuple[str, str]]:
     images = f"{value_text(train)} training and {value_text(val)} validation images, "
     fingerprint = f"fingerprint {record.data_fingerprint[:_FINGERPRINT]}"
     yield "data", (images if train is not None else "") + fingerprint
-    yield "classes", f"{len(record.class_names):,}: {names_text(record.class_names)}"
+    if record.class_names:
+        yield "classes", f"{len(record.class_names):,}: {names_text(record.class_names)}"
 
 
 def _lines(values: Mapping[str, Any]) -> str:

@@ -25,12 +25,12 @@ _HEADINGS = {
     "train_accuracy": ("acc %", 6),
     "val_loss": ("val loss", 8),
     "val_accuracy": ("acc %", 6),
-    "total_loss": ("total loss", 10),
-    "rank_loss": ("rank", 9),
-    "pairdist_loss": ("pairdist", 9),
-    "val_total_loss": ("val total", 9),
+    "total_loss": ("total", 6),
+    "rank_loss": ("rank", 6),
+    "pairdist_loss": ("pairdist", 8),
+    "val_total_loss": ("held out", 8),
 }
-_RATE_WIDTH, _SPEED_WIDTH = 9, 6
+"""Names and widths of the columns; with the marks behind them a line has 80 characters at most."""
 
 
 def metric_name(metric: str) -> str:
@@ -94,16 +94,22 @@ class EpochTable:
         recalls = [name for name in metrics if is_recall(name)]
         if recalls and best_metric not in recalls:
             chosen.append(recalls[0])
-        self._columns = [(name, *_HEADINGS.get(name, (metric_name(name), 10))) for name in chosen]
+        self._columns = [
+            (name, *(_HEADINGS[name] if name in _HEADINGS else (f"r@{neighbors_in(name)}", 6)))
+            for name in chosen
+        ]
         self._epochs = epochs
-        self._speed = "vec/s" if "total_loss" in metrics else "img/s"
-        self._first = max(9, 2 * len(str(epochs)) + 1)
+        self._is_encoder = "total_loss" in metrics
+        least, *self._widths = (7, 8, 5) if self._is_encoder else (9, 9, 6)
+        self._first = max(least, 2 * len(str(epochs)) + 1)
 
     def header(self) -> str:
         """Name the columns."""
         cells = [f"{'epoch':>{self._first}}"]
         cells += [f"{heading:>{width}}" for _, heading, width in self._columns]
-        return "  ".join([*cells, f"{'lr':>{_RATE_WIDTH}}", f"{self._speed:>{_SPEED_WIDTH}}"])
+        rate, speed = self._widths
+        unit = "vec/s" if self._is_encoder else "img/s"
+        return "  ".join([*cells, f"{'lr':>{rate}}", f"{unit:>{speed}}"])
 
     def line(self, record: EpochRecord, *, is_best: bool, checkpoint: str | None) -> str:
         """Write an epoch's line."""
@@ -111,10 +117,14 @@ class EpochTable:
         cells = [f"{place:>{self._first}}"]
         for name, _, width in self._columns:
             value = record.metrics.get(name)
-            cells.append(f"{'-' if value is None else value_text(name, value):>{width}}")
-        cells += [
-            f"{record.learning_rate:>{_RATE_WIDTH}.3g}",
-            f"{record.samples_per_second:>{_SPEED_WIDTH}.0f}",
-        ]
+            cells.append(f"{self._cell(name, value):>{width}}")
+        rate, speed = self._widths
+        cells += [f"{record.learning_rate:>{rate}.3g}", f"{record.samples_per_second:>{speed}.0f}"]
         marks = (["best"] if is_best else []) + (["saved"] if checkpoint else [])
         return f"{'  '.join(cells)}  {' '.join(marks)}".rstrip()
+
+    def _cell(self, name: str, value: float | None) -> str:
+        if value is None:
+            return "-"
+        # The losses of an encoder may be of any size.
+        return f"{value:.4g}" if self._is_encoder and not is_recall(name) else value_text(name, value)

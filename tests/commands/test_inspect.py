@@ -72,7 +72,7 @@ def test_json_holds_everything(run: Run, tmp_path: Path) -> None:
     assert shown["epochs"] == [1]
     assert shown["checkpoint"] == str(run.layout.best_model)
     assert (shown["checkpoint_epoch"], shown["averaged"], shown["obstacle"]) == (1, False, None)
-    assert (shown["device"], shown["batches"], shown["images"]) == ("cpu", 4, 65)
+    assert (shown["device"], shown["batches"], shown["samples"]) == ("cpu", 4, 65)
     assert shown["findings"] == []
     assert shown["frozen"] == ["conv1.weight"]
     names = [layer["name"] for layer in shown["layers"]]

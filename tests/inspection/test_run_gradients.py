@@ -61,7 +61,7 @@ def test_the_pass_is_one_optimizer_step_over_four_batches(trained: Run) -> None:
     fresh = report.fresh
     assert fresh is not None
     assert (fresh.checkpoint, fresh.epoch) == (trained.layout.best_model, trained.record.best_epoch)
-    assert (fresh.is_averaged, fresh.images, fresh.device, fresh.remarks) == (True, 40, "cpu", ())
+    assert (fresh.is_averaged, fresh.samples, fresh.device, fresh.remarks) == (True, 40, "cpu", ())
     assert fresh.flow.frozen == ("conv1.weight", "bn1.weight", "bn1.bias")
 
     assert isinstance(trained.config, ClassificationConfig)
