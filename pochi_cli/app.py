@@ -32,7 +32,7 @@ from pochi_cli.version import __version__
 
 app = typer.Typer(
     name="pochi",
-    help="Train image classifiers from one strict TOML file, and understand the runs.",
+    help="Train image classifiers or encoders of vectors from one strict TOML file, and understand the runs.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},

@@ -126,7 +126,7 @@ class TerminalProgress:
     def start(self, start: Start) -> None:
         """Name the run and show the bars."""
         self._batches, self._val_batches = start.batches, start.val_batches
-        self._table = EpochTable(start.metrics, start.best_metric, start.epochs)
+        self._table = EpochTable(start.metrics, start.shown_metric, start.epochs)
         self._console.print(f"run {start.run}", markup=False, style="bold")
         self._console.print(self._table.header(), markup=False, style="bold", soft_wrap=True)
         self._bars = _Bars(
@@ -229,7 +229,7 @@ class PlainProgress:
     def start(self, start: Start) -> None:
         """Name the run."""
         self._epochs, self._batches = start.epochs, start.batches
-        self._table = EpochTable(start.metrics, start.best_metric, start.epochs)
+        self._table = EpochTable(start.metrics, start.shown_metric, start.epochs)
         self._console.print(f"run {start.run}", markup=False)
         self._console.print(self._table.header(), markup=False)
 

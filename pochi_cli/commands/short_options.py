@@ -27,6 +27,11 @@ class Change:
     argument: str
 
     @property
+    def is_short(self) -> bool:
+        """Whether an option of its own stands for the key."""
+        return self.source.startswith("--") and self.source != "--set"
+
+    @property
     def key(self) -> str:
         """The key."""
         return self.argument.partition("=")[0].strip()
@@ -39,7 +44,7 @@ def option_changes(options: Mapping[str, Any], overrides: Sequence[str]) -> list
         options: Values of the short options by the keys that they stand for; `None` where one is not given.
         overrides: The arguments of `--set`.
     """
-    changes = [Change(f"--set {argument}", argument) for argument in overrides]
+    changes = [Change("--set", argument) for argument in overrides]
     for key, value in options.items():
         if value is not None:
             name = "--lr" if key == "learning_rate" else f"--{key.replace('_', '-')}"
@@ -56,7 +61,7 @@ def environment_changes(document: Document, changes: Sequence[Change]) -> list[C
     """
     value = os.environ.get(_VARIABLE)
     is_set = any(change.key == _VARIABLE_KEY for change in changes)
-    if value is None or is_set or document.raw.get("task") != "embedding":
+    if not value or is_set or document.raw.get("task") != "embedding":
         return []
     return [Change(f"{_VARIABLE}={value}", f"{_VARIABLE_KEY}={value}")]
 
@@ -75,9 +80,9 @@ def described(
     from pochi_cli.config.values import show
 
     for change in changes:
-        if change.source.startswith("--set "):
-            continue  # it names key and value itself
         key = change.key
+        if key not in after or (key in before and before[key] == after[key]):
+            continue  # inside a table, or nothing new
         if key in before:
             old = f"{show(before[key])} in the file"
         else:

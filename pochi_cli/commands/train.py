@@ -97,6 +97,9 @@ def train(
     elif work_dir is not None:
         options["work_dir"] = str(work_dir)
     changes = option_changes(options, overrides or ())
+    keys = [change.key for change in changes]
+    if twice := next((change for change in changes if keys.count(change.key) > 1 and change.is_short), None):
+        raise typer.BadParameter(f"and --set {twice.key} are both given", param_hint=twice.source)
     document = read_document(config, [change.argument for change in changes])
     if run is None and (more := environment_changes(document, changes)):
         changes = [*more, *changes]

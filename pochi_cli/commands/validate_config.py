@@ -47,7 +47,11 @@ def validate_config(
         ),
     ] = Format.text,
     with_data: Annotated[
-        bool, typer.Option("--data", help="Also decode every image, and hold the config against the data.")
+        bool,
+        typer.Option(
+            "--data",
+            help="Also decode every image, or read every vector, and hold the config against the data.",
+        ),
     ] = False,
 ) -> None:
     """Report every mistake in configs; print the plan of those that have none."""
@@ -124,7 +128,7 @@ def _look_at_data(
 
 
 def _look_at_vectors(config: EmbeddingConfig) -> tuple[VectorFacts | None, list[Diagnostic]]:
-    from pochi_cli.data.vector_demands import check_counts, check_dimensions, open_train_vectors
+    from pochi_cli.data.vector_demands import check_demands, open_train_vectors
     from pochi_cli.data.vectors import check_rows, split_rows
     from pochi_cli.display import counting
     from pochi_cli.errors import DataError, Diagnostic
@@ -135,10 +139,10 @@ def _look_at_vectors(config: EmbeddingConfig) -> tuple[VectorFacts | None, list[
             vectors = open_train_vectors(config)
             check_rows(vectors, needs_norm=config.metric == "cosine", tell=progress)
         train, held = split_rows(vectors.rows, config.holdout, config.seed)
-        check_counts(config, len(train), len(held))
     except DataError as error:
         return None, [Diagnostic("unusable-data", error.message, ("train_vectors",), help=error.hint)]
-    return VectorFacts(len(train), len(held), vectors.dim), check_dimensions(config, vectors.dim)
+    findings = check_demands(config, len(train), len(held), vectors.dim)
+    return VectorFacts(len(train), len(held), vectors.dim), findings
 
 
 def _show(report: Report, source: str, output: Format) -> None:

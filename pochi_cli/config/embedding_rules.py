@@ -112,6 +112,28 @@ def _short_patience(config: EmbeddingConfig) -> Iterator[Diagnostic]:
         )
 
 
+@EMBEDDING_RULES.rule("optuna.search_space", "early_stopping.monitor")
+def _comparable_trials(config: EmbeddingConfig) -> Iterator[Diagnostic]:
+    search = {} if config.optuna is None else config.optuna.search_space
+    by_loss = not is_recall(config.best_metric)
+    for name in search:
+        if name == "seed":
+            reason = "it decides which rows are held out, and trials could not be compared"
+        elif by_loss and name in {*DistanceLossConfig.model_fields, "batch_size"} - {"k"}:
+            reason = "losses of other kinds do not compare; watch a recall instead"
+        else:
+            continue
+        yield Diagnostic(
+            "conflict",
+            f"{name} cannot be searched: {reason}",
+            ("optuna", "search_space", name),
+            at="key",
+            help="leave it out"
+            if name == "seed"
+            else f'set early_stopping.monitor = "{recall_name(config.k)}"',
+        )
+
+
 @EMBEDDING_RULES.rule("optuna.direction", "early_stopping.monitor")
 def _direction_of_monitor(config: EmbeddingConfig) -> Iterator[Diagnostic]:
     if config.optuna is None:
@@ -122,7 +144,8 @@ def _direction_of_monitor(config: EmbeddingConfig) -> Iterator[Diagnostic]:
             "conflict",
             f'optuna.direction is "{config.optuna.direction}", but trials are compared by '
             f"{config.best_metric}",
-            ("optuna", "direction" if "direction" in config.optuna.model_fields_set else "search_space"),
+            ("optuna", "direction") if "direction" in config.optuna.model_fields_set else ("optuna",),
+            at="value" if "direction" in config.optuna.model_fields_set else "key",
             help=f'set direction = "{wanted}", or early_stopping.monitor = '
             + (f'"{recall_name(config.k)}"' if wanted == "minimize" else '"val_total_loss"'),
         )

@@ -77,15 +77,14 @@ class TrainingConfig(SearchConfig, RecordingConfig, HardwareConfig, OptimConfig)
         """What chooses the best model."""
 
     @property
-    def untraced(self) -> tuple[str, ...]:
-        """Patterns of the parameters whose gradients are not recorded, searched in their names.
+    def shown_metric(self) -> str:
+        """What is shown where there is room for one metric."""
+        return self.best_metric
 
-        The default ones are meant to leave out the head, which not every model calls `fc`.
-        """
-        given = self.gradient_tracking_config.exclude_patterns
-        if given != GradientTrackingConfig().exclude_patterns:
-            return given
-        return (*given, rf"\A{re.escape(self.head)}\.")
+    @property
+    def untraced(self) -> tuple[str, ...]:
+        """Patterns of the parameters whose gradients are not recorded, searched in their names."""
+        return self.gradient_tracking_config.exclude_patterns
 
 
 class ClassificationTask(StrictModel):
@@ -149,6 +148,17 @@ class ClassificationConfig(
         return self.early_stopping.monitor
 
     @property
+    def untraced(self) -> tuple[str, ...]:
+        """Patterns of the parameters whose gradients are not recorded, searched in their names.
+
+        The default ones are meant to leave out the head, which not every model calls `fc`.
+        """
+        given = self.gradient_tracking_config.exclude_patterns
+        if given != GradientTrackingConfig().exclude_patterns:
+            return given
+        return (*given, rf"\A{re.escape(self.head)}\.")
+
+    @property
     def images_per_step(self) -> int:
         """Images that an optimizer step takes; with `auto` as many as with the default batch size."""
         batch_size = DEFAULT_BATCH_SIZE if self.batch_size == "auto" else self.batch_size
@@ -199,6 +209,11 @@ class EmbeddingConfig(
     def best_metric(self) -> str:
         """What chooses the best encoder."""
         return self.early_stopping.monitor or recall_name(self.k)
+
+    @property
+    def shown_metric(self) -> str:
+        """The recall by which the encoder is judged."""
+        return self.judged_recall
 
     @property
     def judged_recall(self) -> str:

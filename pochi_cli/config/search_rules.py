@@ -215,7 +215,7 @@ def _needs_validation(config: TrainingConfig) -> Iterator[Diagnostic]:
     if config.optuna is not None and not config.has_validation:
         yield Diagnostic(
             "conflict",
-            "optuna compares trials on validation data, and there are none",
+            "optuna compares trials on data that are not trained on, and there are none",
             ("optuna",),
             at="key",
             help="give val_data_root or val_split"

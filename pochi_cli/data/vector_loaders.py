@@ -17,13 +17,16 @@ from pochi_cli.data.vectors import Vectors, read_rows
 
 
 class VectorLoader:
-    """Batches of some rows, epoch by epoch; a last one of a single row joins the one before.
+    """Batches of some rows, epoch by epoch.
+
+    While training each row comes once, and a last batch of a single row joins the one before. For evaluation
+    all batches have the same size, on which the losses depend: the last one overlaps the one before.
 
     Args:
         vectors: The vectors.
         rows: Numbers of the rows, int64 (N,).
         batch_size: Rows per batch.
-        seed: Decides the order, together with the epoch alone; `None` keeps that of `rows`.
+        seed: Decides the order, together with the epoch alone; `None`, for evaluation, keeps that of `rows`.
     """
 
     skipped: tuple[BadImage, ...] = ()
@@ -35,7 +38,12 @@ class VectorLoader:
         self._vectors = vectors
         self._rows = rows
         self._seed = seed
-        self._starts = batch_starts(len(rows), batch_size, join_last=True)
+        self._starts = list(batch_starts(len(rows), batch_size, join_last=True))
+        self._ends = [*self._starts[1:], len(rows)]
+        if seed is None:
+            starts = range(0, len(rows), batch_size)
+            self._ends = [min(start + batch_size, len(rows)) for start in starts]
+            self._starts = [max(end - batch_size, 0) for end in self._ends]
 
     def __len__(self) -> int:
         """Count the batches of a whole epoch."""
@@ -59,7 +67,6 @@ class VectorLoader:
         if self._seed is not None:
             generator = torch.Generator().manual_seed(derive_seed(self._seed, epoch))
             rows = rows[torch.randperm(len(rows), generator=generator).numpy()]
-        ends = [*self._starts[1:], len(rows)]
         for number in range(start_batch, len(self._starts)):
-            chosen = rows[self._starts[number] : ends[number]]
+            chosen = rows[self._starts[number] : self._ends[number]]
             yield number, torch.from_numpy(read_rows(self._vectors, chosen))

@@ -21,7 +21,7 @@ from pochi_cli.config.values import show
 from pochi_cli.data.batches import Loaders
 from pochi_cli.data.published import Tell
 from pochi_cli.data.sampling import derive_seed
-from pochi_cli.data.vector_demands import check_counts, check_dimensions, open_train_vectors
+from pochi_cli.data.vector_demands import check_demands, open_train_vectors
 from pochi_cli.data.vector_loaders import VectorLoader
 from pochi_cli.data.vectors import Vectors, check_rows, read_rows, split_rows
 from pochi_cli.engine.averaging import ExponentialAverage, NoAverage
@@ -186,6 +186,7 @@ class EmbeddingTask:
 
         Raises:
             DataError: They cannot be used.
+            ConfigError: The config asks for more than they have.
         """
         vectors = open_train_vectors(config)
         fingerprint = check_rows(vectors, needs_norm=config.metric == "cosine")
@@ -194,7 +195,8 @@ class EmbeddingTask:
             f"{vectors.rows:,} vectors of {vectors.dim:,} dimensions: {len(train):,} to train on, "
             f"{len(held):,} held out"
         )
-        check_counts(config, len(train), len(held))
+        if mistakes := check_demands(config, len(train), len(held), vectors.dim):
+            raise ConfigError(mistakes)
         return cls(config, vectors, train, held, fingerprint)
 
     @property
@@ -211,11 +213,20 @@ class EmbeddingTask:
         """List what a run records of its data."""
         queries = 0 if self.neighborhoods is None else len(self.neighborhoods.rows)
         pool = {"n_query": queries, "n_pool": queries, "metric": self.config.metric} if queries else {}
-        return {"dim": self.vectors.dim, **self.samples, **pool}
+        return {"dim": self.vectors.dim, **self.samples, "judged_by": self.config.judged_recall, **pool}
 
     @cached_property
     def warnings(self) -> tuple[str, ...]:
-        """What is doubtful about the loss, measured on a sample of the vectors."""
+        """What is doubtful about the vectors and the loss, measured on a sample."""
+        found = list(self._doubts_about_loss())
+        if 0 < len(self.held) < self.config.batch_size:
+            found.append(
+                f"{len(self.held):,} rows are held out, fewer than batch_size: the loss depends on the size "
+                "of a batch, so theirs does not compare with that of training"
+            )
+        return tuple(found)
+
+    def _doubts_about_loss(self) -> tuple[str, ...]:
         config = self.config
         if config.loss_function.startswith("DPLossV1"):
             return (
@@ -231,6 +242,9 @@ class EmbeddingTask:
         x = self._sampled(self.train, _JUDGED, _JUDGE)
         distances = torch.cdist(x, x)
         spread = float(distances.std(1, unbiased=False).mean())
+        if not distances.any():
+            yield "all vectors of a sample are the same: there is nothing to tell apart"
+            return
         if config.tau_mode == "absolute" and spread and config.tau > 2 * spread:
             yield (
                 f"tau is {config.tau:g}, {config.tau / spread:.1f} times the spread of the distances "
@@ -274,14 +288,8 @@ class EmbeddingTask:
         return self.neighborhoods.baselines(self.principal, self.config.latent_dim, self.config.seed)
 
     def resolved(self, runtime: Runtime) -> EmbeddingTask:
-        """Fill in what the config leaves open, so that training the result again repeats the run.
-
-        Raises:
-            ConfigError: The encoder does not fit the vectors.
-        """
+        """Fill in what the config leaves open, so that training the result again repeats the run."""
         config = self.config
-        if mistakes := check_dimensions(config, self.vectors.dim):
-            raise ConfigError(mistakes)
         changes: dict[str, Any] = {
             "device": str(runtime.device),
             "precision": runtime.precision,

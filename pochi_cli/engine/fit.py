@@ -95,6 +95,11 @@ def fit(job: Job) -> None:
         if loss is not None and not math.isfinite(loss):
             job.progress.warning(f"the validation loss of epoch {epoch} is not finite: {loss}")
         stopped = state.early_stopping.update(epoch, record.metrics.get(config.best_metric))
+        if stopped and epoch < config.epochs:
+            waited = state.early_stopping.epochs_waited
+            job.progress.message(
+                f"stopped early: {config.best_metric} has not improved enough for {waited} epochs"
+            )
         state.duration_s += record.duration_s
         state.history = state.history.add(record)
         state.position = Position(epoch + 1)

@@ -99,6 +99,11 @@ class _DistanceLoss(nn.Module, ABC):
         exclude_self: bool = False,
     ) -> None:
         super().__init__()
+        if k < 1 or lambda_rank < 0 or lambda_pairdist < 0:
+            raise ValueError(
+                f"k is {k}, lambda_rank {lambda_rank} and lambda_pairdist {lambda_pairdist}, but must be at "
+                "least 1, 0 and 0"
+            )
         self.k = k
         self.lambda_rank = lambda_rank
         self.lambda_pairdist = lambda_pairdist
@@ -115,7 +120,7 @@ class _DistanceLoss(nn.Module, ABC):
         Raises:
             ValueError: B is less than 2, or differs.
         """
-        if not len(x) == len(z) > 1:
+        if x.ndim != 2 or z.ndim != 2 or not len(x) == len(z) > 1:
             raise ValueError(f"x and z must be as many rows, 2 or more, not {len(x)} and {len(z)}")
         dtype = torch.promote_types(torch.promote_types(x.dtype, z.dtype), torch.float32)
         with torch.no_grad():
@@ -196,6 +201,8 @@ class DPLossV2(_DistanceLoss):
             pair_norm=pair_norm,
             exclude_self=exclude_self,
         )
+        if not tau > 0 or tau_mode not in ("absolute", "relative"):
+            raise ValueError(f'tau is {tau}, tau_mode {tau_mode!r}: above 0, "absolute" or "relative"')
         self.tau = tau
         self.tau_mode = tau_mode
 

@@ -38,7 +38,7 @@ class Start:
         first_epoch, epochs: The epoch that begins or goes on, from 1, and the last.
         batches, val_batches: Batches of an epoch.
         metrics: Names of what the record of an epoch holds, in their order.
-        best_metric: That by which the best epoch is chosen.
+        shown_metric: Of several recalls the one that is shown.
     """
 
     run: str
@@ -47,7 +47,7 @@ class Start:
     batches: int
     val_batches: int
     metrics: Sequence[str]
-    best_metric: str
+    shown_metric: str
 
 
 class Progress(Protocol):

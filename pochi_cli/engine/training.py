@@ -142,7 +142,7 @@ def _train(
                     batches=len(loaders.train),
                     val_batches=len(loaders.val) if loaders.val else 0,
                     metrics=objective.metrics,
-                    best_metric=config.best_metric,
+                    shown_metric=config.shown_metric,
                 )
             )
             steps = -(-len(loaders.train) // config.accumulate_steps)

@@ -86,6 +86,9 @@ class LoadedEncoder:
         rows = torch.as_tensor(vectors).float().cpu()
         if rows.ndim != 2 or rows.shape[1] != self.dim:
             raise DataError(f"the vectors are of shape {tuple(rows.shape)}, but must be (N, {self.dim})")
+        if not bool(rows.isfinite().all()):
+            bad = int((~rows.isfinite()).any(1).nonzero()[0])
+            raise DataError(f"row {bad} of the vectors holds NaN or infinity (counted from 0)")
         chunks = encode(self.model, torch.split(rows, _CHUNK), self.runtime)
         latents: NDArray[np.float32] = torch.cat(list(chunks)).numpy()
         return latents
@@ -150,6 +153,12 @@ def embed(loaded: LoadedEncoder, vectors: Vectors, output: Path, tell: Tell = la
         StorageError: The file cannot be written; one that was there stays as it was.
     """
     check_dimension(loaded, vectors)
+    for path in (vectors.path, Path(loaded.config.train_vectors)):
+        if _is_same(path, output):
+            raise DataError(
+                f"{printable(output)} is {printable(path)}, whose vectors would be lost",
+                hint="name another file for what they are encoded to",
+            )
     column = vectors.column or "embedding"
     batches = explaining_batches(loaded.runtime.device, _CHUNK)
     with batches, writing_vectors(output, vectors.rows, loaded.config.latent_dim, column) as writer:
@@ -159,6 +168,13 @@ def embed(loaded: LoadedEncoder, vectors: Vectors, output: Path, tell: Tell = la
             writer.write(latents.numpy())
             done += len(latents)
             tell(done, vectors.rows)
+
+
+def _is_same(one: Path, other: Path) -> bool:
+    try:
+        return one.samefile(other)
+    except OSError:
+        return False  # one of them is not there
 
 
 def check_dimension(loaded: LoadedEncoder, vectors: Vectors) -> None:
@@ -191,6 +207,7 @@ class EncoderSummary:
         is_held_out: Whether they are the held-out rows of the training.
         data_fingerprint: SHA-256 over all vectors of the file.
         metric: What neighbours are near by.
+        rows: Vectors in the file.
         n_query, n_pool: Vectors whose neighbours were compared, and among which they were sought.
         fitted_on: What the principal components were worked out from.
         recalls: Of the encoder and of the baselines, by `recall_at_<k>`.
@@ -211,6 +228,7 @@ class EncoderSummary:
     is_held_out: bool
     data_fingerprint: str
     metric: str
+    rows: int
     n_query: int
     n_pool: int
     fitted_on: str
@@ -240,13 +258,18 @@ def judge_encoder(
         if task.neighborhoods is None:
             raise DataError("nothing was held out of its training", "name vectors: --data FILE")
         fitted, fitted_on, fingerprint = task.principal, "the rows that it was trained on", task.fingerprint
-        neighborhoods, name = task.neighborhoods, config.train_vectors
+        neighborhoods, name, rows = task.neighborhoods, config.train_vectors, len(task.held)
         check_dimension(loaded, task.vectors)
+        if loaded.run is not None and fingerprint != loaded.run.record.data_fingerprint:
+            raise DataError(
+                f"the vectors in {name} have changed since the training: which were held out is not known",
+                hint="put the file back as it was, or name vectors: --data FILE",
+            )
     else:
         vectors = open_vectors(data, column or config.vector_column)
         check_dimension(loaded, vectors)
         fingerprint = check_rows(vectors, needs_norm=config.metric == "cosine")
-        neighborhoods, name = _sampled(config, vectors), str(data)
+        neighborhoods, name, rows = _sampled(config, vectors), str(data), vectors.rows
         fitted, fitted_on = _fitted(config, vectors)
     judged = neighborhoods.judge(loaded.model, loaded.runtime)
     learnt = {recall_name(k): value for k, value in judged.recall.items()}
@@ -265,6 +288,7 @@ def judge_encoder(
         is_held_out=data is None,
         data_fingerprint=fingerprint,
         metric=config.metric,
+        rows=rows,
         n_query=len(neighborhoods.rows),
         n_pool=len(neighborhoods.rows),
         fitted_on=fitted_on,

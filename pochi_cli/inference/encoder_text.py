@@ -73,7 +73,8 @@ def describe_encoder(summary: Any) -> tuple[str, list[tuple[str, str]]]:
     """
     of = "held-out vectors" if summary.is_held_out else "vectors"
     averaged = ", averaged weights" if summary.is_averaged else ""
-    title = f"{summary.n_query:,} {of} of {summary.data}"
+    count = f"{summary.n_query:,}" + (f" of {summary.rows:,}" if summary.rows > summary.n_query else "")
+    title = f"{count} {of} of {summary.data}"
     return title, [
         ("encoder", f"{summary.loss_function}, {summary.dim} > {summary.latent_dim} dimensions, after epoch "
                     f"{summary.epoch}{averaged}"),

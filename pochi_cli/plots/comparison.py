@@ -19,7 +19,7 @@ from pochi_cli.plots.recalls import RecallBars, RecallCurve, draw_recall_bars, d
 from pochi_cli.plots.run_table import RunTable, draw_run_table, table_height
 from pochi_cli.runs.comparison import Comparison
 from pochi_cli.runs.epoch_text import metric_name
-from pochi_cli.runs.measures import baseline, shared_ks
+from pochi_cli.runs.measures import PAIR_KEYS, baseline, shared_ks
 from pochi_cli.runs.run_table import describe_runs
 from pochi_cli.runs.seeds import GroupMeasure, SeedGroup
 from pochi_cli.runs.value_text import value_text
@@ -208,7 +208,12 @@ def _draw_losses(axes: Axes, comparison: Comparison, drawn: Sequence[_Drawn], me
     ]
     entries = draw_losses(axes, curves)
     style.set_label(axes, _TITLES[metric])
-    entries += _caution(comparison.obstacles.losses)
+    hindering = comparison.obstacles.losses
+    if metric == "pairdist_loss":  # the same formula in all losses
+        hindering = tuple(key for key in hindering if key in PAIR_KEYS)
+    elif metric == "val_total_loss":
+        hindering = (*hindering, *comparison.obstacles.recalls)
+    entries += _caution(hindering)
     style.set_header(axes, _TITLES[metric], entries, _LEGEND_CHARACTERS)
 
 

@@ -110,6 +110,10 @@ def compare_runs(runs: Sequence[Run]) -> Comparison:
     watched = tuple(dict.fromkeys(run.record.best_metric for run in runs))
     chief = _watched_measure(runs, watched[0], obstacles) if len(watched) == 1 else None
     groups = find_groups(runs, labels, configs, _is_bookkeeping)
+    seeds = [set(group.seeds) for group in groups]
+    is_over_seeds = len(seeds[0]) > 1 and all(other == seeds[0] for other in seeds)
+    if is_over_seeds:  # only their means are compared
+        obstacles = obstacles.over_seeds()
     return Comparison(
         runs=tuple(runs),
         labels=labels,

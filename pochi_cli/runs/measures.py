@@ -21,7 +21,10 @@ _LOSS_KEYS = (
     "batch_size",
 )  # fmt: skip
 """Keys that decide what a loss of an encoder means; a batch's loss depends on its size, too."""
+PAIR_KEYS = ("pair_norm", "exclude_self", "batch_size")
+"""Those of them on which the pair-distance term depends."""
 _POOL = ("n_query", "n_pool", "metric")
+_SPLIT = ("holdout", "seed")
 
 
 class Measure(NamedTuple):
@@ -46,7 +49,7 @@ class Obstacles(NamedTuple):
     """What keeps numbers of runs from being compared: keys that differ.
 
     Attributes:
-        recalls: Of the recalls.
+        recalls: Of the recalls, and of the losses of held-out vectors.
         losses: Of the losses.
     """
 
@@ -57,7 +60,15 @@ class Obstacles(NamedTuple):
         """Tell whether the best of a metric cannot be named."""
         if is_recall(metric):
             return bool(self.recalls)
+        if metric == "val_total_loss":
+            return bool(self.recalls or self.losses)
+        if metric == "pairdist_loss":
+            return any(key in PAIR_KEYS for key in self.losses)
         return metric.endswith("loss") and bool(self.losses)
+
+    def over_seeds(self) -> Obstacles:
+        """What keeps means over the same seeds from being compared: which rows were held out evens out."""
+        return self._replace(recalls=tuple(key for key in self.recalls if key != "seed"))
 
 
 def find_obstacles(runs: Sequence[Run], configs: Sequence[Mapping[str, Any]]) -> Obstacles:
@@ -69,14 +80,20 @@ def find_obstacles(runs: Sequence[Run], configs: Sequence[Mapping[str, Any]]) ->
     """
     if runs[0].record.task != "embedding":
         return Obstacles()
-    # A run that holds out nothing has no recall that could be compared.
+    # A run that holds out nothing has no recall that could be compared. Which rows are held out is decided
+    # by `holdout` and `seed`.
     pools = [
-        {"data_fingerprint": run.record.data_fingerprint, **{key: run.record.settings[key] for key in _POOL}}
-        for run in runs
+        {
+            "data_fingerprint": run.record.data_fingerprint,
+            **{key: run.record.settings[key] for key in _POOL},
+            **{key: config.get(key) for key in _SPLIT},
+        }
+        for run, config in zip(runs, configs, strict=True)
         if all(key in run.record.settings for key in _POOL)
     ]
+    keys = ("data_fingerprint", *_POOL, *_SPLIT)
     return Obstacles(
-        tuple(key for key in ("data_fingerprint", *_POOL) if _differ([pool[key] for pool in pools])),
+        tuple(key for key in keys if _differ([pool[key] for pool in pools])),
         tuple(key for key in _LOSS_KEYS if _differ([config.get(key) for config in configs])),
     )
 

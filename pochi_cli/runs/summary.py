@@ -34,20 +34,24 @@ def describe_results(record: RunRecord, history: History) -> list[tuple[str, str
         rows.append(("best", f"{record.best_metric} {value} in epoch {record.best_epoch}"))
     if len(history):
         rows.append(("last", next(epoch_text(history.epochs[-1]))))
-    rows += baseline_rows(record)
+    rows += baseline_rows(record, history)
     if record.skipped_images:
         rows.append(("left out", f"{record.skipped_images} images, which the log names"))
     return rows
 
 
-def baseline_rows(record: RunRecord) -> list[tuple[str, str]]:
+def baseline_rows(record: RunRecord, history: History) -> list[tuple[str, str]]:
     """Tell in words how an encoder stands beside encodings that are not learnt; nothing of a classifier."""
-    metric, learnt = record.best_metric, record.best_value
+    metric = str(record.settings.get("judged_by"))
+    best = history.best(record.best_metric)
+    if best is None or best.metrics.get(metric) is None:  # it was not measured in the best epoch
+        best = history.best(metric)
+    learnt = None if best is None else best.metrics.get(metric)
     known = {name: values[metric] for name, values in (record.baselines or {}).items() if metric in values}
     if not known or learnt is None:
         return []
     text = ", ".join(f"{BASELINES.get(name, name)} {value:.4f}" for name, value in known.items())
-    rows = [("not learnt", f"{metric_name(metric)} of {text}")]
+    rows = [("not learnt", f"{metric_name(metric)} {learnt:.4f}, of {text}")]
     rival = max(known, key=lambda name: known[name])
     better = f"keeps more neighbours than {BASELINES.get(rival, rival)}"
     worse = f"does not beat {BASELINES.get(rival, rival)}, which needs no training"

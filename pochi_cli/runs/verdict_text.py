@@ -39,6 +39,9 @@ def verdict(comparison: Comparison) -> str:
     grouped = comparison.grouping.watched
     if comparison.grouping.decides and grouped is not None:
         return _of_groups(comparison, grouped)
+    only = grouped.spreads[0] if grouped is not None and len(comparison.grouping.groups) == 1 else None
+    if not comparison.best and only is not None and only.n > 1:
+        return _of_seeds(comparison, metric, only)
     if not comparison.best:
         measured = zip(comparison.labels, comparison.runs, strict=True)
         having = [label for label, run in measured if run.record.best_value is not None]
@@ -56,6 +59,13 @@ def verdict(comparison: Comparison) -> str:
         for measure in comparison.baselines
     }
     return told + against_pca(metric, gains) + _over_seeds(comparison, comparison.best[0])
+
+
+def _of_seeds(comparison: Comparison, metric: str, spread: Spread) -> str:
+    """Tell what the seeds of one config give: their own held-out rows keep them from being compared."""
+    gains = {measure.name: measure.spreads[0] for measure in comparison.grouping.baselines}
+    told = f"mean of {spread.n} seeds: {metric_name(metric)} {spread_text(metric, spread)}"
+    return told + against_pca(metric, gains)
 
 
 def _over_seeds(comparison: Comparison, position: int) -> str:

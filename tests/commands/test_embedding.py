@@ -36,8 +36,8 @@ def test_from_vectors_to_latents(home: Path) -> None:
     run = find_run("latest", home / "work_dirs")
     assert f"experiment {run.record.experiment_id}" in trained.stderr
     assert 'loss DPLossV2Norm, tau = 0.5, tau_mode = "relative"' in trained.stderr
-    assert "total loss" in trained.stderr
-    assert "recall@5 of principal components" in " ".join(trained.stdout.split())
+    assert "pairdist" in trained.stderr
+    assert ", of principal components" in " ".join(trained.stdout.split())
     config = json.loads(run.layout.config_json.read_text())
     chosen = {key: config[key] for key in ("epochs", "tau", "learning_rate", "latent_dim", "batch_size")}
     assert chosen == {"epochs": 2, "tau": 0.5, "learning_rate": 0.01, "latent_dim": 3, "batch_size": 50}
@@ -111,3 +111,13 @@ def test_a_run_goes_on(home: Path) -> None:
     refused = pochi("train", "--resume", "latest", "--set", "epochs=6", "--tau", "1.0", cwd=home)
     assert refused.returncode == 1
     assert "tau was 0.3 when" in refused.stderr
+    twice = pochi("train", "encoder.toml", "--tau", "1.0", "--set", "tau=2.0", cwd=home)
+    assert twice.returncode == 2
+    options = ["--epochs", "3", "--set", "save_interval=2"]
+    same = pochi("train", "encoder.toml", *options, cwd=home, SAVE_INTERVAL="1")
+    assert "--epochs" not in same.stderr
+    assert "save_interval = 2 by --set, instead of 4 in the file" in same.stderr
+    report = pochi("report", "latest", cwd=home)
+    assert report.returncode == 0, report.stderr
+    page = find_run("latest", home / "work_dirs").layout.report.read_text("utf-8")
+    assert "of principal components" in page

@@ -145,7 +145,7 @@ SEARCH = {"search_space": {"learning_rate": {"type": "float", "low": 1e-4, "high
         (
             {},
             {"early_stopping": {"monitor": "val_total_loss"}},
-            [("error", "conflict", "optuna.search_space")],
+            [("error", "conflict", "optuna")],
         ),
         ({}, {"holdout": 0.0}, [("error", "conflict", "optuna")]),
         (
@@ -164,6 +164,20 @@ SEARCH = {"search_space": {"learning_rate": {"type": "float", "low": 1e-4, "high
             [("error", "unknown-key", "optuna.search_space.label_smoothing")],
         ),
         ({"search_space": {"latent_dim": {"type": "int", "low": 8, "high": 64}}}, {}, []),
+        (
+            {"search_space": {"seed": {"type": "int", "low": 0, "high": 9}}},
+            {},
+            [("error", "conflict", "optuna.search_space.seed")],
+        ),
+        ({"search_space": {"tau": {"type": "float", "low": 0.1, "high": 1.0}}}, {}, []),
+        (
+            {
+                "direction": "minimize",
+                "search_space": {"tau": {"type": "float", "low": 0.1, "high": 1.0}},
+            },
+            {"early_stopping": {"monitor": "val_total_loss"}},
+            [("error", "conflict", "optuna.search_space.tau")],
+        ),
     ],
 )
 def test_what_is_said_of_a_search(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import pytest
 import torch
@@ -353,3 +353,18 @@ def test_distances_of_equal_points_have_no_gradient() -> None:
         distances = pairwise_distances(points)
         assert not distances.any()
         assert not gradient(distances.sum(), points).any()
+
+
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [
+        (DPLossV1, {"k": 0}),
+        (DPLossV1Norm, {"lambda_rank": -1.0}),
+        (DPLossV2, {"lambda_pairdist": -0.1}),
+        (DPLossV2, {"tau": 0.0}),
+        (DPLossV2Norm, {"tau_mode": "per row"}),
+    ],
+)
+def test_options_are_checked(kind: Any, options: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="is "):
+        kind(**options)

@@ -105,9 +105,9 @@ def test_what_is_recorded_is_true(vectors: Path) -> None:
         assert last.recall[k] == pytest.approx(recall(x, z, k), abs=1e-12)
     losses = [
         DPLossV2(tau=0.3, tau_mode="relative")(torch.from_numpy(x[start : start + 32]), z[start : start + 32])
-        for start in (0, 32)
+        for start in (0, 18)  # batches of the same size: the last overlaps the first
     ]
-    expected = (32 * losses[0].total + 18 * losses[1].total) / 50
+    expected = (losses[0].total + losses[1].total) / 2
     assert last.val_total_loss == pytest.approx(float(expected), rel=1e-5)
     assert last.total_loss == pytest.approx(last.rank_loss + 0.3 * last.pairdist_loss, rel=1e-5)
     assert last.total_loss < run.history.embedding[0].total_loss
@@ -312,6 +312,15 @@ def test_what_is_doubtful_is_told(vectors: Path) -> None:
     )
     assert "of the pair-distance term on a sample" in told.warnings[1]
     told = Told()
+    np.save(vectors, np.ones((200, 12), np.float32))
+    train(vector_config(vectors, epochs=1), progress=told)
+    assert told.warnings == ["all vectors of a sample are the same: there is nothing to tell apart"]
+    np.save(vectors, make_vectors())
+    told = Told()
+    train(vector_config(vectors, batch_size=64, epochs=1), progress=told)
+    (few,) = told.warnings
+    assert few.startswith("50 rows are held out, fewer than batch_size")
+    told = Told()
     train(vector_config(vectors, epochs=1), progress=told)
     assert told.warnings == []
     assert any(text.startswith("experiment ") for text in told.messages)
@@ -347,24 +356,39 @@ def test_a_collapse_is_told(vectors: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "values", "told"),
     [
-        ({"batch_size": 151}, None, "has 150 rows to train on, fewer than batch_size"),
-        ({"recall_ks": [50]}, None, "of 50 held-out rows each has 49 others, too few for recall_at_50"),
         ({}, "nan", r"2 rows hold NaN or infinity: 3, 17"),
         ({"metric": "cosine"}, "zero", "row 5 is all zeros"),
     ],
 )
-def test_bad_vectors_are_refused(
-    vectors: Path, changes: dict[str, Any], values: str | None, told: str
-) -> None:
+def test_bad_vectors_are_refused(vectors: Path, changes: dict[str, Any], values: str, told: str) -> None:
     rows = make_vectors()
     if values == "nan":
         rows[3, 1], rows[17, 0] = np.nan, np.inf
-    elif values == "zero":
+    else:
         rows[5] = 0
     np.save(vectors, rows)
     with pytest.raises(DataError, match=told):
         train(vector_config(vectors, **changes))
     assert not (vectors.parent / "work_dirs").exists()
+
+
+def test_all_that_the_vectors_lack_is_told_at_once(vectors: Path) -> None:
+    with pytest.raises(ConfigError) as caught:
+        train(vector_config(vectors, batch_size=151, recall_ks=[50], latent_dim=13))
+    assert [diagnostic.message.partition(vectors.name)[0] for diagnostic in caught.value.diagnostics] == [
+        f"batch_size is 151, but {vectors.parent}/",
+        f"recall_ks asks for 50 neighbours, but of 50 held-out rows in {vectors.parent}/",
+        "latent_dim is 13, but the vectors have 12 dimensions, and so many principal components",
+    ]
+    assert not (vectors.parent / "work_dirs").exists()
+
+
+def test_an_early_stop_is_told(vectors: Path) -> None:
+    told = Told()
+    stopping = {"enabled": True, "patience": 2, "min_delta": 1.0}
+    run = train(vector_config(vectors, epochs=20, early_stopping=stopping), progress=told)
+    assert told.messages[-1] == "stopped early: recall_at_5 has not improved enough for 2 epochs"
+    assert told.messages[-1] in run.layout.log.read_text()
 
 
 def test_more_latents_than_dimensions(vectors: Path) -> None:
@@ -400,7 +424,7 @@ def test_what_tensorboard_shows(vectors: Path) -> None:
 def test_gradients_are_traced_and_inspected(vectors: Path) -> None:
     run = train(vector_config(vectors, hidden_dims=[16, 8], enable_gradient_tracking=True, epochs=2))
     first, *_ = read_gradient_epochs(run.layout)
-    assert first.blocks == ("projection", "hidden.0", "hidden.1")  # the head is left out by default
+    assert first.blocks == ("projection", "hidden.0", "hidden.1", "head")
     report = inspect_gradients(run)
     assert report.fresh is not None
     assert {layer.name for layer in report.fresh.flow.layers} >= {"projection.weight", "head.weight"}

@@ -79,8 +79,35 @@ def test_what_cannot_be_encoded(run: Run, tmp_path: Path) -> None:
         api.embed(loaded, write_vectors(tmp_path), tmp_path / "out.txt")
     with pytest.raises(DataError, match=r"must be \(N, 12\)"):
         loaded(np.zeros((3, 2)))
+    with pytest.raises(DataError, match="row 150 of the vectors holds NaN"):
+        loaded(bad)
     assert output.read_bytes() == b"before"
     assert not list(tmp_path.glob("*.tmp*"))
+
+
+def test_nothing_is_written_over_what_is_read(run: Run, tmp_path: Path) -> None:
+    loaded = api.load_encoder(run)
+    source = write_vectors(tmp_path)
+    (tmp_path / "link.npy").symlink_to(source)
+    before = source.read_bytes()
+    for output in (source, tmp_path / "x" / ".." / "vectors.npy", tmp_path / "link.npy"):
+        (tmp_path / "x").mkdir(exist_ok=True)
+        with pytest.raises(DataError, match="whose vectors would be lost"):
+            api.embed(loaded, source, output)
+    with pytest.raises(DataError, match="whose vectors would be lost"):
+        api.embed(loaded, source, loaded.config.train_vectors)
+    assert source.read_bytes() == before
+
+
+def test_vectors_that_have_changed_are_not_called_held_out(run: Run) -> None:
+    path = Path(run.config.train_vectors) if hasattr(run.config, "train_vectors") else Path()
+    before = path.read_bytes()
+    np.save(path, make_vectors()[::-1])
+    try:
+        with pytest.raises(DataError, match="have changed since the training"):
+            api.judge(api.load_encoder(run))
+    finally:
+        path.write_bytes(before)
 
 
 def test_the_judgement_is_that_of_the_training(run: Run) -> None:
@@ -105,7 +132,7 @@ def test_given_vectors_are_judged(run: Run, tmp_path: Path) -> None:
     loaded = api.load_encoder(run.layout.latest_model)
     np.save(tmp_path / "new.npy", make_vectors(rows=100, seed=0)[:80])
     done = api.judge(loaded, tmp_path / "new.npy", tmp_path / "results")
-    assert (done.summary.n_query, done.summary.is_held_out) == (80, False)
+    assert (done.summary.n_query, done.summary.rows, done.summary.is_held_out) == (80, 80, False)
     assert done.layout.directory == tmp_path / "results"
     Path(loaded.config.train_vectors).rename(tmp_path / "away.npy")
     try:

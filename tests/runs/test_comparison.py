@@ -262,7 +262,9 @@ def test_losses_that_mean_something_else_have_no_best(tmp_path: Path, key: str, 
     same, differing = compare_runs([one, lower]), compare_runs([one, other])
     for name in ("final_total_loss", "final_rank_loss", "final_pairdist_loss", "final_val_total_loss"):
         assert best(same, name) == (1,)
-        assert best(differing, name) == ()
+        # The pair-distance term is the same in all losses.
+        is_same = name == "final_pairdist_loss" and key not in ("pair_norm", "exclude_self", "batch_size")
+        assert best(differing, name) == ((1,) if is_same else ())
     assert best(differing, "recall_at_5") == (1,)
     assert list(remarks(same)) == []
     assert list(remarks(differing)) == [f"the losses do not compare: {key} differs"]
@@ -311,18 +313,33 @@ def test_runs_that_differ_in_seeds_alone_have_mean_and_spread(tmp_path: Path) ->
     assert name_columns(comparison) == (*comparison.labels, "mean ± spread")
     rows = describe_comparison(comparison)[1].rows
     row = next(row for row in rows if row[0] == "recall@5")
-    assert row == ("recall@5", "0.5000", "0.6000", "0.7000 *", "0.6000 ± 0.1000")
+    assert row == ("recall@5", "0.5000", "0.6000", "0.7000", "0.6000 ± 0.1000")
     assert all(len(row) == 5 for section in describe_comparison(comparison) for row in section.rows)
-    assert verdict(comparison).endswith(
-        "better than PCA by 0.1000; the mean of its 3 seeds is 0.6000 ± 0.1000"
-    )
+    # Each has held-out rows of its own: only the mean says something.
+    assert comparison.best == ()
+    assert list(remarks(comparison)) == []
+    assert verdict(comparison) == "mean of 3 seeds: recall@5 0.6000 ± 0.1000, as good as PCA"
     (group,) = comparison_record(comparison)["groups"]
     assert group["names"] == list(comparison.labels)
     assert group["seeds"] == (1, 2, 3)
     measured = group["measures"]["recall_at_5"]
     assert (measured["mean"], measured["deviation"], measured["n"]) == pytest.approx((0.6, 0.1, 3))
     alone = encoder(tmp_path, 0.9, config={"tau": 0.5})
-    assert name_columns(compare_runs([*runs, alone]))[-1] == "tau 1 (3 seeds)"
+    mixed = compare_runs([*runs, alone])
+    assert name_columns(mixed)[-1] == "tau 1 (3 seeds)"
+    assert next(remarks(mixed)) == "the recalls do not compare: seed differs"
+    assert verdict(mixed) == "best: no telling, these recalls do not compare"
+
+
+@pytest.mark.parametrize(("key", "value"), [("seed", 7), ("holdout", 0.3)])
+def test_other_held_out_rows_are_not_compared(tmp_path: Path, key: str, value: object) -> None:
+    one = make_encoder_run(tmp_path, encoder_history(0.5))
+    other = make_encoder_run(tmp_path, encoder_history(0.6, scale=0.5), {key: value, "tau": 0.5})
+    comparison = compare_runs([one, other])
+    assert next(remarks(comparison)) == f"the recalls do not compare: {key} differs"
+    assert comparison.best == ()
+    stars = {measure.name: measure.best for measure in comparison.measures}
+    assert (stars["recall_at_5"], stars["final_val_total_loss"]) == ((), ())
 
 
 def test_groups_of_seeds_are_compared_by_their_means(tmp_path: Path) -> None:
