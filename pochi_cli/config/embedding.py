@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -87,6 +87,20 @@ class DistanceLossConfig(StrictModel):
     k: PositiveInt = Field(
         5, description="Neighbours that matter: divisor of the V1 rank terms, and the recall that is watched."
     )
+
+    @property
+    def has_soft_ranks(self) -> bool:
+        """Whether its ranks have a temperature, and a gradient."""
+        return self.loss_function.startswith("DPLossV2")
+
+    def loss_arguments(self) -> dict[str, Any]:
+        """List what the loss is made of, beside its name: the temperature, and what is not as by default."""
+        values = self.model_dump(
+            mode="json", include=set(DistanceLossConfig.model_fields) - {"loss_function"}
+        )
+        defaults = DistanceLossConfig().model_dump(mode="json")
+        told = {key: value for key, value in values.items() if value != defaults[key] or key == "tau"}
+        return told if self.has_soft_ranks else {key: told[key] for key in told if not key.startswith("tau")}
 
 
 class RecallConfig(StrictModel):

@@ -18,7 +18,7 @@ EMBEDDING_RULES = Rules(EmbeddingConfig)
 def _nothing_to_learn(config: EmbeddingConfig) -> Iterator[Diagnostic]:
     if config.lambda_pairdist > 0:
         return
-    if config.loss_function.startswith("DPLossV1"):
+    if not config.has_soft_ranks:
         yield Diagnostic(
             "conflict",
             f"lambda_pairdist is 0, and the hard ranks of {config.loss_function} have no gradient: nothing "
@@ -39,7 +39,7 @@ def _nothing_to_learn(config: EmbeddingConfig) -> Iterator[Diagnostic]:
 
 @EMBEDDING_RULES.rule("loss_function", "tau", "tau_mode")
 def _unused_temperature(config: EmbeddingConfig) -> Iterator[Diagnostic]:
-    if not config.loss_function.startswith("DPLossV1"):
+    if config.has_soft_ranks:
         return
     for key in ("tau", "tau_mode"):
         if getattr(config, key) != DistanceLossConfig.model_fields[key].default:

@@ -23,6 +23,10 @@ def open_train_vectors(config: VectorDataConfig) -> Vectors:
     return open_vectors(path, config.vector_column)
 
 
+def _rows(count: int) -> str:
+    return "row" if count == 1 else "rows"
+
+
 def check_demands(config: EmbeddingConfig, train: int, held: int, dim: int) -> list[Diagnostic]:
     """Hold what a config asks for against its vectors.
 
@@ -38,7 +42,8 @@ def check_demands(config: EmbeddingConfig, train: int, held: int, dim: int) -> l
         found.append(
             Diagnostic(
                 "out-of-range",
-                f"batch_size is {config.batch_size:,}, but {path} has only {train:,} rows to train on",
+                f"batch_size is {config.batch_size:,}, but {path} has only {train:,} {_rows(train)} "
+                "to train on",
                 ("batch_size",),
                 help=f"set batch_size = {train} or less" if train > 1 else "train on more vectors",
             )

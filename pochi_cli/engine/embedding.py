@@ -228,7 +228,7 @@ class EmbeddingTask:
 
     def _doubts_about_loss(self) -> tuple[str, ...]:
         config = self.config
-        if config.loss_function.startswith("DPLossV1"):
+        if not config.has_soft_ranks:
             return (
                 f"the hard ranks of {config.loss_function} have no gradient: only the pair distances are "
                 "learnt, the rank loss is watched",
@@ -355,14 +355,7 @@ class EmbeddingTask:
     def introduction(self, experiment_id: str) -> tuple[str, ...]:
         """Tell what is minimised, and what the experiment is found by."""
         config = self.config
-        loss = config.model_dump(mode="json", include=set(DistanceLossConfig.model_fields))
-        defaults = DistanceLossConfig().model_dump(mode="json")
-        always = {"tau"} if config.loss_function.startswith("DPLossV2") else set()
-        told = [
-            f"{key} = {show(value)}"
-            for key, value in loss.items()
-            if key != "loss_function" and (value != defaults[key] or key in always)
-        ]
+        told = [f"{key} = {show(value)}" for key, value in config.loss_arguments().items()]
         return (f"experiment {experiment_id}", ", ".join([f"loss {config.loss_function}", *told]))
 
     def spec(self, values: dict[str, Any]) -> ModelSpec:

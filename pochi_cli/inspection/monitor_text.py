@@ -39,11 +39,12 @@ def _fields(report: MonitorReport) -> Iterator[tuple[str, str]]:
     validating = [
         name for name in (report.last.metrics if report.last else ()) if name in _BESTS or is_recall(name)
     ]
+    held = "the held-out vectors" if report.history.embedding else "the validation data"
     bests = {metric: report.best(metric) for metric in validating}
     for metric, record in bests.items():
         if record is not None and (value := record.metrics[metric]) is not None:
             name = _BESTS.get(metric, f"best {metric_name(metric)}")
-            yield name, f"{metric_text(metric, value)} of the validation data, in epoch {record.epoch}"
+            yield name, f"{metric_text(metric, value)} of {held}, in epoch {record.epoch}"
     if report.last is not None and not any(bests.values()):
         yield "validation", "none was measured: whether the network overfits cannot be told"
     if report.seen is not None:

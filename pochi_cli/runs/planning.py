@@ -9,7 +9,6 @@ from typing import Any, get_args
 
 from pochi_cli.config.batches import batch_starts
 from pochi_cli.config.catalogue import CATALOGUE, parameter_counts, uses_small_stem
-from pochi_cli.config.embedding import DistanceLossConfig
 from pochi_cli.config.named_datasets import NAMED_DATASETS, NamedDataset, PublishedName
 from pochi_cli.config.patterns import assign, matches
 from pochi_cli.config.root import ClassificationConfig, Config, EmbeddingConfig
@@ -87,8 +86,6 @@ def _vector_plan(config: EmbeddingConfig, facts: VectorFacts | None) -> VectorPl
         steps = StepsPlan(
             facts.train_rows, facts.val_rows, batches, per_epoch, per_epoch * config.epochs, left_out=0
         )
-    loss = config.model_dump(mode="json", include=set(DistanceLossConfig.model_fields))
-    defaults = DistanceLossConfig().model_dump(mode="json")
     return VectorPlan(
         **_shared(config, counts, set() if dim else first & counts.keys(), is_counted=dim is not None),
         steps=steps,
@@ -99,7 +96,7 @@ def _vector_plan(config: EmbeddingConfig, facts: VectorFacts | None) -> VectorPl
         hidden_dims=config.hidden_dims,
         latent_dim=config.latent_dim,
         init=config.init,
-        loss={key: value for key, value in loss.items() if key == "loss_function" or value != defaults[key]},
+        loss={"loss_function": config.loss_function, **config.loss_arguments()},
         recall_ks=config.measured_ks,
         recall_every_epochs=config.recall_every_epochs or config.save_interval,
         metric=config.metric,

@@ -14,6 +14,8 @@ from pochi_cli.runs.index import Run
 from pochi_cli.runs.layout import RUN_NAME
 from pochi_cli.runs.measures import Measure, Obstacles, best_places
 
+_ROUNDING = 1e-12
+"""Share of a mean below which a deviation is none."""
 _MOST_CHARACTERS = 32
 """Of the names in a group's label."""
 
@@ -225,4 +227,8 @@ def spread_of(values: Sequence[float | None], group: SeedGroup) -> Spread | None
     means = [fmean(of_seed) for of_seed in by_seed.values()]
     if not all(map(math.isfinite, means)):
         return Spread(sum(means), None, len(means))  # one that diverged must not vanish in a mean
-    return Spread(fmean(means), stdev(means) if len(means) > 1 else None, len(means))
+    mean = fmean(means)
+    if len(means) < 2:
+        return Spread(mean, None, len(means))
+    deviation = stdev(means)
+    return Spread(mean, deviation if deviation > _ROUNDING * abs(mean) else 0.0, len(means))

@@ -301,6 +301,7 @@ def test_what_is_doubtful_is_told(vectors: Path) -> None:
     told = Told()
     train(vector_config(vectors, loss_function="DPLossV1", tau=None, tau_mode=None, epochs=1), progress=told)
     assert "the hard ranks of DPLossV1 have no gradient" in told.warnings[0]
+    assert "loss DPLossV1" in told.messages  # without a temperature
     told = Told()
     train(vector_config(vectors, tau=50.0, tau_mode="absolute", epochs=1), progress=told)
     (hot,) = told.warnings
