@@ -22,7 +22,8 @@ from pochi_cli.runs.inference_layout import InferenceLayout
 if TYPE_CHECKING:
     from pochi_cli.engine.fit import OnEpoch
     from pochi_cli.engine.progress import Progress
-    from pochi_cli.inference.encoder import Judgement, LoadedEncoder
+    from pochi_cli.inference.encoder import LoadedEncoder
+    from pochi_cli.inference.encoder_evaluation import EncoderEvaluation
     from pochi_cli.inference.images import ImageSource
     from pochi_cli.inference.infer import Inference
     from pochi_cli.inference.model import LoadedModel
@@ -36,8 +37,8 @@ __all__ = [
     "PochiError",
     "Run",
     "embed",
+    "evaluate",
     "infer",
-    "judge",
     "load_config",
     "load_encoder",
     "load_model",
@@ -256,13 +257,13 @@ def embed(
     return vectors.rows
 
 
-def judge(
+def evaluate(
     loaded: LoadedEncoder,
     data: str | Path | None = None,
     output: str | Path | None = None,
     *,
     column: str | None = None,
-) -> Judgement:
+) -> EncoderEvaluation:
     """Measure how many neighbours an encoder keeps, beside encodings that are not learnt, and write it.
 
     Args:
@@ -277,12 +278,12 @@ def judge(
     Raises:
         PochiError: The vectors cannot be used, or the files not be written.
     """
-    from pochi_cli.inference.encoder import judge_encoder, write_judgement
+    from pochi_cli.inference.encoder_evaluation import evaluate_encoder, write_evaluation
     from pochi_cli.inference.infer import results_directory
 
     with results_directory(loaded.home, None if output is None else Path(output)) as layout:
-        summary = judge_encoder(loaded, None if data is None else Path(data), column)
-        done = write_judgement(summary, loaded.config.judged_recall, layout)
+        summary = evaluate_encoder(loaded, None if data is None else Path(data), column)
+        done = write_evaluation(summary, loaded.config.judged_recall, layout)
     return done if output is None else replace(done, layout=InferenceLayout(Path(output)))
 
 

@@ -10,7 +10,7 @@ import typer
 from pochi_cli.commands.options import AsJson, Device, Overrides, RunOrCheckpoint, WorkDir, quoted
 
 if TYPE_CHECKING:
-    from pochi_cli.inference.encoder import Judgement
+    from pochi_cli.inference.encoder_evaluation import EncoderEvaluation
     from pochi_cli.inference.infer import Inference
 
 _TOLD_PATHS = 5
@@ -64,7 +64,9 @@ def infer(
         if unlabelled or overrides:
             name = "--unlabelled" if unlabelled else "--set"
             raise typer.BadParameter("has no meaning for an encoder of vectors", param_hint=name)
-        _judge(api.judge(api.load_encoder(model, work_dir, device), data, output), as_json=as_json)
+        _show_evaluation(
+            api.evaluate(api.load_encoder(model, work_dir, device), data, output), as_json=as_json
+        )
         return
     from pochi_cli.display import counting
     from pochi_cli.inference.summary_text import describe_summary
@@ -87,9 +89,9 @@ def infer(
         _show_predictions(done)
 
 
-def _judge(done: Judgement, *, as_json: bool) -> None:
+def _show_evaluation(done: EncoderEvaluation, *, as_json: bool) -> None:
     from pochi_cli import console
-    from pochi_cli.inference import encoder_text as text
+    from pochi_cli.inference import encoder_summary as text
 
     if as_json:
         console.show_values(done.to_record())

@@ -148,7 +148,7 @@ def _with_recall(run: Run, history: History) -> History:
     epochs = history.embedding
     if not epochs or any(epoch.has_recall for epoch in epochs) or not held_out_rows(run.record):
         return history
-    from pochi_cli.inference.encoder import final_recall
+    from pochi_cli.inference.encoder_evaluation import final_recall
 
     note("computing the recall of the latest model")
     try:

@@ -80,7 +80,7 @@ class ClassificationObjective:
         """Compute loss and accuracy over all validation images, independent of the batches' sizes."""
         assert self._validation is not None
         batches = self._validation.batches(epoch=0)
-        means = judge_images(model, self._validation_loss, batches, self._runtime, on_batch)
+        means = evaluate_images(model, self._validation_loss, batches, self._runtime, on_batch)
         return {f"val_{name}": mean for name, mean in means.items()}
 
     def noticed(self) -> Sequence[str]:
@@ -95,7 +95,7 @@ class ClassificationObjective:
         return ClassificationEpoch(**asdict(facts), **train, **(validation or {}))  # type: ignore[arg-type]  # by name
 
 
-def judge_images(
+def evaluate_images(
     model: nn.Module,
     loss: CrossEntropy,
     batches: Iterable[tuple[int, Batch]],

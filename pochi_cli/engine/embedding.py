@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,8 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from pochi_cli.config.embedding import DIGITS, DistanceLossConfig
-from pochi_cli.config.recalls import recall_name
+from pochi_cli.config.embedding import DIGITS
 from pochi_cli.config.root import EmbeddingConfig
 from pochi_cli.config.values import show
 from pochi_cli.data.batches import Loaders
@@ -26,19 +25,16 @@ from pochi_cli.data.vector_loaders import VectorLoader
 from pochi_cli.data.vectors import Vectors, check_rows, read_rows, split_rows
 from pochi_cli.engine.averaging import ExponentialAverage, NoAverage
 from pochi_cli.engine.board import NoBoard
-from pochi_cli.engine.evaluate import evaluate
-from pochi_cli.engine.losses import DPLossV1, DPLossV1Norm, DPLossV2, DPLossV2Norm, SampleLosses
+from pochi_cli.engine.distance_objective import DistanceObjective, create_loss
 from pochi_cli.engine.memory import is_out_of_memory
 from pochi_cli.engine.neighborhoods import Neighborhoods
-from pochi_cli.engine.objectives import EpochFacts, Metrics, OnBatch, Parts, StepInput
+from pochi_cli.engine.objectives import Parts
 from pochi_cli.engine.runtime import Runtime
 from pochi_cli.engine.state import ModelSpec, TrainingState
-from pochi_cli.engine.totals import DistanceTotals
 from pochi_cli.errors import ConfigError, MemoryExhaustedError, first_line
 from pochi_cli.models.encoder import Encoder
 from pochi_cli.models.freezing import freeze
 from pochi_cli.models.projections import Projection, pca
-from pochi_cli.runs.epochs import EmbeddingEpoch
 
 if TYPE_CHECKING:
     from pochi_cli.engine.vector_board import VectorBoard
@@ -49,118 +45,8 @@ _JUDGED = 512
 """Rows on which a loss is judged before anything is learnt."""
 _SWAMPED = 0.01
 """Share of the pair-distance term below which the rank term is as good as absent."""
-_COLLAPSED = 1e-4
-"""Share of the spread of the vectors that the latents' must keep."""
 _SAMPLE, _JUDGE = 1, 2
 """Tell the random choices of rows apart."""
-
-
-class DistanceObjective:
-    """A distance-preserving loss over all pairs of a batch, judged by recall on held-out rows.
-
-    Args:
-        config: Which losses and recalls.
-        runtime: Device and precision.
-        validation: The held-out rows, if there are any.
-        neighborhoods: The sample of them whose neighbours are compared.
-    """
-
-    def __init__(
-        self,
-        config: EmbeddingConfig,
-        runtime: Runtime,
-        validation: VectorLoader | None,
-        neighborhoods: Neighborhoods | None,
-    ) -> None:
-        self._config = config
-        self._loss = create_loss(config)
-        self._runtime = runtime
-        self._validation = validation
-        self._neighborhoods = neighborhoods
-        self._noticed: list[str] = []
-
-    @property
-    def metrics(self) -> Sequence[str]:
-        """The losses and the recalls."""
-        recalls = map(recall_name, self._config.measured_ks if self._neighborhoods else ())
-        return ("total_loss", "rank_loss", "pairdist_loss", "val_total_loss", *recalls)
-
-    def totals(self) -> DistanceTotals:
-        """Begin to sum what an epoch gives."""
-        return DistanceTotals(self._runtime)
-
-    def prepare(self, batch: Tensor, epoch: int, number: int) -> StepInput:  # noqa: ARG002
-        """Move a batch to the device; it is its own target."""
-        vectors = batch.to(self._runtime.device, non_blocking=True)
-        return StepInput(vectors, vectors, torch.full((), float(len(vectors)), device=vectors.device))
-
-    def training_losses(self, outputs: Tensor, step: StepInput) -> SampleLosses:
-        """Compute the loss of a batch, times its vectors."""
-        losses = self._loss(step.targets, outputs)
-        terms = torch.stack([losses.rank, losses.pairdist])
-        return SampleLosses(losses.total * step.weight, step.weight, terms * step.weight)
-
-    def validate(self, model: nn.Module, epoch: int, on_batch: OnBatch) -> Metrics:
-        """Compute the total loss of the held-out rows and, where it is due, the recalls."""
-        assert self._validation is not None
-        steps = (
-            (number, self.prepare(batch, epoch, number))
-            for number, batch in self._validation.batches(epoch=0)
-        )
-        means = evaluate(model, self.training_losses, steps, self.totals(), self._runtime, on_batch)
-        found: dict[str, float | None] = {"val_total_loss": means["total_loss"]}
-        found |= {recall_name(k): None for k in self._config.measured_ks}
-        if self._neighborhoods is not None and self._config.has_recall(epoch):
-            judged = self._neighborhoods.judge(model, self._runtime)
-            found |= {recall_name(k): value for k, value in judged.recall.items()}
-            if judged.spread < _COLLAPSED:
-                self._noticed.append(
-                    f"the encoder collapses: after epoch {epoch} its outputs differ by "
-                    f"{100 * judged.spread:.2g} % of what the vectors do; lower learning_rate, or raise "
-                    "lambda_pairdist"
-                )
-        return found
-
-    def noticed(self) -> Sequence[str]:
-        """List what is doubtful and has not been told yet."""
-        noticed, self._noticed = self._noticed, []
-        return noticed
-
-    def record(
-        self, facts: EpochFacts, means: Mapping[str, float], validation: Metrics | None
-    ) -> EmbeddingEpoch:
-        """Make the record of an epoch."""
-        found = validation or {}
-        ks = self._config.measured_ks if validation is not None else ()
-        return EmbeddingEpoch(
-            **asdict(facts),
-            total_loss=means["total_loss"],
-            rank_loss=means["rank_loss"],
-            pairdist_loss=means["pairdist_loss"],
-            val_total_loss=found.get("val_total_loss"),
-            recall={k: found[recall_name(k)] for k in ks},
-        )
-
-
-def create_loss(config: DistanceLossConfig) -> DPLossV1 | DPLossV1Norm | DPLossV2 | DPLossV2Norm:
-    """Build the loss that the config names."""
-    shared: dict[str, Any] = {
-        "k": config.k,
-        "lambda_rank": config.lambda_rank,
-        "lambda_pairdist": config.lambda_pairdist,
-        "pair_norm": config.pair_norm,
-        "exclude_self": config.exclude_self,
-    }
-    soft: dict[str, Any] = {**shared, "tau": config.tau, "tau_mode": config.tau_mode}
-    match config.loss_function:
-        case "DPLossV1":
-            return DPLossV1(**shared)
-        case "DPLossV1Norm":
-            return DPLossV1Norm(**shared)
-        case "DPLossV2":
-            return DPLossV2(**soft)
-        case "DPLossV2Norm":
-            return DPLossV2Norm(**soft)
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from pochi_cli.models.projections import Projection, random_projection, truncati
 _CHUNK = 8192
 
 
-class Judgement(NamedTuple):
+class KeptNeighbors(NamedTuple):
     """How good an encoding is.
 
     Attributes:
@@ -55,7 +55,7 @@ class Neighborhoods:
     def _neighbors(self, rows: Tensor) -> Tensor:
         return nearest_neighbors(rows, rows, self._ks[-1], self._metric, own=self._own)
 
-    def judge(self, model: nn.Module, runtime: Runtime) -> Judgement:
+    def evaluate(self, model: nn.Module, runtime: Runtime) -> KeptNeighbors:
         """Encode the vectors, and compare.
 
         Args:
@@ -64,7 +64,7 @@ class Neighborhoods:
         """
         return self.compare(torch.cat(list(encode(model, torch.split(self.rows, _CHUNK), runtime))))
 
-    def compare(self, latents: Tensor) -> Judgement:
+    def compare(self, latents: Tensor) -> KeptNeighbors:
         """Compare the vectors with what they are encoded to.
 
         Args:
@@ -76,8 +76,8 @@ class Neighborhoods:
         if self._metric == "cosine":
             is_usable = is_usable and bool((latents != 0).any(1).all())
         if not is_usable:
-            return Judgement(dict.fromkeys(self._ks, float("nan")), spread)
-        return Judgement(overlap(self._nearest, self._neighbors(latents), self._ks), spread)
+            return KeptNeighbors(dict.fromkeys(self._ks, float("nan")), spread)
+        return KeptNeighbors(overlap(self._nearest, self._neighbors(latents), self._ks), spread)
 
     def baselines(
         self, principal: Projection | None, latent_dim: int, seed: int

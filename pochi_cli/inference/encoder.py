@@ -1,10 +1,9 @@
-"""A trained encoder: loaded, asked, and judged by the neighbours that it keeps."""
+"""A trained encoder, ready to be asked."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass, replace
-from datetime import datetime
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,24 +14,16 @@ from torch import Tensor, nn
 
 from pochi_cli.characters import printable
 from pochi_cli.config.load import validate
-from pochi_cli.config.recalls import recall_name
 from pochi_cli.config.root import EmbeddingConfig
-from pochi_cli.data.vectors import Vectors, check_rows, open_vectors, read_rows
+from pochi_cli.data.vectors import Vectors, check_rows, read_rows
 from pochi_cli.engine.checkpoint import load_checkpoint, load_weights
-from pochi_cli.engine.embedding import EmbeddingTask
 from pochi_cli.engine.encoding import encode
 from pochi_cli.engine.memory import explaining_batches
-from pochi_cli.engine.neighborhoods import Neighborhoods
 from pochi_cli.engine.runtime import Runtime, choose_runtime, own_runtime
 from pochi_cli.errors import ConfigError, DataError, RunError
-from pochi_cli.inference.encoder_text import encoder_text, recall_csv
 from pochi_cli.inference.model import find_checkpoint
 from pochi_cli.models.encoder import Encoder
-from pochi_cli.models.projections import Projection, pca
-from pochi_cli.runs.atomic import write_json, write_text
-from pochi_cli.runs.epochs import EmbeddingEpoch
 from pochi_cli.runs.index import Run
-from pochi_cli.runs.inference_layout import InferenceLayout
 from pochi_cli.runs.vector_output import writing_vectors
 
 _CHUNK = 8192
@@ -164,7 +155,7 @@ def embed(loaded: LoadedEncoder, vectors: Vectors, output: Path, tell: Tell = la
     with batches, writing_vectors(output, vectors.rows, loaded.config.latent_dim, column) as writer:
         check_rows(vectors, needs_norm=False)
         done = 0
-        for latents in encode(loaded.model, _chunks(vectors, range(vectors.rows)), loaded.runtime):
+        for latents in encode(loaded.model, read_chunks(vectors), loaded.runtime):
             writer.write(latents.numpy())
             done += len(latents)
             tell(done, vectors.rows)
@@ -191,204 +182,8 @@ def check_dimension(loaded: LoadedEncoder, vectors: Vectors) -> None:
         )
 
 
-@dataclass(frozen=True)
-class EncoderSummary:
-    """How good an encoder is on some vectors; the contents of the JSON.
-
-    Attributes:
-        created_at: When, ISO 8601 with time zone.
-        run, experiment_id: Of the run; `None` for a checkpoint elsewhere.
-        checkpoint: The file.
-        epoch: Finished epochs when it was written.
-        is_averaged: Whether its weights are averaged.
-        loss_function: What it was trained with.
-        dim, latent_dim: Dimensions before and after.
-        data: Where the vectors are.
-        is_held_out: Whether they are the held-out rows of the training.
-        data_fingerprint: SHA-256 over all vectors of the file.
-        metric: What neighbours are near by.
-        rows: Vectors in the file.
-        n_query, n_pool: Vectors whose neighbours were compared, and among which they were sought.
-        fitted_on: What the principal components were worked out from.
-        recalls: Of the encoder and of the baselines, by `recall_at_<k>`.
-        spread: Spread of the latents over that of the vectors.
-        device, precision: What it ran on.
-    """
-
-    created_at: str
-    run: str | None
-    experiment_id: str | None
-    checkpoint: str
-    epoch: int
-    is_averaged: bool
-    loss_function: str
-    dim: int
-    latent_dim: int
-    data: str
-    is_held_out: bool
-    data_fingerprint: str
-    metric: str
-    rows: int
-    n_query: int
-    n_pool: int
-    fitted_on: str
-    recalls: Mapping[str, Mapping[str, float]]
-    spread: float
-    device: str
-    precision: str
-
-
-def judge_encoder(
-    loaded: LoadedEncoder, data: Path | None = None, column: str | None = None
-) -> EncoderSummary:
-    """Measure which share of the nearest neighbours an encoder keeps, beside encodings that are not learnt.
-
-    Args:
-        loaded: The encoder.
-        data: File of vectors, of which up to `recall_samples` are compared; by default the held-out rows of
-            the training, the very ones that were compared while training.
-        column: As for `open_vectors`; by default the config's.
-
-    Raises:
-        DataError: The vectors cannot be used, or are too few for the config's recalls.
-    """
-    config = loaded.config
-    if data is None:
-        task = EmbeddingTask.prepare(config, lambda _: None)
-        if task.neighborhoods is None:
-            raise DataError("nothing was held out of its training", "name vectors: --data FILE")
-        fitted, fitted_on, fingerprint = task.principal, "the rows that it was trained on", task.fingerprint
-        neighborhoods, name, rows = task.neighborhoods, config.train_vectors, len(task.held)
-        check_dimension(loaded, task.vectors)
-        if loaded.run is not None and fingerprint != loaded.run.record.data_fingerprint:
-            raise DataError(
-                f"the vectors in {name} have changed since the training: which were held out is not known",
-                hint="put the file back as it was, or name vectors: --data FILE",
-            )
-    else:
-        vectors = open_vectors(data, column or config.vector_column)
-        check_dimension(loaded, vectors)
-        fingerprint = check_rows(vectors, needs_norm=config.metric == "cosine")
-        neighborhoods, name, rows = _sampled(config, vectors), str(data), vectors.rows
-        fitted, fitted_on = _fitted(config, vectors)
-    judged = neighborhoods.judge(loaded.model, loaded.runtime)
-    learnt = {recall_name(k): value for k, value in judged.recall.items()}
-    record = None if loaded.run is None else loaded.run.record
-    return EncoderSummary(
-        created_at=datetime.now().astimezone().isoformat(timespec="seconds"),
-        run=None if record is None else record.id,
-        experiment_id=None if record is None else record.experiment_id,
-        checkpoint=str(loaded.checkpoint.absolute()),
-        epoch=loaded.epoch,
-        is_averaged=loaded.is_averaged,
-        loss_function=config.loss_function,
-        dim=loaded.dim,
-        latent_dim=config.latent_dim,
-        data=name,
-        is_held_out=data is None,
-        data_fingerprint=fingerprint,
-        metric=config.metric,
-        rows=rows,
-        n_query=len(neighborhoods.rows),
-        n_pool=len(neighborhoods.rows),
-        fitted_on=fitted_on,
-        recalls={
-            "encoder": learnt,
-            **neighborhoods.baselines(fitted, config.latent_dim, config.seed),
-        },
-        spread=judged.spread,
-        device=str(loaded.runtime.device),
-        precision=loaded.runtime.precision,
-    )
-
-
-def final_recall(run: Run) -> EmbeddingEpoch:
-    """Measure the recall of a run's latest model on its held-out rows.
-
-    Returns:
-        Its last epoch, with the recalls filled in.
-
-    Raises:
-        RunError: It has no finished epoch, or its model is gone or damaged.
-        DataError: Its vectors are gone or have changed, or none were held out.
-    """
-    epochs = run.history.embedding
-    if not epochs:
-        raise RunError(f"{run.layout.name} has no finished epoch")
-    loaded = _load(run, run.layout.latest_model)
-    task = EmbeddingTask.prepare(loaded.config, lambda _: None)
-    if task.fingerprint != run.record.data_fingerprint:
-        raise DataError(f"the vectors of {run.layout.name} have changed since it began")
-    if task.neighborhoods is None:
-        raise DataError(f"nothing was held out of {run.layout.name}")
-    return replace(epochs[-1], recall=task.neighborhoods.judge(loaded.model, loaded.runtime).recall)
-
-
-def _sampled(config: EmbeddingConfig, vectors: Vectors) -> Neighborhoods:
-    count = min(vectors.rows, config.recall_samples)
-    if config.measured_ks[-1] >= count:
-        raise DataError(
-            f"{printable(vectors.path)} has {vectors.rows:,} vectors, too few for "
-            f"{recall_name(config.measured_ks[-1])}",
-            hint="give more vectors",
-        )
-    rows = np.arange(vectors.rows)
-    if count < vectors.rows:
-        rows = np.sort(np.random.default_rng(config.seed).choice(vectors.rows, count, replace=False))
-    return Neighborhoods(torch.from_numpy(read_rows(vectors, rows)), config.measured_ks, config.metric)
-
-
-def _fitted(config: EmbeddingConfig, vectors: Vectors) -> tuple[Projection | None, str]:
-    """Work out the principal components of the training's rows, or of the given ones where these are gone."""
-    if config.latent_dim > vectors.dim:
-        return None, "nothing"
-    try:
-        task = EmbeddingTask.prepare(config, lambda _: None)
-        if task.vectors.dim == vectors.dim:
-            return task.principal, "the rows that it was trained on"
-    except DataError:
-        pass  # they may have stayed on another machine
-    return pca(_chunks(vectors, range(vectors.rows)), config.latent_dim), "the very vectors that are compared"
-
-
-def _chunks(vectors: Vectors, rows: range) -> Iterator[Tensor]:
-    for start in range(rows.start, rows.stop, _CHUNK):
-        chosen = np.arange(start, min(start + _CHUNK, rows.stop))
+def read_chunks(vectors: Vectors) -> Iterator[Tensor]:
+    """Read all vectors in their order, float32 (n, D) at a time."""
+    for start in range(0, vectors.rows, _CHUNK):
+        chosen = np.arange(start, min(start + _CHUNK, vectors.rows))
         yield torch.from_numpy(read_rows(vectors, chosen))
-
-
-@dataclass(frozen=True)
-class Judgement:
-    """How good an encoder is, and where that is written.
-
-    Attributes:
-        summary: The numbers.
-        metric: The recall that is watched.
-        layout: Where the files are.
-    """
-
-    summary: EncoderSummary
-    metric: str
-    layout: InferenceLayout
-
-    def to_record(self) -> dict[str, Any]:
-        """Plain values for JSON."""
-        files = {path.name: str(path) for path in self.layout.files if path.exists()}
-        return {**asdict(self.summary), "directory": str(self.layout.directory), "files": files}
-
-
-def write_judgement(summary: EncoderSummary, metric: str, layout: InferenceLayout) -> Judgement:
-    """Write how good an encoder is; the summary for programs comes last.
-
-    Args:
-        summary: The numbers.
-        metric: The recall that is watched.
-        layout: Where the files go.
-
-    Raises:
-        StorageError: A file cannot be written.
-    """
-    write_text(layout.recalls, recall_csv(summary.recalls))
-    write_text(layout.summary_text, encoder_text(summary, metric))
-    write_json(layout.summary_json, asdict(summary))
-    return Judgement(summary, metric, layout)

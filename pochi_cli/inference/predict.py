@@ -22,7 +22,7 @@ from pochi_cli.data.images import as_rgb, read_rgb
 from pochi_cli.data.loaders import BatchLoader, Remedies, resolve_workers
 from pochi_cli.data.sampling import EpochBatchSampler
 from pochi_cli.data.transforms import StepError
-from pochi_cli.engine.classification import judge_images
+from pochi_cli.engine.classification import evaluate_images
 from pochi_cli.engine.losses import CrossEntropy
 from pochi_cli.engine.memory import explaining_batches
 from pochi_cli.errors import DataError, ModelError
@@ -97,7 +97,7 @@ def ask(loaded: LoadedModel, source: ImageSource, tell: Tell = lambda *_: None) 
     with explaining_batches(runtime.device, batch_size):
         started = time.perf_counter()
         loader = create_loader(loaded, index, workers)
-        means = judge_images(
+        means = evaluate_images(
             loaded.model,
             CrossEntropy(loaded.class_weights).to(runtime.device),
             collected.noting(loader.batches(epoch=0)),

@@ -14,7 +14,7 @@ import torch
 from pochi_cli import api
 from pochi_cli.engine.training import train
 from pochi_cli.errors import DataError, RunError
-from pochi_cli.inference.encoder import final_recall
+from pochi_cli.inference.encoder_evaluation import final_recall
 from pochi_cli.inference.model import is_encoder
 from pochi_cli.runs.index import Run, open_run
 from tests.engine.vectors import make_vectors, vector_config, write_vectors
@@ -105,13 +105,13 @@ def test_vectors_that_have_changed_are_not_called_held_out(run: Run) -> None:
     np.save(path, make_vectors()[::-1])
     try:
         with pytest.raises(DataError, match="have changed since the training"):
-            api.judge(api.load_encoder(run))
+            api.evaluate(api.load_encoder(run))
     finally:
         path.write_bytes(before)
 
 
 def test_the_judgement_is_that_of_the_training(run: Run) -> None:
-    done = api.judge(api.load_encoder(run))
+    done = api.evaluate(api.load_encoder(run))
     summary = done.summary
     best = run.history.embedding[(run.record.best_epoch or 0) - 1]
     assert summary.recalls["encoder"] == {f"recall_at_{k}": value for k, value in best.recall.items()}
@@ -131,20 +131,20 @@ def test_the_judgement_is_that_of_the_training(run: Run) -> None:
 def test_given_vectors_are_judged(run: Run, tmp_path: Path) -> None:
     loaded = api.load_encoder(run.layout.latest_model)
     np.save(tmp_path / "new.npy", make_vectors(rows=100, seed=0)[:80])
-    done = api.judge(loaded, tmp_path / "new.npy", tmp_path / "results")
+    done = api.evaluate(loaded, tmp_path / "new.npy", tmp_path / "results")
     assert (done.summary.n_query, done.summary.rows, done.summary.is_held_out) == (80, 80, False)
     assert done.layout.directory == tmp_path / "results"
     Path(loaded.config.train_vectors).rename(tmp_path / "away.npy")
     try:
-        done = api.judge(loaded, tmp_path / "new.npy")
+        done = api.evaluate(loaded, tmp_path / "new.npy")
         assert done.summary.fitted_on == "the very vectors that are compared"
         with pytest.raises(DataError):
-            api.judge(loaded)
+            api.evaluate(loaded)
     finally:
         (tmp_path / "away.npy").rename(loaded.config.train_vectors)
     np.save(tmp_path / "few.npy", make_vectors(rows=5))
     with pytest.raises(DataError, match="has 5 vectors, too few for recall_at_5"):
-        api.judge(loaded, tmp_path / "few.npy")
+        api.evaluate(loaded, tmp_path / "few.npy")
 
 
 def test_the_final_recall_of_a_run_that_measured_none(run: Run) -> None:

@@ -1,11 +1,11 @@
-"""What the evaluation of an encoder came to, in words, as a table and as files. Free of torch."""
+"""What the evaluation of an encoder came to: the record, in words, as a table and as files. Free of torch."""
 
 from __future__ import annotations
 
 import csv
 import io
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from dataclasses import dataclass
 
 from pochi_cli.config.recalls import neighbors_in
 from pochi_cli.runs.epoch_text import BASELINES, metric_name
@@ -13,10 +13,51 @@ from pochi_cli.runs.epoch_text import BASELINES, metric_name
 _NAMES = {"encoder": "the encoder", **BASELINES}
 
 
-class Judged(Protocol):
-    """What is told of an evaluation; see `EncoderSummary`."""
+@dataclass(frozen=True)
+class EncoderSummary:
+    """How good an encoder is on some vectors; the contents of the JSON.
 
+    Attributes:
+        created_at: When, ISO 8601 with time zone.
+        run, experiment_id: Of the run; `None` for a checkpoint elsewhere.
+        checkpoint: The file.
+        epoch: Finished epochs when it was written.
+        is_averaged: Whether its weights are averaged.
+        loss_function: What it was trained with.
+        dim, latent_dim: Dimensions before and after.
+        data: Where the vectors are.
+        is_held_out: Whether they are the held-out rows of the training.
+        data_fingerprint: SHA-256 over all vectors of the file.
+        metric: What neighbours are near by.
+        rows: Vectors in the file.
+        n_query, n_pool: Vectors whose neighbours were compared, and among which they were sought.
+        fitted_on: What the principal components were worked out from.
+        recalls: Of the encoder and of the baselines, by `recall_at_<k>`.
+        spread: Spread of the latents over that of the vectors.
+        device, precision: What it ran on.
+    """
+
+    created_at: str
+    run: str | None
+    experiment_id: str | None
+    checkpoint: str
+    epoch: int
+    is_averaged: bool
+    loss_function: str
+    dim: int
+    latent_dim: int
+    data: str
+    is_held_out: bool
+    data_fingerprint: str
+    metric: str
+    rows: int
+    n_query: int
+    n_pool: int
+    fitted_on: str
     recalls: Mapping[str, Mapping[str, float]]
+    spread: float
+    device: str
+    precision: str
 
 
 def recall_header(recalls: Mapping[str, Mapping[str, float]]) -> tuple[str, ...]:
@@ -62,11 +103,8 @@ def recall_csv(recalls: Mapping[str, Mapping[str, float]]) -> str:
     return buffer.getvalue()
 
 
-def describe_encoder(summary: Any) -> tuple[str, list[tuple[str, str]]]:
+def describe_encoder(summary: EncoderSummary) -> tuple[str, list[tuple[str, str]]]:
     """Tell in words what was compared.
-
-    Args:
-        summary: An `EncoderSummary`.
 
     Returns:
         A title, and pairs of a name and a text.
@@ -86,7 +124,7 @@ def describe_encoder(summary: Any) -> tuple[str, list[tuple[str, str]]]:
     ]  # fmt: skip
 
 
-def encoder_text(summary: Any, metric: str) -> str:
+def encoder_text(summary: EncoderSummary, metric: str) -> str:
     """Write all as the text of a file."""
     title, fields = describe_encoder(summary)
     rows: Sequence[Sequence[str]] = [recall_header(summary.recalls), *recall_rows(summary.recalls)]
