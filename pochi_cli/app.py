@@ -17,7 +17,6 @@ from pochi_cli.commands import (
     export,
     infer,
     init,
-    inspect,
     migrate,
     optimize,
     plot,
@@ -27,6 +26,7 @@ from pochi_cli.commands import (
     train,
     validate_config,
 )
+from pochi_cli.commands.inspect import group as inspect
 from pochi_cli.errors import Interrupted, MemoryExhaustedError, PochiError
 from pochi_cli.version import __version__
 

@@ -1,40 +1,24 @@
-"""`pochi inspect`: what goes on inside a network."""
+"""`pochi inspect gradients`: what reaches each layer."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import typer
 
+from pochi_cli.commands.inspect.options import OutputDir, Strict, show_verdicts
 from pochi_cli.commands.options import AsJson, Device, RunName, WorkDir, quoted
 
 if TYPE_CHECKING:
-    from pochi_cli.inspection.findings import Finding
     from pochi_cli.inspection.gradient_report import GradientReport
-    from pochi_cli.inspection.monitor_report import MonitorReport
-
-app = typer.Typer(help="Look inside a network.", no_args_is_help=True)
-
-_Strict = Annotated[bool, typer.Option("--strict", help="Exit with 1 where a finding is an error.")]
-_OutputDir = Annotated[
-    Path | None,
-    typer.Option("--output-dir", help="Where the picture goes; by default into the run.", show_default=False),
-]
 
 
-@app.callback()
-def _group() -> None:
-    pass
-
-
-@app.command("gradients")
 def gradients(
     run: RunName = "latest",
-    strict: _Strict = False,
+    strict: Strict = False,
     device: Device = None,
-    output_dir: _OutputDir = None,
+    output_dir: OutputDir = None,
     work_dir: WorkDir = Path("work_dirs"),
     as_json: AsJson = False,
 ) -> None:
@@ -69,59 +53,6 @@ def gradients(
         raise typer.Exit(1)
 
 
-@app.command("monitor")
-def monitor(
-    run: RunName = "latest",
-    strict: _Strict = False,
-    output_dir: _OutputDir = None,
-    work_dir: WorkDir = Path("work_dirs"),
-    as_json: AsJson = False,
-) -> None:
-    """Judge and draw the course of a training: losses, accuracy, rates, gradient norms, update ratios.
-
-    What was not recorded is left out and named; without the monitor the epochs alone are judged.
-    """
-    from pochi_cli import console
-    from pochi_cli.inspection.monitor_report import inspect_monitor
-    from pochi_cli.plots.monitor import write_monitor_figure
-    from pochi_cli.runs.index import find_run
-
-    found = find_run(run, work_dir)
-    report = inspect_monitor(found)
-    figure = write_monitor_figure(report, found, output_dir)
-    if as_json:
-        console.show_values(report.to_record(figure))
-    else:
-        _show_training(report, figure)
-    if strict and report.has_error:
-        raise typer.Exit(1)
-
-
-def _show_verdicts(findings: Sequence[Finding]) -> None:
-    from pochi_cli import console
-
-    if findings:
-        console.show_verdicts(findings)
-    else:
-        console.show("nothing found")
-
-
-def _show_training(report: MonitorReport, figure: Path) -> None:
-    from pochi_cli import console
-    from pochi_cli.inspection import monitor_text as text
-
-    console.show_fields(*text.describe_report(report))
-    if report.seen is not None and report.seen.updates:
-        rows = text.update_rows(report.seen.updates)
-        console.show("")
-        console.show_listing(
-            text.UPDATE_HEADER, rows, right=text.UPDATE_NUMBERS, shortened=(), left_out=text.UPDATE_LEFT_OUT
-        )
-        console.show("")
-    _show_verdicts(report.findings)
-    console.show(str(figure))
-
-
 def _show(report: GradientReport, figure: Path | None) -> None:
     from pochi_cli import console
     from pochi_cli.inspection import gradient_text as text
@@ -140,6 +71,6 @@ def _show(report: GradientReport, figure: Path | None) -> None:
         console.show("")
         for title, layers in (("Smallest norms", flow.smallest()), ("Largest norms", flow.largest())):
             console.show_table(title, text.EXTREMES_HEADER, text.extreme_rows(layers))
-    _show_verdicts(report.findings)
+    show_verdicts(report.findings)
     if figure is not None:
         console.show(str(figure))
