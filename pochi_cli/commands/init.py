@@ -15,7 +15,7 @@ def init(
     """Write a commented config that trains as it stands.
 
     Templates: quickstart, finetune, fast, high-accuracy, imbalanced, layerwise, layerwise-linear, vit,
-    cifar10-vgg, cifar10-fast, search-digits, embedding, embedding-text.
+    vit-digits, cifar10-vgg, cifar10-fast, search-digits, embedding, embedding-text.
     """
     from pochi_cli.config.schema import SCHEMA_FILE
     from pochi_cli.config.templates import write_schema, write_template

@@ -93,7 +93,7 @@ class Footprint:
 
     def step_bytes(self, batch_size: int, accumulate_steps: int) -> int:
         """Estimate what the process takes for an optimizer step; for the arguments see `step_tensors`."""
-        return self._with_overhead(self.step_tensors(batch_size, accumulate_steps))
+        return with_overhead(self.device, self.step_tensors(batch_size, accumulate_steps))
 
     def validation_bytes(self, batch_size: int) -> int:
         """Estimate what the process takes for a batch of validation; 0 without."""
@@ -101,15 +101,17 @@ class Footprint:
             return 0
         images = min(batch_size, self.val_images)
         peak = self.validation.fixed + images * self.validation.per_image
-        return self._with_overhead(int(peak) + images * self.batches_ahead * self.val_image)
+        return with_overhead(self.device, int(peak) + images * self.batches_ahead * self.val_image)
 
     def needed_bytes(self, batch_size: int, accumulate_steps: int) -> int:
         """Estimate what the process takes for the whole training."""
         return max(self.step_bytes(batch_size, accumulate_steps), self.validation_bytes(batch_size))
 
-    def _with_overhead(self, tensors: int) -> int:
-        gaps = min(_GAPS * tensors, _MOST_GAPS) if self.device.type == "cpu" else 0
-        return int(tensors * (1 + _SHARE) + gaps)
+
+def with_overhead(device: torch.device, tensors: int) -> int:
+    """Estimate the bytes that a process takes on a device for so many bytes of a step's tensors."""
+    gaps = min(_GAPS * tensors, _MOST_GAPS) if device.type == "cpu" else 0
+    return int(tensors * (1 + _SHARE) + gaps)
 
 
 def measure_footprint(
@@ -183,7 +185,7 @@ def missing_averages(optimizer: torch.optim.Optimizer) -> int:
     return averages * _bytes(parameter for parameter in parameters if parameter not in optimizer.state)
 
 
-class _LiveBytes(TorchDispatchMode):  # type: ignore[no-untyped-call]
+class LiveBytes(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Counts the bytes of the storages that operations make, from their making to their end.
 
     Args:
@@ -192,12 +194,14 @@ class _LiveBytes(TorchDispatchMode):  # type: ignore[no-untyped-call]
     Attributes:
         peak: Largest number of bytes that lived at once.
         sizes: Bytes of every storage, in the order in which they were made.
+        course: Bytes that lived when each of them had been made.
     """
 
     def __init__(self, there: Iterable[Tensor]) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.peak = 0
         self.sizes: list[int] = []
+        self.course: list[int] = []
         self._live = 0
         self._known = {tensor.untyped_storage().data_ptr() for tensor in there}
 
@@ -207,7 +211,8 @@ class _LiveBytes(TorchDispatchMode):  # type: ignore[no-untyped-call]
         """Run an operation, and see what it returns."""
         result = func(*args, **(kwargs or {}))
         for tensor in tree_leaves(result):
-            if isinstance(tensor, Tensor):
+            # A sparse tensor is made of strided ones, which are seen when they are made.
+            if isinstance(tensor, Tensor) and tensor.layout is torch.strided:
                 self._see(tensor.untyped_storage())
         return result
 
@@ -219,6 +224,7 @@ class _LiveBytes(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self._live += size
         self.peak = max(self.peak, self._live)
         self.sizes.append(size)
+        self.course.append(self._live)
         weakref.finalize(storage, self._end, address, size)
 
     def _end(self, address: int, size: int) -> None:
@@ -226,8 +232,8 @@ class _LiveBytes(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self._live -= size
 
 
-def _live_bytes(model: nn.Module, runtime: Runtime, images: int, size: Size, *, training: bool) -> _LiveBytes:
-    live = _LiveBytes([*model.parameters(), *model.buffers()])
+def _live_bytes(model: nn.Module, runtime: Runtime, images: int, size: Size, *, training: bool) -> LiveBytes:
+    live = LiveBytes([*model.parameters(), *model.buffers()])
     with _left_alone(model), live:
         if training:
             train_mode(model)

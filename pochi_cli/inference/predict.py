@@ -244,7 +244,7 @@ def predict(loaded: LoadedModel, images: Iterable[ImageInput]) -> Predictions:
     if not images:
         raise DataError("there is no image to predict")
     loaded.model.eval()
-    tensors = [_prepared(loaded, image, at) for at, image in enumerate(images)]
+    tensors = [prepare_image(loaded, image, at) for at, image in enumerate(images)]
     other = next((tensor for tensor in tensors if tensor.shape != tensors[0].shape), None)
     if other is not None:
         sizes = " and ".join(f"{t.shape[1]} x {t.shape[2]}" for t in (tensors[0], other))
@@ -270,7 +270,17 @@ def predict(loaded: LoadedModel, images: Iterable[ImageInput]) -> Predictions:
     return predictions
 
 
-def _prepared(loaded: LoadedModel, image: ImageInput, at: int) -> Tensor:
+def prepare_image(loaded: LoadedModel, image: ImageInput, at: int) -> Tensor:
+    """Decode and transform an image, float32 (3, height, width).
+
+    Args:
+        loaded: Whose transform it is.
+        image: A file, or an image of Pillow's.
+        at: Its position, for messages.
+
+    Raises:
+        DataError: It is something else, cannot be decoded, or the transform cannot take it.
+    """
     if not isinstance(image, str | Path | Image.Image):
         raise DataError(
             f"images[{at}] is of type {type(image).__name__}, and neither a path nor an image of Pillow's",

@@ -167,7 +167,7 @@ class SaliencyMap:
     """How important the parts of an image are.
 
     Attributes:
-        method: `class-token attention`, `attention rollout` or `Grad-CAM`.
+        method: `class-token attention`, `attention rollout`, `Grad-CAM` or `LayerCAM`.
         layer: The module that it is of; empty where it is of several.
         values: float64 (rows, columns), at least 0, the larger the more important.
         faithfulness: Whether the network agrees; `None` where that was not tried.

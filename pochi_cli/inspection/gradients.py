@@ -22,7 +22,7 @@ _CHUNK = 1 << 22
 """Entries that are looked at together in float64: 32 MiB, however large a parameter is."""
 
 
-def gradient_flow(
+def measure_gradient_flow(
     model: nn.Module,
     batches: Iterable[BatchT],
     loss: Callable[[nn.Module, BatchT], Tensor],

@@ -19,7 +19,7 @@ from pochi_cli.errors import DataError, ModelError, RunError, first_line
 from pochi_cli.inspection.gradient_flow import judge_flow
 from pochi_cli.inspection.gradient_report import FreshPass, GradientReport
 from pochi_cli.inspection.gradient_rows import survey_gradients
-from pochi_cli.inspection.gradients import gradient_flow
+from pochi_cli.inspection.gradients import measure_gradient_flow
 from pochi_cli.inspection.verdicts import judge_gradients
 from pochi_cli.runs.gradient_record import read_gradient_epochs
 from pochi_cli.runs.index import Run
@@ -89,7 +89,7 @@ def _compute(run: Run, config: Config | None, path: Path, tell: Tell) -> FreshPa
         loaders, objective = task.parts(runtime)
         batches = list(islice(loaders.train.batches(_EPOCH), _BATCHES))
         tell(0, len(batches))
-        flow = gradient_flow(
+        flow = measure_gradient_flow(
             model,
             batches,
             _loss_of_one_step(objective, batches, runtime),

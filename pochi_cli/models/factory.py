@@ -119,7 +119,8 @@ def check_input(model: nn.Module, model_name: ModelName, size: tuple[int, int], 
         ModelError: The images are too small or of a wrong size for the network, or a batch norm would
             see one value per channel.
     """
-    shapes = _shapes_only(model)
+    shapes = shapes_only(model)
+    train_mode(shapes)
     trouble = _try(shapes, size, batch_size)
     if trouble is None:
         return
@@ -138,17 +139,16 @@ def check_input(model: nn.Module, model_name: ModelName, size: tuple[int, int], 
     )
 
 
-def _shapes_only(model: nn.Module) -> nn.Module:
-    """Copy a model to the meta device in training mode; no value is copied, so it costs milliseconds."""
+def shapes_only(model: nn.Module) -> nn.Module:
+    """Copy a model to the meta device; no value is copied, so it costs milliseconds."""
     # Naming the copies in advance keeps deepcopy from copying the values first.
     memo: dict[int, object] = {
         id(parameter): nn.Parameter(torch.empty_like(parameter, device="meta"), parameter.requires_grad)
         for parameter in model.parameters()
     }
     memo |= {id(buffer): torch.empty_like(buffer, device="meta") for buffer in model.buffers()}
-    shapes = copy.deepcopy(model, memo)
-    train_mode(shapes)
-    return shapes
+    copied: nn.Module = copy.deepcopy(model, memo)
+    return copied
 
 
 def _try(shapes: nn.Module, size: tuple[int, int], batch_size: int) -> str | None:

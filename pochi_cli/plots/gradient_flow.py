@@ -46,6 +46,7 @@ def write_gradient_flow_figure(flow: GradientFlow, title: str, run: Run, output_
 
 def draw_gradient_flow(flow: GradientFlow, title: str) -> Figure:
     """Draw four panels over the layers; what has no place on an axis is marked at its edge and counted."""
+    style.add_fonts(layer.name for layer in flow.layers)
     figure, (means, sizes, spreads, ranges) = style.new_panels(2, 2, _SIZE)
     figure.suptitle(title.replace("$", r"\$"), fontsize=14, color=style.INK)
     is_lost = np.array([layer.non_finite > 0 for layer in flow.layers])

@@ -133,7 +133,7 @@ def set_layer_columns(axes: Axes, names: Sequence[str]) -> None:
     """Make the horizontal axis name the layers; of very many every second, third, ..."""
     count = len(names)
     named = thinned(count, _MAX_COLUMN_LABELS)
-    labels = layer_labels([_ending(name) for name in names])
+    labels = layer_labels([ending(name) for name in names])
     axes.set_xlim(-0.7, count - 0.3)
     is_short = count * max(map(len, labels)) <= _FEW_CHARACTERS
     ticks = [labels[index] for index in named]
@@ -143,8 +143,8 @@ def set_layer_columns(axes: Axes, names: Sequence[str]) -> None:
     axes.set_xlabel(told, fontsize=style.LABEL_SIZE, color=style.INK)
 
 
-def _ending(name: str) -> str:
-    """Take as many of a name's last parts as can be drawn: those tell layers apart."""
-    while len(name) > style.MAX_NAME and "." in name.removeprefix("…"):
+def ending(name: str, most: int = style.MAX_NAME) -> str:
+    """Take as many of a dotted name's last parts as there is room for: those tell layers apart."""
+    while len(name) > most and "." in name.removeprefix("…"):
         name = f"…{name.partition('.')[2]}"
     return name

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import cache
 from itertools import accumulate
 from typing import TYPE_CHECKING, Literal
@@ -231,6 +231,12 @@ def show_message(axes: Axes, text: str) -> None:
     """Say in the middle of empty axes why they are empty."""
     axes.text(0.5, 0.5, text, transform=axes.transAxes, ha="center", va="center", fontsize=13, color=INK)
     axes.set_yticks([])
+
+
+def add_fonts(texts: Iterable[str]) -> None:
+    """Add the fonts that texts need, before the figure is made: what is there already keeps the usual one."""
+    for character in {character for text in texts for character in text if character.isprintable()}:
+        has_glyph(character)
 
 
 def drawable(text: str, most: int = MAX_NAME) -> str:

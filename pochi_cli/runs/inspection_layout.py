@@ -6,6 +6,8 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from pochi_cli.runs.layout import RunLayout, make_parts
+
 _UNSAFE = re.compile(r"[^\w.#-]+")
 
 
@@ -61,6 +63,25 @@ class InspectionLayout:
     def saliency(self) -> Path:
         """Images with what is important in them."""
         return self.directory / "saliency.png"
+
+
+def choose_directory(output_dir: Path | None, run: RunLayout | None, checkpoint: Path) -> InspectionLayout:
+    """Choose where the pictures of an inspection go.
+
+    Args:
+        output_dir: Where the user wants them.
+        run: The run whose they are, into which they go otherwise.
+        checkpoint: The file that is inspected, beside which they go where there is no run.
+
+    Raises:
+        StorageError: The run's directory for pictures cannot be made.
+    """
+    if output_dir is not None:
+        return InspectionLayout(output_dir)
+    if run is None:
+        return InspectionLayout(checkpoint.parent)
+    make_parts(run)
+    return InspectionLayout(run.visualization)
 
 
 def _safe(name: str) -> str:

@@ -266,7 +266,7 @@ def test_schema_prints_the_reference(tmp_path: Path) -> None:
 
 
 def test_every_example_config_is_a_template() -> None:
-    assert len(template_names()) == len(list(CONFIGS.glob("*.toml"))) == 13
+    assert len(template_names()) == len(list(CONFIGS.glob("*.toml"))) == 14
     assert "quickstart" in template_names()
     assert not [name for name in template_names() if "schema" in name or "." in name]
 

@@ -14,7 +14,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from pochi_cli.inspection.gradient_flow import GradientFlow, LayerGradient, judge_flow
-from pochi_cli.inspection.gradients import gradient_flow
+from pochi_cli.inspection.gradients import measure_gradient_flow
 from tests.inspection.planted import Blocks
 
 Pair = tuple[Tensor, Tensor]
@@ -118,7 +118,7 @@ def assert_naive(flow: GradientFlow, model: nn.Module, loss: Callable[[], Tensor
 def test_the_statistics_are_those_of_one_accumulated_step(model: Small, batches: list[Pair]) -> None:
     model.drop.p = 0.0  # it is switched on: what was in eval mode is trained as well
     done: list[int] = []
-    flow = gradient_flow(model, batches, loss_of, done.append)
+    flow = measure_gradient_flow(model, batches, loss_of, done.append)
     assert done == [1, 2, 3]
     assert flow.batches == 3
     model.train()
@@ -133,7 +133,7 @@ def test_a_network_of_another_kind() -> None:
     torch.manual_seed(0)
     model = Recurrent()
     batches = list(torch.randint(11, (4, 3, 8)))
-    flow = gradient_flow(model, batches, square_of)
+    flow = measure_gradient_flow(model, batches, square_of)
     assert_naive(flow, model, lambda: torch.stack([square_of(model, batch) for batch in batches]).mean())
     assert [layer.block for layer in flow.layers] == ["words", *["cells"] * 4, "head", "head"]
 
@@ -142,7 +142,7 @@ def test_a_parameter_larger_than_a_chunk() -> None:
     torch.manual_seed(0)
     model = nn.Linear(2100, 2100)
     batches = [torch.randn(2, 2100) + 3]
-    flow = gradient_flow(model, batches, square_of)
+    flow = measure_gradient_flow(model, batches, square_of)
     assert_naive(flow, model, lambda: square_of(model, batches[0]))
 
 
@@ -156,12 +156,12 @@ def test_two_parameters_of_the_very_same_gradient() -> None:
         def forward(self, batch: Tensor) -> Tensor:
             return ((self.one + self.other) * batch).sum()
 
-    flow = gradient_flow(Sum(), [torch.ones(3), torch.ones(3)], lambda model, batch: model(batch))
+    flow = measure_gradient_flow(Sum(), [torch.ones(3), torch.ones(3)], lambda model, batch: model(batch))
     assert [layer.mean for layer in flow.layers] == [1, 1]
 
 
 def test_frozen_and_unused_parameters_are_named_and_left_out(model: Small, batches: list[Pair]) -> None:
-    flow = gradient_flow(model, batches, loss_of)
+    flow = measure_gradient_flow(model, batches, loss_of)
     assert flow.frozen == ("frozen.weight", "frozen.bias")
     assert flow.unused == (("idle.weight", "idle"), ("idle.bias", "idle"))
     assert list(by_name(flow)) == [*("conv.weight", "norm.weight", "norm.bias", "head.weight", "head.bias")]
@@ -206,7 +206,7 @@ def test_the_model_is_as_it_was(model: Small, batches: list[Pair]) -> None:
         lambda _: steps.append("step")
     )
     before = fingerprint(model)
-    gradient_flow(model, batches, loss_of)
+    measure_gradient_flow(model, batches, loss_of)
     assert_untouched(before, fingerprint(model))
     assert not steps
 
@@ -215,7 +215,7 @@ def test_the_model_is_as_it_was(model: Small, batches: list[Pair]) -> None:
         raise RuntimeError("stop")
 
     with pytest.raises(RuntimeError, match="stop"):
-        gradient_flow(model, batches, failing)
+        measure_gradient_flow(model, batches, failing)
     assert_untouched(before, fingerprint(model))
 
 
@@ -234,7 +234,7 @@ def test_a_buffer_that_is_replaced_comes_back() -> None:
 
     model = Counting()
     seen = model.seen
-    gradient_flow(model, [torch.ones(2)], lambda model, batch: model(batch))
+    measure_gradient_flow(model, [torch.ones(2)], lambda model, batch: model(batch))
     assert model.seen is seen
     assert float(seen) == 0
 
@@ -246,7 +246,7 @@ def test_one_entry_that_is_not_finite_is_counted_and_shown(model: Small, batches
         return spoilt
 
     model.conv.weight.register_hook(spoil)  # type: ignore[no-untyped-call]
-    found = by_name(gradient_flow(model, batches, loss_of))
+    found = by_name(measure_gradient_flow(model, batches, loss_of))
     layer = found.pop("conv.weight")
     assert (layer.non_finite, layer.entries, layer.ratio) == (1, 36, None)
     for key in ("mean", "std", "min", "max", "norm", "rms"):
@@ -256,26 +256,26 @@ def test_one_entry_that_is_not_finite_is_counted_and_shown(model: Small, batches
 
 def test_without_anything_to_differentiate_it_is_told(model: Small, batches: list[Pair]) -> None:
     with pytest.raises(ValueError, match="no batch"):
-        gradient_flow(model, [], loss_of)
+        measure_gradient_flow(model, [], loss_of)
     with pytest.raises(ValueError, match="no parameter that is trained"):
-        gradient_flow(model, batches, lambda *_: torch.ones(()))
+        measure_gradient_flow(model, batches, lambda *_: torch.ones(()))
     with pytest.raises(ValueError, match="no parameter that is trained"):
-        gradient_flow(model.requires_grad_(False), batches, loss_of)
+        measure_gradient_flow(model.requires_grad_(False), batches, loss_of)
 
 
 def test_it_works_where_gradients_are_switched_off(model: Small, batches: list[Pair]) -> None:
     with torch.no_grad():
-        assert len(gradient_flow(model, batches, loss_of).layers) == 5
+        assert len(measure_gradient_flow(model, batches, loss_of).layers) == 5
 
 
 def test_the_layer_with_which_a_network_goes_silent_is_named() -> None:
     torch.manual_seed(0)
     network = Blocks(has_norms=True)
     batch = (torch.randn(8, 1, 8, 8), torch.arange(8))
-    assert gradient_flow(network, [batch], loss_of).silent == ()
+    assert measure_gradient_flow(network, [batch], loss_of).silent == ()
     with torch.no_grad():
         network.get_parameter("block3.4.bias").fill_(-100)
-    flow = gradient_flow(network, [batch], loss_of)
+    flow = measure_gradient_flow(network, [batch], loss_of)
     assert flow.silent[0] == "block3.5"
     assert "block2.5" not in flow.silent and "fc" not in flow.silent
     told = {finding.code: finding for finding in judge_flow(flow)}
@@ -290,6 +290,6 @@ def test_a_layer_that_is_silent_in_one_batch_only_is_not() -> None:
         network.get_parameter("0.weight").copy_(torch.eye(4))
         network.get_parameter("0.bias").zero_()
     loud, still = (torch.ones(2, 4), torch.arange(2)), (-torch.ones(2, 4), torch.arange(2))
-    assert gradient_flow(network, [still, loud], loss_of).silent == ()
-    assert gradient_flow(network, [still], loss_of).silent == ("1",)
+    assert measure_gradient_flow(network, [still, loud], loss_of).silent == ()
+    assert measure_gradient_flow(network, [still], loss_of).silent == ("1",)
     assert all(not module._forward_hooks for module in network.modules())

@@ -5,9 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import typer
-
 from pochi_cli.commands.inspect.options import OutputDir, Strict, show_verdicts
+from pochi_cli.commands.inspect.outcome import Outcome, finish
 from pochi_cli.commands.options import AsJson, Device, RunName, WorkDir, quoted
 
 if TYPE_CHECKING:
@@ -27,7 +26,12 @@ def gradients(
     The pass takes the best checkpoint (the averaged weights, with ema_decay) and changes nothing in it. It
     gives each layer's statistics, and a picture of them.
     """
-    from pochi_cli import api, console
+    finish(inspect(run, device, output_dir, work_dir), strict=strict, as_json=as_json)
+
+
+def inspect(run: str, device: str | None, output_dir: Path | None, work_dir: Path) -> Outcome:
+    """Inspect the gradients of a run, and draw them."""
+    from pochi_cli import api
     from pochi_cli.config.load import load_config
     from pochi_cli.display import counting
     from pochi_cli.inspection.gradient_text import caption
@@ -45,12 +49,7 @@ def gradients(
     if report.fresh is not None:
         title = caption(report, report.fresh)
         figure = write_gradient_flow_figure(report.fresh.flow, title, found, output_dir)
-    if as_json:
-        console.show_values(report.to_record(figure))
-    else:
-        _show(report, figure)
-    if strict and report.has_error:
-        raise typer.Exit(1)
+    return Outcome(report.to_record(figure), report.has_error, lambda: _show(report, figure))
 
 
 def _show(report: GradientReport, figure: Path | None) -> None:

@@ -5,9 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import typer
-
 from pochi_cli.commands.inspect.options import OutputDir, Strict, show_verdicts
+from pochi_cli.commands.inspect.outcome import Outcome, finish
 from pochi_cli.commands.options import AsJson, RunName, WorkDir
 
 if TYPE_CHECKING:
@@ -25,7 +24,11 @@ def monitor(
 
     What was not recorded is left out and named; without the monitor the epochs alone are judged.
     """
-    from pochi_cli import console
+    finish(inspect(run, output_dir, work_dir), strict=strict, as_json=as_json)
+
+
+def inspect(run: str, output_dir: Path | None, work_dir: Path) -> Outcome:
+    """Inspect the course of a run's training, and draw it."""
     from pochi_cli.inspection.monitor_report import inspect_monitor
     from pochi_cli.plots.monitor import write_monitor_figure
     from pochi_cli.runs.index import find_run
@@ -33,12 +36,7 @@ def monitor(
     found = find_run(run, work_dir)
     report = inspect_monitor(found)
     figure = write_monitor_figure(report, found, output_dir)
-    if as_json:
-        console.show_values(report.to_record(figure))
-    else:
-        _show(report, figure)
-    if strict and report.has_error:
-        raise typer.Exit(1)
+    return Outcome(report.to_record(figure), report.has_error, lambda: _show(report, figure))
 
 
 def _show(report: MonitorReport, figure: Path) -> None:

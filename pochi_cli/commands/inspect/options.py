@@ -14,7 +14,11 @@ if TYPE_CHECKING:
 Strict = Annotated[bool, typer.Option("--strict", help="Exit with 1 where a finding is an error.")]
 OutputDir = Annotated[
     Path | None,
-    typer.Option("--output-dir", help="Where the pictures go; by default into the run.", show_default=False),
+    typer.Option(
+        "--output-dir",
+        help="Where the pictures go; by default into the run, or beside the checkpoint.",
+        show_default=False,
+    ),
 ]
 
 
