@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -18,9 +17,7 @@ from pochi_cli.inspection.activation_layers import (
     describe_function,
     named_layers,
 )
-
-_COMPILED = "_orig_mod"
-"""What `torch.compile` puts into the names of a network's modules."""
+from pochi_cli.inspection.running import plain_name, running_openly
 
 
 class Call(NamedTuple):
@@ -44,8 +41,7 @@ Report = Callable[[Call, Layer, Tensor], None]
 def watching(model: nn.Module, report: Report) -> Iterator[Callable[[], None]]:
     """Report each output at once, before a later layer may change it in place.
 
-    Meanwhile the model runs eagerly, even if it is compiled, and nn.TransformerEncoder without the fast path
-    that calls none of its layers. The hooks are removed afterwards.
+    The hooks are removed afterwards.
 
     Args:
         model: Any network.
@@ -56,17 +52,10 @@ def watching(model: nn.Module, report: Report) -> Iterator[Callable[[], None]]:
     """
     watcher = _Watcher(report)
     with ExitStack() as undo:
-        has_fast_path = torch.backends.mha.get_fastpath_enabled()
-        undo.callback(torch.backends.mha.set_fastpath_enabled, has_fast_path)
-        torch.backends.mha.set_fastpath_enabled(False)
-        if "torch._dynamo" in sys.modules:  # else nothing can be compiled; and loading it takes a second
-            undo.enter_context(torch.compiler.set_stance("force_eager"))
+        undo.enter_context(running_openly())
         layers = {id(module): layer for _, module, layer in named_layers(model)}
         for name, module in model.named_modules():
-            own_name = ".".join(part for part in name.split(".") if part != _COMPILED)
-            running = _Running(own_name, None)
-            if id(module) in layers:
-                running = _Running(own_name, layers[id(module)])
+            running = _Running(plain_name(name), layers.get(id(module)))
             for handle in watcher.hooks(module, running, is_model=module is model):
                 undo.callback(handle.remove)
         undo.enter_context(watcher)

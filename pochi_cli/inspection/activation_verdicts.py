@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
 from pochi_cli.inspection.activation_record import ActivationSurvey, LayerActivation
-from pochi_cli.inspection.findings import Finding, Gravity
+from pochi_cli.inspection.findings import Finding, Gravity, network_finding
 
 NON_FINITE = "non-finite"
 DEAD_LAYER = "dead-layer"
@@ -219,16 +219,14 @@ def _finding(
     threshold: float | None = None,
     also: Sequence[LayerActivation] = (),
 ) -> Finding:
-    return Finding(
+    return network_finding(
         code,
         severity,
         layer.label,
-        None,
-        None,
         message,
-        value,
-        threshold,
         evidence,
         suggestion,
-        tuple(one.label for one in also),
+        value=value,
+        threshold=threshold,
+        also=[one.label for one in also],
     )

@@ -19,7 +19,7 @@ from torchvision.models.swin_transformer import ShiftedWindowAttention
 from pochi_cli.errors import ModelError
 from pochi_cli.inspection.attention_record import PatchGrid
 from pochi_cli.inspection.preserving import preserved
-from pochi_cli.inspection.running import Running, running_modules, running_openly
+from pochi_cli.inspection.running import Running, plain_name, running_modules, running_openly
 
 _SOFTMAXES = frozenset({F.softmax, torch.softmax, Tensor.softmax, torch.special.softmax})
 
@@ -169,7 +169,7 @@ def _asking_for_weights(model: nn.Module, found: _Found) -> Iterator[None]:
     with ExitStack() as hooks:
         for name, module in model.named_modules():
             if isinstance(module, nn.MultiheadAttention) and _can_be_asked(module):
-                for handle in _ask(name or type(module).__name__, module, found):
+                for handle in _ask(plain_name(name) or type(module).__name__, module, found):
                     hooks.callback(handle.remove)
         yield
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from pochi_cli.inspection.attention_record import AttendedInput, SaliencyMap
-from pochi_cli.inspection.findings import Finding
+from pochi_cli.inspection.findings import Finding, network_finding
 from pochi_cli.inspection.head_similarity import (
     ALIKE_CORRELATION,
     HeadFacts,
@@ -195,19 +195,15 @@ def _non_finite(layers: Sequence[LayerHeads]) -> Iterator[Finding]:
     bad = [layer for layer in layers if layer.non_finite]
     if bad:
         first = bad[0]
-        yield Finding(
+        yield network_finding(
             NON_FINITE,
             "error",
             first.name,
-            None,
-            None,
             f"the attention of {first.name} is not finite",
-            None,
-            None,
             f"{first.non_finite:,} rows of weights hold NaN or infinity",
             "look for weights that are not finite (pochi inspect model), and train anew with a lower "
             "learning_rate, warmup_epochs or clip_grad_norm",
-            tuple(layer.name for layer in bad[1:]),
+            also=[layer.name for layer in bad[1:]],
         )
 
 
@@ -220,18 +216,16 @@ def _redundant(layers: Sequence[LayerHeads]) -> Iterator[Finding]:
         listed = ", ".join(f"{a + 1} and {b + 1}" for a, b in pairs[:_MOST_PAIRS])
         more = f" and {len(pairs) - _MOST_PAIRS} more" if len(pairs) > _MOST_PAIRS else ""
         value = float(layer.similarity.correlation[strongest])
-        yield Finding(
+        yield network_finding(
             REDUNDANT_HEADS,
             "note",
             layer.name,
-            None,
-            None,
             f"heads of {layer.name} attend alike: {listed}{more}",
-            value,
-            ALIKE_CORRELATION,
             f"correlation of row-centred weights up to {value:.3f}, with a Jensen-Shannon divergence of "
             f"{layer.similarity.divergence[strongest]:.3f} bit",
             "one of such heads could be left out: a smaller model may do as well",
+            value=value,
+            threshold=ALIKE_CORRELATION,
         )
 
 
@@ -247,19 +241,17 @@ def _uniform(layers: Sequence[LayerHeads]) -> Iterator[Finding]:
     count, total = sum(map(len, flat.values())), sum(len(layer.facts) for layer in layers)
     where = max(flat, key=lambda name: len(flat[name]))
     largest = max(facts.entropy for layer in layers for facts in layer.facts)
-    yield Finding(
+    yield network_finding(
         UNIFORM_HEADS,
         "note",
         where,
-        None,
-        None,
         f"{count} of {total} heads attend to all tokens alike",
-        largest,
-        _UNIFORM,
         f"their rows have {_UNIFORM:.1%} or more of the largest entropy; of {where} the "
         f"{'head' if len(flat[where]) == 1 else 'heads'} {', '.join(map(str, flat[where]))}",
         "usual before training; after it such heads have learnt no pattern: train longer, or use fewer heads",
-        tuple(name for name in flat if name != where),
+        value=largest,
+        threshold=_UNIFORM,
+        also=[name for name in flat if name != where],
     )
 
 
@@ -279,15 +271,13 @@ def _unfaithful(report: AttentionReport) -> Iterator[Finding]:
         if score > random:
             continue
         images = f"{len(measured)} image" + ("s" if len(measured) > 1 else "")
-        yield Finding(
+        yield network_finding(
             UNFAITHFUL_MAP,
             "warning",
             layer or method,
-            None,
-            None,
             f"{method} says no more about what the model needs than chance",
-            score,
-            random,
             f"insertion less deletion over {images}: {score:.3f}; of random maps {random:.3f}",
             "do not read it as an explanation; look at more images, or at another layer (--layer)",
+            value=score,
+            threshold=random,
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -44,3 +45,31 @@ class Finding:
     def to_record(self) -> dict[str, Any]:
         """Plain values for JSON."""
         return asdict(self)
+
+
+def network_finding(
+    code: str,
+    severity: Gravity,
+    where: str,
+    message: str,
+    evidence: str,
+    suggestion: str,
+    *,
+    value: float | None = None,
+    threshold: float | None = None,
+    also: Sequence[str] = (),
+) -> Finding:
+    """Make a finding about a network as it is, which belongs to no epoch; see `Finding` for the arguments."""
+    return Finding(
+        code=code,
+        severity=severity,
+        where=where,
+        epoch=None,
+        step=None,
+        message=message,
+        value=value,
+        threshold=threshold,
+        evidence=evidence,
+        suggestion=suggestion,
+        also=tuple(also),
+    )

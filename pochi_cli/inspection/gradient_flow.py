@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from pochi_cli.inspection.findings import Finding, Gravity
+from pochi_cli.inspection.findings import Finding, network_finding
 
 NON_FINITE = "non-finite"
 DEAD_BLOCK = "dead-block"
@@ -124,7 +124,7 @@ def _kind(code: str) -> str:
 
 def _lost(flow: GradientFlow) -> Finding:
     bad = sum(layer.non_finite > 0 for layer in flow.layers)
-    return _finding(
+    return network_finding(
         NON_FINITE,
         "error",
         "loss",
@@ -143,7 +143,7 @@ def _non_finite(flow: GradientFlow, blocks: Blocks) -> Iterator[Finding]:
         return
     layers = bad[where]  # the last: the backward pass meets it first
     count, entries = sum(layer.non_finite for layer in layers), sum(layer.entries for layer in layers)
-    yield _finding(
+    yield network_finding(
         NON_FINITE,
         "error",
         where,
@@ -158,7 +158,7 @@ def _non_finite(flow: GradientFlow, blocks: Blocks) -> Iterator[Finding]:
 def _dead_blocks(flow: GradientFlow, blocks: Blocks) -> Iterator[Finding]:
     where, also = _last([at for at, layers in blocks.items() if all(map(_is_zero, layers))])
     if where is not None:  # the last: it may be what lets no gradient through to the others
-        yield _finding(
+        yield network_finding(
             DEAD_BLOCK,
             "error",
             where,
@@ -175,7 +175,7 @@ def _dead_layers(flow: GradientFlow, blocks: Blocks) -> Iterator[Finding]:
     for block, layers in blocks.items():
         zero = [layer.name for layer in layers if _is_zero(layer)]
         if 0 < len(zero) < len(layers):
-            yield _finding(
+            yield network_finding(
                 DEAD_LAYER,
                 "warning",
                 block,
@@ -192,7 +192,7 @@ def _dead_output(flow: GradientFlow) -> Iterator[Finding]:
     if not flow.silent or not any(map(_is_zero, flow.layers)):
         return
     where, *others = flow.silent
-    yield _finding(
+    yield network_finding(
         DEAD_OUTPUT,
         "error",
         where,
@@ -217,7 +217,7 @@ def _unused(flow: GradientFlow) -> Iterator[Finding]:
     for name, block in flow.unused:
         blocks.setdefault(block, []).append(name)
     for block, names in blocks.items():
-        yield _finding(
+        yield network_finding(
             NO_GRADIENT,
             "warning",
             block,
@@ -225,31 +225,6 @@ def _unused(flow: GradientFlow) -> Iterator[Finding]:
             f"the backward pass of {_batches(flow)} gave no gradient to {_listed(names)}",
             "freeze them, or see that the forward pass uses them",
         )
-
-
-def _finding(
-    code: str,
-    severity: Gravity,
-    where: str,
-    message: str,
-    evidence: str,
-    suggestion: str,
-    value: float | None = None,
-    also: Sequence[str] = (),
-) -> Finding:
-    return Finding(
-        code=code,
-        severity=severity,
-        where=where,
-        epoch=None,
-        step=None,
-        message=message,
-        value=value,
-        threshold=None,
-        evidence=evidence,
-        suggestion=suggestion,
-        also=tuple(also),
-    )
 
 
 def _by_block(layers: Iterable[LayerGradient]) -> Blocks:

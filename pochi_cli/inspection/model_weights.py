@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pochi_cli.inspection.findings import Finding, Gravity
+from pochi_cli.inspection.findings import Finding, Gravity, network_finding
 
 NON_FINITE = "non-finite-weights"
 ZERO_LAYER = "zero-layer"
@@ -173,7 +173,7 @@ def _non_finite(parameters: Sequence[ParameterStatistics]) -> Iterator[Finding]:
     if not bad:
         return
     worst = max(bad, key=lambda one: one.non_finite / one.entries)
-    yield _finding(
+    yield network_finding(
         NON_FINITE,
         "error",
         worst.name,
@@ -190,7 +190,7 @@ def _non_finite(parameters: Sequence[ParameterStatistics]) -> Iterator[Finding]:
 def _zero_layers(parameters: Sequence[ParameterStatistics]) -> Iterator[Finding]:
     zero = [one for one in parameters if one.channels and one.is_zero]
     if zero:
-        yield _finding(
+        yield network_finding(
             ZERO_LAYER,
             "warning",
             zero[0].name,
@@ -214,7 +214,7 @@ def _near_zero(parameters: Sequence[ParameterStatistics]) -> Iterator[Finding]:
         if not members:
             continue
         worst = max(members, key=_share)
-        yield _finding(
+        yield network_finding(
             NEAR_ZERO_CHANNELS,
             severity,
             worst.name,
@@ -244,30 +244,3 @@ def _listed(channels: Iterable[int]) -> str:
 
 def _count(number: int, what: str) -> str:
     return f"{number:,} {what}" if number == 1 else f"{number:,} {what}s"
-
-
-def _finding(
-    code: str,
-    severity: Gravity,
-    where: str,
-    message: str,
-    evidence: str,
-    suggestion: str,
-    *,
-    value: float,
-    threshold: float,
-    also: Sequence[str],
-) -> Finding:
-    return Finding(
-        code=code,
-        severity=severity,
-        where=where,
-        epoch=None,
-        step=None,
-        message=message,
-        value=value,
-        threshold=threshold,
-        evidence=evidence,
-        suggestion=suggestion,
-        also=tuple(also),
-    )

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any, NamedTuple
 
 import torch
 from torch import nn
+
+_COMPILED = "_orig_mod"
+"""What `torch.compile` puts into the names of a network's modules."""
 
 
 class Running(NamedTuple):
@@ -32,7 +36,8 @@ def running_modules(model: nn.Module) -> Iterator[list[Running]]:
     """
     running: list[Running] = []
     handles = []
-    for name, module in model.named_modules():
+    for full_name, module in model.named_modules():
+        name = plain_name(full_name)
 
         def begin(module: nn.Module, inputs: tuple[Any, ...], name: str = name) -> None:
             running.append(Running(name, module, inputs))
@@ -49,13 +54,20 @@ def running_modules(model: nn.Module) -> Iterator[list[Running]]:
             handle.remove()
 
 
+def plain_name(name: str) -> str:
+    """Give a module of a compiled network the name that it has without."""
+    return ".".join(part for part in name.split(".") if part != _COMPILED)
+
+
 @contextmanager
 def running_openly() -> Iterator[None]:
     """Keep torch's fused Transformer layers and compilation from bypassing modules inside the block."""
     is_fused = torch.backends.mha.get_fastpath_enabled()
+    # Unless it is loaded nothing can be compiled; and to load it takes a second.
+    eager = torch.compiler.set_stance("force_eager") if "torch._dynamo" in sys.modules else nullcontext()
     torch.backends.mha.set_fastpath_enabled(False)
     try:
-        with torch.compiler.set_stance("force_eager"):
+        with eager:
             yield
     finally:
         torch.backends.mha.set_fastpath_enabled(is_fused)
