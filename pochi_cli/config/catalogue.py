@@ -70,6 +70,7 @@ class ModelInfo:
         patch_size: Edge of a patch for Vision Transformers, whose input must be a multiple of it.
         has_small_stem: Whether the model has a stem for small images.
         has_published_weights: Whether torchvision has weights for it.
+        has_attention: Whether its layers attend.
     """
 
     head: str
@@ -77,6 +78,7 @@ class ModelInfo:
     patch_size: int | None = None
     has_small_stem: bool = False
     has_published_weights: bool = True
+    has_attention: bool = False
 
 
 _RESNET = ModelInfo(head="fc", has_small_stem=True)
@@ -99,11 +101,13 @@ CATALOGUE: dict[ModelName, ModelInfo] = {
     "vgg16_bn": _VGG,
     "vgg19": _VGG,
     "vgg19_bn": _VGG,
-    "vit_tiny": ModelInfo(head="heads.head", input_size=32, patch_size=4, has_published_weights=False),
-    "vit_b_16": ModelInfo(head="heads.head", patch_size=16),
-    "vit_b_32": ModelInfo(head="heads.head", patch_size=32),
-    "vit_l_16": ModelInfo(head="heads.head", patch_size=16),
-    "swin_t": ModelInfo(head="head"),
+    "vit_tiny": ModelInfo(
+        head="heads.head", input_size=32, patch_size=4, has_published_weights=False, has_attention=True
+    ),
+    "vit_b_16": ModelInfo(head="heads.head", patch_size=16, has_attention=True),
+    "vit_b_32": ModelInfo(head="heads.head", patch_size=32, has_attention=True),
+    "vit_l_16": ModelInfo(head="heads.head", patch_size=16, has_attention=True),
+    "swin_t": ModelInfo(head="head", has_attention=True),
     "convnext_tiny": _CONVNEXT,
     "convnext_small": _CONVNEXT,
     "convnext_base": _CONVNEXT,

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
+from pochi_cli.config.catalogue import CATALOGUE
+from pochi_cli.config.root import ClassificationConfig
 from pochi_cli.data.folder import FolderIndex
 from pochi_cli.inference.mistakes import Mistake, count_mistakes, most_confident_mistakes, with_pictures
 from pochi_cli.inference.results import InferenceResults, InferenceSummary
@@ -29,6 +31,7 @@ from pochi_cli.runs.experiment import read_experiment
 from pochi_cli.runs.gradient_record import read_gradient_epochs
 from pochi_cli.runs.gradient_trace import read_gradient_trace
 from pochi_cli.runs.index import Run
+from pochi_cli.runs.inspection_layout import InspectionLayout
 from pochi_cli.runs.quantities import duration_text, metric_text
 from pochi_cli.runs.records import read_bytes
 from pochi_cli.web.pages import render
@@ -81,6 +84,18 @@ class Part:
     pictures: Sequence[Picture]
 
 
+class AttentionPart(NamedTuple):
+    """Where the attention of a run's model can be looked at.
+
+    Attributes:
+        page: The explorer, from the report; `None` where it was not made.
+        command: What makes it.
+    """
+
+    page: str | None
+    command: str
+
+
 def report_page(
     run: Run,
     now: datetime,
@@ -113,6 +128,7 @@ def report_page(
         curves=list(_curves(run)),
         training=_training_part(run),
         gradients=_gradient_part(run),
+        attention=_attention_part(run),
         results=results,
         fields=() if results is None else describe_summary(results.summary)[1],
         pictures=[_embedded(title, png) for title, png in pictures],
@@ -178,6 +194,15 @@ def _gradient_part(run: Run) -> Part | None:
     heatmap = _picture("Gradient norms of the layers over the epochs", draw_heatmap(trace))
     recorded = f"{len(epochs):,}, {epochs[0].epoch} to {epochs[-1].epoch}"
     return Part([("recorded epochs", recorded)], judge_gradients(epochs), [heatmap])
+
+
+def _attention_part(run: Run) -> AttentionPart | None:
+    config = run.config
+    if not isinstance(config, ClassificationConfig) or not CATALOGUE[config.model_name].has_attention:
+        return None
+    page = InspectionLayout(run.layout.visualization).explorer
+    link = page.relative_to(run.directory).as_posix() if page.is_file() else None
+    return AttentionPart(link, f"pochi inspect attention {run.layout.name}")
 
 
 def _mistakes(results: InferenceResults, index: FolderIndex | None) -> list[Mistake]:

@@ -46,6 +46,14 @@ def test_parameter_shapes_reads_names_and_shapes_in_order(model_name: ModelName)
 
 
 @every_model
+def test_the_table_says_which_models_attend(model_name: ModelName) -> None:
+    attends = any(
+        name.endswith(("in_proj_weight", "attn.qkv.weight")) for name in parameter_shapes(model_name)
+    )
+    assert CATALOGUE[model_name].has_attention == attends
+
+
+@every_model
 def test_head_is_the_last_linear_layer(model_name: ModelName) -> None:
     linear = [name for name, module in build(model_name).named_modules() if isinstance(module, nn.Linear)]
     head = build(model_name).get_submodule(CATALOGUE[model_name].head)

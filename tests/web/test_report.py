@@ -107,6 +107,29 @@ def test_it_stands_alone(page: str) -> None:
     )
 
 
+def test_of_a_transformer_it_leads_to_the_explorer(few_digits: Path, tmp_path: Path) -> None:
+    steps = [{"name": "Resize", "size": 16}, {"name": "ToTensor"}]
+    config = tiny_config(
+        few_digits,
+        model_name="vit_tiny",
+        stem=None,
+        epochs=1,
+        work_dir=str(tmp_path),
+        train_transform=steps,
+        val_transform=steps,
+    )
+    run = train(config)
+    assert pochi("report", run.directory, cwd=tmp_path).returncode == 0
+    page = run.layout.report.read_text("utf-8")
+    assert f"pochi inspect attention {run.layout.name}" in page
+    assert not re.search(r"href=\"(?!#|data:)", page)
+    assert pochi("inspect", "attention", run.directory, cwd=tmp_path).returncode == 0
+    assert pochi("report", run.directory, cwd=tmp_path).returncode == 0
+    (link,) = re.findall(r"href=\"((?!#|data:).*?)\"", run.layout.report.read_text("utf-8"))
+    assert (run.directory / link).is_file()
+    assert link == "visualization/attention.html"
+
+
 @pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium")
 def test_a_browser_shows_it_without_an_error(watched: Run, page: str, tmp_path: Path) -> None:
     assert page
