@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from statistics import fmean
 
@@ -77,7 +78,7 @@ def _tokens(layer: LayerHeads) -> str:
 
 
 def _range(values: Sequence[float | None]) -> str:
-    known = [value for value in values if value is not None]
+    known = [value for value in values if value is not None and math.isfinite(value)]
     if not known:
         return ""
     least, largest = f"{min(known):.2f}", f"{max(known):.2f}"

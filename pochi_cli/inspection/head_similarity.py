@@ -39,12 +39,13 @@ class HeadSimilarity:
 
 @dataclass(frozen=True)
 class HeadFacts:
-    """What a head of a layer is like, as means over its rows.
+    """What a head of a layer is like, as means over its rows; NaN where every row is masked.
 
     Attributes:
         entropy: Of its rows, 0 (one key) to 1 (all alike), by the logarithm of the keys.
         distance: How far from the query it attends: in patches of the layer, between the centres, for the
-            patches of an image alone; in tokens for text; `None` where the queries are not the keys.
+            patches of an image alone; in tokens for text; `None` where the queries are not the keys, NaN where
+            nothing goes to a patch.
         to_class: Share of the weight that goes to the class token; `None` where there is none.
         peak: The largest weight of a row.
     """
@@ -77,17 +78,18 @@ def compare_heads(layer: AttentionLayer) -> HeadSimilarity:
 def describe_heads(layer: AttentionLayer) -> tuple[HeadFacts, ...]:
     """Describe each head of a layer."""
     rows = _rows(layer)
-    entropies = _entropy(rows).mean(axis=1) / np.log2(max(rows.shape[2], 2))
+    entropies = _mean(_entropy(rows)) / np.log2(max(rows.shape[2], 2))
     distances = _distances(layer)
+    peaks = _mean(rows.max(axis=2))
     to_class = None
     if layer.grid is not None and layer.grid.prefix:
-        to_class = rows[:, :, 0].mean(axis=1)
+        to_class = _mean(rows[:, :, 0])
     return tuple(
         HeadFacts(
             entropy=float(entropies[head]),
             distance=None if distances is None else float(distances[head]),
             to_class=None if to_class is None else float(to_class[head]),
-            peak=float(rows[head].max(axis=1).mean()),
+            peak=float(peaks[head]),
         )
         for head in range(layer.heads)
     )
@@ -109,6 +111,11 @@ def _rows(layer: AttentionLayer) -> Matrix:
     return rows[:, np.isfinite(rows).all(axis=(0, 2))]
 
 
+def _mean(values: Matrix) -> Matrix:
+    """Average over the rows, the second axis; NaN where every row is masked."""
+    return np.asarray(values.sum(axis=1) / (values.shape[1] or np.nan))
+
+
 def _entropy(rows: Matrix) -> Matrix:
     """Entropy in bits over the last axis, where 0 log 0 is 0."""
     return np.asarray(-(rows * np.log2(np.where(rows > 0, rows, 1.0))).sum(axis=-1))
@@ -121,8 +128,8 @@ def _divergences(rows: Matrix) -> Matrix:
     for a in range(heads):
         for b in range(a + 1, heads):
             mixed = _entropy((rows[a] + rows[b]) / 2)
-            mean = (mixed - (entropies[a] + entropies[b]) / 2).mean()
-            found[a, b] = found[b, a] = min(max(float(mean), 0.0), 1.0)
+            (mean,) = _mean((mixed - (entropies[a] + entropies[b]) / 2)[None])
+            found[a, b] = found[b, a] = np.clip(mean, 0.0, 1.0)
     return found
 
 
@@ -141,7 +148,7 @@ def _distances(layer: AttentionLayer) -> Matrix | None:
         means = (rows * np.where(is_there, apart, 0.0)).sum(axis=2) / np.where(shares > 0, shares, 1.0)
         totals += means.sum(axis=1)
         weights += (shares > 0).sum(axis=1)
-    return np.asarray(totals / np.maximum(weights, 1))
+    return np.asarray(totals / np.where(weights > 0, weights, np.nan))
 
 
 def _apart(layer: AttentionLayer) -> Iterator[Matrix]:

@@ -117,6 +117,7 @@ def test_too_large_a_batch_is_told_with_one_that_fits(few_digits: Path, tmp_path
 
 
 @needs_limits
+@pytest.mark.slow
 def test_auto_takes_what_fits_and_keeps_it(few_digits: Path, tmp_path: Path) -> None:
     raw = large_images(few_digits, tmp_path / "runs", batch_size="auto", accumulate_steps=2)
     trained = limited(900, "train", write_toml(tmp_path / "auto.toml", raw), cwd=tmp_path)
@@ -137,6 +138,7 @@ def test_auto_takes_what_fits_and_keeps_it(few_digits: Path, tmp_path: Path) -> 
 
 
 @needs_limits
+@pytest.mark.slow
 def test_validation_of_larger_images_is_told_apart(few_digits: Path, tmp_path: Path) -> None:
     sizes = [[{"name": "Resize", "size": size}, {"name": "ToTensor"}] for size in (32, 640)]
     steps = {"train_transform": sizes[0], "val_transform": sizes[1]}

@@ -58,7 +58,9 @@ def test_an_averaged_model_is_judged_by_its_averaged_weights(few_digits: Path, t
 
 
 def test_half_precision_is_that_of_the_training(few_digits: Path, tmp_path: Path) -> None:
-    run = train(tiny_config(few_digits, work_dir=str(tmp_path), precision="bf16", channels_last=True))
+    run = train(
+        tiny_config(few_digits, work_dir=str(tmp_path), epochs=1, precision="bf16", channels_last=True)
+    )
     loaded = load_model(run.directory)
     assert (loaded.runtime.precision, loaded.runtime.channels_last) == ("bf16", True)
     assert score(answers(run).predictions).accuracy == run.record.best_value

@@ -157,3 +157,10 @@ def test_one_key() -> None:
     layer = layer_of(np.ones((2, 1, 1)))
     assert compare_heads(layer).redundant == ((0, 1),)
     assert describe_heads(layer)[0].entropy == 0
+
+
+def test_where_every_row_is_masked_nothing_is_said() -> None:
+    layer = layer_of(np.full((2, 3, 3), np.nan))
+    assert all(np.isnan([facts.entropy, facts.peak]).all() for facts in describe_heads(layer))
+    assert np.isnan(compare_heads(layer).divergence[0, 1])
+    assert compare_heads(layer).redundant == ()
