@@ -160,6 +160,10 @@ def find_checkpoint(reference: str | Path | Run, work_dir: Path) -> tuple[Run | 
     Raises:
         RunError: There is no such run, or it has no checkpoint.
     """
+    if not isinstance(reference, Run) and Path(reference).suffix.lower() == ".toml":
+        raise RunError(
+            f"{reference} is a config, and neither a run nor a checkpoint", "train it, and name the run"
+        )
     if not isinstance(reference, Run) and names_file(reference, ".pth"):
         return run_around(Path(reference)), Path(reference)
     run = reference if isinstance(reference, Run) else find_run(reference, work_dir)

@@ -14,6 +14,7 @@ from PIL import Image
 from torch import Tensor
 
 from pochi_cli.characters import unicode_text
+from pochi_cli.config.catalogue import CATALOGUE
 from pochi_cli.config.steps.arguments import Size
 from pochi_cli.data.datasets import BadImage, Batch, ImageDataset
 from pochi_cli.data.findings import counted
@@ -100,7 +101,7 @@ def ask(loaded: LoadedModel, source: ImageSource, tell: Tell = lambda *_: None) 
         means = evaluate_images(
             loaded.model,
             CrossEntropy(loaded.class_weights).to(runtime.device),
-            collected.noting(loader.batches(epoch=0)),
+            collected.noting(_of_its_size(loaded, loader.batches(epoch=0))),
             runtime,
             collected.add,
         )
@@ -214,6 +215,33 @@ def synchronize(device: torch.device) -> None:
         torch.mps.synchronize()
 
 
+def require_size(loaded: LoadedModel, size: Size) -> None:
+    """Make sure that a model can take images of a size; a Vision Transformer takes one alone.
+
+    Args:
+        loaded: The model.
+        size: Height and width that the transform gives.
+
+    Raises:
+        DataError: It cannot.
+    """
+    name, (height, width) = loaded.config.model_name, loaded.size
+    if CATALOGUE[name].patch_size is not None and size != loaded.size:
+        raise DataError(
+            f"the transform gives images of {size[0]} x {size[1]} (height x width), but this {name} takes "
+            f"{height} x {width} alone",
+            f"let val_transform end in that size, as Resize with size = [{height}, {width}] does, or use "
+            "images of the shape of the training's",
+        )
+
+
+def _of_its_size(loaded: LoadedModel, batches: Iterator[tuple[int, Batch]]) -> Iterator[tuple[int, Batch]]:
+    for number, batch in batches:
+        height, width = batch.images.shape[-2:]
+        require_size(loaded, (height, width))
+        yield number, batch
+
+
 def _require_numbers(predictions: Predictions, loaded: LoadedModel) -> None:
     is_finite = np.isfinite(predictions.logits).all(axis=1)
     if not is_finite.all():
@@ -252,6 +280,8 @@ def predict(loaded: LoadedModel, images: Iterable[ImageInput]) -> Predictions:
             f"the transform gives tensors of different sizes (height x width): {sizes}",
             "predict images of one size together",
         )
+    height, width = tensors[0].shape[-2:]
+    require_size(loaded, (height, width))
     size, runtime = loaded.config.images_per_batch, loaded.runtime
     logits = []
     with explaining_batches(runtime.device, size):

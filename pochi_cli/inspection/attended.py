@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
 from torch import Tensor
 
 from pochi_cli.inspection.attention import AttentionMaps
@@ -20,6 +19,7 @@ def attended_input(
     name: str = "",
     *,
     tokens: Sequence[str] | None = None,
+    memory: Sequence[str] | None = None,
     image: Pixels | None = None,
     prediction: str | None = None,
 ) -> AttendedInput:
@@ -31,6 +31,7 @@ def attended_input(
         name: What it is called.
         tokens: Names of its tokens, such as words; what a layer has more of is named `-`. Without names, and
             without a grid on an image, tokens are numbered.
+        memory: Names of the tokens that cross attention attends to, such as the words of another sentence.
         image: What the network saw of an image, uint8 (height, width, 3).
         prediction: What the network made of it, in words.
 
@@ -42,10 +43,12 @@ def attended_input(
         grid = maps.windows.get(key)
         windows = grid.windows[0] * grid.windows[1] if grid is not None else 1
         part = _part(weights, at, windows)
-        if grid is None and image is not None:
+        if grid is None and image is not None and key not in maps.crossing:
             grid = _grid_of(part, image)
-        queries, keys = (_names(count, tokens, grid) for count in part.shape[2:])
-        layers.append(AttentionLayer(key, part.numpy().astype(np.float32), queries, keys, grid))
+        is_crossing = key in maps.crossing or part.shape[2] != part.shape[3]
+        queries = _names(part.shape[2], tokens, grid)
+        keys = _names(part.shape[3], memory if is_crossing else tokens, grid)
+        layers.append(AttentionLayer(key, part.numpy(), queries, keys, grid, is_crossing))
     return AttendedInput(name or f"input {at + 1}", tuple(layers), image, prediction)
 
 
@@ -85,4 +88,4 @@ def _names(count: int, tokens: Sequence[str] | None, grid: PatchGrid | None) -> 
         return grid.names()
     if tokens is None:
         return tuple(str(number) for number in range(1, count + 1))
-    return (*tokens, *["-"] * (count - len(tokens)))[:count]
+    return (*map(str, tokens), *["-"] * (count - len(tokens)))[:count]

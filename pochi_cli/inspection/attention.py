@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,15 +12,21 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
-from torch.utils.hooks import RemovableHandle
 from torchvision.models.swin_transformer import ShiftedWindowAttention
 
 from pochi_cli.errors import ModelError
 from pochi_cli.inspection.attention_record import PatchGrid
-from pochi_cli.inspection.preserving import preserved
-from pochi_cli.inspection.running import Running, plain_name, running_modules, running_openly
+from pochi_cli.inspection.model_probing import untouched
+from pochi_cli.inspection.running import Running, running_modules, running_openly
 
 _SOFTMAXES = frozenset({F.softmax, torch.softmax, Tensor.softmax, torch.special.softmax})
+
+
+_MULTI_HEAD = inspect.signature(F.multi_head_attention_forward)
+_WHAT_IS_SEEN = (
+    "seen are nn.MultiheadAttention, F.scaled_dot_product_attention, and a softmax over the last of four or "
+    "more dimensions, (batch, heads, queries, keys)"
+)
 
 
 class NoAttentionError(ModelError):
@@ -38,11 +43,13 @@ class AttentionMaps:
             windows. A row sums to 1; it is NaN where every key is masked. The second call of a module has
             `#2` behind its name, and so on.
         windows: Where the windows lie, of those modules that have them.
+        crossing: Modules whose keys are not their queries' tokens, as far as `nn.MultiheadAttention` tells.
         output: What the network returned.
     """
 
     weights: Mapping[str, Tensor]
     windows: Mapping[str, PatchGrid]
+    crossing: frozenset[str]
     output: object
 
 
@@ -51,10 +58,11 @@ def capture_attention(model: nn.Module, *inputs: object, **keywords: object) -> 
 
     Seen are `nn.MultiheadAttention`, also inside torch's and torchvision's Transformers, which never ask for
     the weights themselves; `F.scaled_dot_product_attention`, whose weights are computed from its arguments;
-    and a softmax over the last of four dimensions, by which networks such as Swin attend explicitly. What a
-    layer returns to its caller stays what the caller asked for.
+    and a softmax over the last of four or more dimensions, by which networks such as Swin attend explicitly.
+    What a layer returns to its caller stays what the caller asked for.
 
-    Afterwards the model is bit-identical: parameters, buffers, training flags and hooks.
+    Afterwards the model is bit-identical: parameters, buffers, training flags and hooks; and so is the state
+    of every global source of randomness.
 
     Args:
         model: Any network.
@@ -65,13 +73,13 @@ def capture_attention(model: nn.Module, *inputs: object, **keywords: object) -> 
         NoAttentionError: Nothing attended.
     """
     found = _Found()
-    with preserved(model), torch.no_grad(), running_openly(), running_modules(model) as running:
+    with untouched(model), torch.no_grad(), running_openly(), running_modules(model) as running:
         model.eval()
-        with _asking_for_weights(model, found), _Watching(found, running):
+        with _Watching(found, running):
             output = model(*inputs, **keywords)
     if not found.weights:
-        raise NoAttentionError(f"{type(model).__name__} has no attention: none of its layers attends")
-    return AttentionMaps(found.weights, found.windows, output)
+        raise NoAttentionError(f"no attention was seen in {type(model).__name__}", _WHAT_IS_SEEN)
+    return AttentionMaps(found.weights, found.windows, frozenset(found.crossing), output)
 
 
 class _Found:
@@ -80,15 +88,19 @@ class _Found:
     def __init__(self) -> None:
         self.weights: dict[str, Tensor] = {}
         self.windows: dict[str, PatchGrid] = {}
+        self.crossing: set[str] = set()
         self._calls: Counter[str] = Counter()
 
-    def add(self, name: str, weights: Tensor, grid: PatchGrid | None = None) -> None:
+    def add(self, name: str, weights: Tensor, grid: PatchGrid | None, *, is_crossing: bool) -> None:
         """Keep the weights of a call."""
         self._calls[name] += 1
         key = name if self._calls[name] == 1 else f"{name}#{self._calls[name]}"
-        self.weights[key] = weights.detach().float().cpu()
+        # A copy: the network may change its own in place.
+        self.weights[key] = weights.detach().to("cpu", torch.float32, copy=True)
         if grid is not None:
             self.windows[key] = grid
+        if is_crossing:
+            self.crossing.add(key)
 
 
 class _Watching(TorchFunctionMode):
@@ -109,21 +121,37 @@ class _Watching(TorchFunctionMode):
     ) -> Any:
         """Call a function, and look at what it attends to."""
         kwargs = kwargs or {}
+        if func is F.multi_head_attention_forward:
+            return self._multi_head(*args, **kwargs)
         if func is F.scaled_dot_product_attention:
             self._add(_product_weights(*args, **kwargs))
         result = func(*args, **kwargs)
-        if func in _SOFTMAXES and isinstance(result, Tensor) and result.ndim == 4:
+        if func in _SOFTMAXES and isinstance(result, Tensor) and result.ndim >= 4:
             dim = kwargs.get("dim", args[1] if len(args) > 1 else None)
-            if dim in (-1, 3):
-                self._add(result)
+            if dim in (-1, result.ndim - 1):
+                self._add(result.reshape(-1, *result.shape[-3:]))
         return result
 
-    def _add(self, weights: Tensor) -> None:
+    def _multi_head(self, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor | None]:
+        """Have the weights of each head computed, and return what the caller asked for."""
+        call = _MULTI_HEAD.bind(*args, **kwargs)
+        call.apply_defaults()
+        wanted = {name: call.arguments[name] for name in ("need_weights", "average_attn_weights")}
+        call.arguments |= {"need_weights": True, "average_attn_weights": False}
+        attended, weights = F.multi_head_attention_forward(*call.args, **call.kwargs)
+        assert weights is not None
+        is_crossing = call.arguments["query"] is not call.arguments["key"]
+        self._add(weights if weights.ndim == 4 else weights.unsqueeze(0), is_crossing=is_crossing)
+        if not wanted["need_weights"]:
+            return attended, None
+        return attended, weights.mean(-3) if wanted["average_attn_weights"] else weights
+
+    def _add(self, weights: Tensor, *, is_crossing: bool = False) -> None:
         name, module, inputs = self._running[-1]
         grid = None
         if isinstance(module, ShiftedWindowAttention):
             grid = _window_grid(module, inputs[0])
-        self._found.add(name or type(module).__name__, weights, grid)
+        self._found.add(name or type(module).__name__, weights, grid, is_crossing=is_crossing)
 
 
 def _window_grid(module: ShiftedWindowAttention, features: Tensor) -> PatchGrid:
@@ -161,48 +189,3 @@ def _product_weights(
     if weights.ndim == 3:
         weights = weights.unsqueeze(1)
     return weights.reshape(-1, *weights.shape[-3:])
-
-
-@contextmanager
-def _asking_for_weights(model: nn.Module, found: _Found) -> Iterator[None]:
-    """Make each `nn.MultiheadAttention` compute the weights of its heads, unnoticed by its caller."""
-    with ExitStack() as hooks:
-        for name, module in model.named_modules():
-            if isinstance(module, nn.MultiheadAttention) and _can_be_asked(module):
-                for handle in _ask(plain_name(name) or type(module).__name__, module, found):
-                    hooks.callback(handle.remove)
-        yield
-
-
-def _can_be_asked(module: nn.MultiheadAttention) -> bool:
-    """Tell whether it takes torch's own arguments, which a class derived from it need not."""
-    return {"need_weights", "average_attn_weights"} <= inspect.signature(module.forward).parameters.keys()
-
-
-def _ask(name: str, module: nn.MultiheadAttention, found: _Found) -> tuple[RemovableHandle, RemovableHandle]:
-    signature = inspect.signature(module.forward)
-    wanted: list[tuple[bool, bool]] = []
-
-    def before(
-        _: nn.Module, inputs: tuple[Any, ...], keywords: dict[str, Any]
-    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        call = signature.bind(*inputs, **keywords)
-        call.apply_defaults()
-        wanted.append((call.arguments["need_weights"], call.arguments["average_attn_weights"]))
-        call.arguments |= {"need_weights": True, "average_attn_weights": False}
-        return call.args, call.kwargs
-
-    def after(_: nn.Module, __: object, outputs: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor | None]:
-        attended, weights = outputs
-        has_batch = weights.ndim == 4
-        found.add(name, weights if has_batch else weights.unsqueeze(0))
-        needs_weights, is_averaged = wanted.pop()
-        if not needs_weights:
-            return attended, None
-        return attended, weights.mean(-3) if is_averaged else weights
-
-    # After the hooks that are there, which may change what goes in, and before those that see what comes out.
-    return (
-        module.register_forward_pre_hook(before, with_kwargs=True),
-        module.register_forward_hook(after, prepend=True),
-    )

@@ -68,9 +68,11 @@ class PatchGrid:
         return np.where(is_there, at, -1).ravel()
 
     def names(self, window: int = 0) -> tuple[str, ...]:
-        """Name the tokens: `class`, then `row,column` from 1 on; what only fills up a window is `-`."""
+        """Name the tokens: `class`, then `row,column` from 1 on; what only fills up a window is `padding`."""
         patches = self.patches(window)
-        names = [f"{at // self.columns + 1},{at % self.columns + 1}" if at >= 0 else "-" for at in patches]
+        names = [
+            f"{at // self.columns + 1},{at % self.columns + 1}" if at >= 0 else "padding" for at in patches
+        ]
         extra = [CLASS_NAME, *(f"extra {number}" for number in range(1, self.prefix))][: self.prefix]
         return (*extra, *names[self.prefix :])
 
@@ -85,6 +87,7 @@ class AttentionLayer:
             key is masked. There is one window unless `grid` says otherwise.
         query_names, key_names: What the tokens are called, for windows those of the first.
         grid: Where the tokens lie on the image; `None` for text.
+        is_crossing: Whether the keys are other tokens than the queries, whatever their names.
     """
 
     name: str
@@ -92,6 +95,7 @@ class AttentionLayer:
     query_names: tuple[str, ...]
     key_names: tuple[str, ...]
     grid: PatchGrid | None = None
+    is_crossing: bool = False
 
     @property
     def heads(self) -> int:
@@ -101,7 +105,7 @@ class AttentionLayer:
     @property
     def is_self_attention(self) -> bool:
         """Whether the queries are the keys."""
-        return self.query_names == self.key_names
+        return not self.is_crossing and self.query_names == self.key_names
 
     def names(self, window: int = 0) -> tuple[tuple[str, ...], tuple[str, ...]]:
         """Name the queries and the keys of a window."""

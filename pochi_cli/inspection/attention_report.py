@@ -108,6 +108,7 @@ class AttentionReport:
         images: The images, at least one.
         chosen_layer: Position of the layer that pictures show; `None` without attention.
         chosen_head: Position of its head that they show; `None` for the mean of all.
+        asked_class: The class that was asked for; `None` for the predicted one of each image.
         messages: What is not as one would expect, in words.
     """
 
@@ -119,6 +120,7 @@ class AttentionReport:
     images: tuple[SeenImage, ...]
     chosen_layer: int | None
     chosen_head: int | None
+    asked_class: str | None
     messages: tuple[str, ...]
 
     @property
@@ -222,7 +224,7 @@ def _redundant(layers: Sequence[LayerHeads]) -> Iterator[Finding]:
             layer.name,
             f"heads of {layer.name} attend alike: {listed}{more}",
             f"correlation of row-centred weights up to {value:.3f}, with a Jensen-Shannon divergence of "
-            f"{layer.similarity.divergence[strongest]:.3f} bit",
+            f"{abs(layer.similarity.divergence[strongest]):.3f} bit",
             "one of such heads could be left out: a smaller model may do as well",
             value=value,
             threshold=ALIKE_CORRELATION,
@@ -276,8 +278,12 @@ def _unfaithful(report: AttentionReport) -> Iterator[Finding]:
             "warning",
             layer or method,
             f"{method} says no more about what the model needs than chance",
-            f"insertion less deletion over {images}: {score:.3f}; of random maps {random:.3f}",
+            f"insertion less deletion over {images}: {_rounded(score)}; of random maps {_rounded(random)}",
             "do not read it as an explanation; look at more images, or at another layer (--layer)",
             value=score,
             threshold=random,
         )
+
+
+def _rounded(value: float) -> str:
+    return f"{round(value, 3) + 0.0:.3f}"  # no minus before zeros

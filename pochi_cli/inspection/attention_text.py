@@ -31,6 +31,8 @@ def describe_report(report: AttentionReport) -> tuple[str, list[tuple[str, str]]
         fields.append(("attention", f"{report.model_name} has none: Grad-CAM and LayerCAM instead"))
     count = len(report.images)
     fields.append(("images", f"{count}, on {report.device}"))
+    if report.asked_class is not None:
+        fields.append(("class", f"{report.asked_class}, whatever is predicted"))
     fields += [("note", message) for message in report.messages]
     return f"Attention of {report.model}", fields
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from pochi_cli.errors import ModelError
-from pochi_cli.inspection.preserving import preserved
+from pochi_cli.inspection.model_probing import untouched
 from pochi_cli.inspection.running import running_openly
 
 _LEAST_CELLS = 4
@@ -55,13 +55,14 @@ def class_activation_maps(
         model: Takes images to logits, (batch, classes).
         images: (batch, 3, height, width).
         classes: int64 (batch,); by default the predicted ones.
-        layer: Dotted name of the module whose output is looked at; by default the last that is a map of the
-            image of at least 4 x 4 cells, or else of the most cells.
+        layer: Dotted name of the module whose output is looked at; by default the last that every path from
+            the image to the logits goes through and that is a map of the image of at least 4 x 4 cells, or
+            else of the most cells.
 
     Raises:
         NoFeatureMapError: There is no such layer.
     """
-    with preserved(model), running_openly():
+    with untouched(model), running_openly():
         model.eval()
         layer = layer or last_feature_map(model, images[:1])
         with torch.enable_grad(), _kept_output(model, layer) as kept:
@@ -69,7 +70,7 @@ def class_activation_maps(
         if not kept:
             raise NoFeatureMapError(f"{layer} does not run when the network does, or returns no tensor")
         features = kept[-1]
-        if not _is_map(features, images):
+        if _as_map(features, images) is None:
             raise NoFeatureMapError(
                 f"{layer} gives {tuple(features.shape)}, which is no map of the image",
                 f"{last_feature_map(model, images[:1])} gives one",
@@ -77,11 +78,13 @@ def class_activation_maps(
         if classes is None:
             classes = logits.argmax(1)
         (gradients,) = torch.autograd.grad(logits.gather(1, classes[:, None]).sum(), features)
-    gradients, values = gradients.float(), features.detach().float()
+    weights, values = _as_map(gradients.float(), images), _as_map(features.detach().float(), images)
+    assert weights is not None
+    assert values is not None
     return ClassActivation(
         layer,
-        (gradients.mean((2, 3), keepdim=True) * values).sum(1).relu(),
-        (gradients.relu() * values).sum(1).relu(),
+        (weights.mean((2, 3), keepdim=True) * values).sum(1).relu(),
+        (weights.relu() * values).sum(1).relu(),
         logits.detach().float(),
         classes,
     )
@@ -101,30 +104,45 @@ def _kept_output(model: nn.Module, layer: str) -> Iterator[list[Tensor]]:
     try:
         handle = model.get_submodule(layer).register_forward_hook(keep)
     except AttributeError:
-        raise NoFeatureMapError(f"{type(model).__name__} has no layer {layer}") from None
+        raise NoFeatureMapError(
+            f"{type(model).__name__} has no layer {layer}", "give the dotted name of a module"
+        ) from None
     try:
         yield kept
     finally:
         handle.remove()
 
 
-@torch.no_grad()
 def last_feature_map(model: nn.Module, images: Tensor) -> str:
-    """Find the last module whose output is a map of the image, of at least 4 x 4 cells if there is one.
+    """Find the last module that all that reaches the logits goes through, and whose output is a map.
 
     Args:
         model: In eval mode.
         images: (1, 3, height, width).
 
+    Returns:
+        Its dotted name; the map has at least 4 x 4 cells if there is such a one.
+
     Raises:
         NoFeatureMapError: No module gives a map of more than one cell.
     """
+    sizes = _map_sizes(model, images)
+    least = min(_LEAST_CELLS, max(sizes.values(), default=0))
+    for name in reversed([name for name, cells in sizes.items() if cells >= least]):
+        if _is_passed_by_all(model, images, name):
+            return name
+    raise NoFeatureMapError(f"{type(model).__name__} has no layer whose output is a map of the image")
+
+
+@torch.no_grad()
+def _map_sizes(model: nn.Module, images: Tensor) -> dict[str, int]:
+    """Measure the maps that modules give, in the order of their last calls: rows or columns, the fewer."""
     sizes: dict[str, int] = {}
 
     def note(name: str, output: object) -> None:
-        if isinstance(output, Tensor) and _is_map(output, images):
-            sizes.pop(name, None)  # the order is that of the last calls
-            sizes[name] = min(output.shape[2:])
+        if isinstance(output, Tensor) and (found := _as_map(output, images)) is not None:
+            sizes.pop(name, None)
+            sizes[name] = min(found.shape[2:])
 
     handles = [
         module.register_forward_hook(lambda _module, _inputs, output, name=name: note(name, output))
@@ -136,16 +154,32 @@ def last_feature_map(model: nn.Module, images: Tensor) -> str:
     finally:
         for handle in handles:
             handle.remove()
-    if not sizes:
-        raise NoFeatureMapError(f"{type(model).__name__} has no layer whose output is a map of the image")
-    least = min(_LEAST_CELLS, max(sizes.values()))
-    return [name for name, cells in sizes.items() if cells >= least][-1]
+    return sizes
 
 
-def _is_map(output: Tensor, images: Tensor) -> bool:
-    """Tell a map of the image, (batch, channels, rows, columns), from other tensors."""
-    if output.ndim != 4 or len(output) != len(images) or min(output.shape[2:]) < 2:
-        return False
-    stretch = output.shape[2] / output.shape[3] * images.shape[3] / images.shape[2]
-    is_smaller = output.shape[2] <= images.shape[2] and output.shape[3] <= images.shape[3]
-    return is_smaller and 1 / _MOST_STRETCH < stretch < _MOST_STRETCH
+def _is_passed_by_all(model: nn.Module, images: Tensor, layer: str) -> bool:
+    """Tell whether the image reaches the logits through a module alone, rather than past it as well."""
+    images = images.detach().clone().requires_grad_()
+    cut = model.get_submodule(layer).register_forward_hook(lambda _module, _inputs, output: output.detach())
+    try:
+        with torch.enable_grad():
+            logits = model(images)
+    finally:
+        cut.remove()
+    if not logits.requires_grad:
+        return True
+    (gradient,) = torch.autograd.grad(logits.sum(), images, allow_unused=True)
+    return gradient is None
+
+
+def _as_map(output: Tensor, images: Tensor) -> Tensor | None:
+    """Take an output for a map of the image, (batch, channels, rows, columns); also with channels last."""
+    if output.ndim != 4 or len(output) != len(images):
+        return None
+    for maps in (output, output.permute(0, 3, 1, 2)):
+        rows, columns = maps.shape[2:]
+        stretch = rows / columns * images.shape[3] / images.shape[2]
+        is_smaller = rows <= images.shape[2] and columns <= images.shape[3]
+        if min(rows, columns) > 1 and is_smaller and 1 / _MOST_STRETCH < stretch < _MOST_STRETCH:
+            return maps
+    return None

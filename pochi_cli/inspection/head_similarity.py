@@ -17,13 +17,18 @@ ALIKE_CORRELATION = 0.95
 ALIKE_DIVERGENCE = 0.05
 """... if their divergence, in bits, is not larger either."""
 
+_MASKED = 1e-30
+"""Weight up to which a key is hidden from a query, if no head gives it more; Swin's mask leaves e^-100."""
 _NOISE = 1e-6
 """Root mean square of a head's deviations from uniform rows, times the keys, below which it is rounding."""
 
 
 @dataclass(frozen=True, eq=False)
 class HeadSimilarity:
-    """How alike the heads of a layer are, over all their rows.
+    """How alike the heads of a layer are, over all rows that leave a choice between keys.
+
+    Keys that a mask hides from a query do not count: the zeros there are the mask's, and not the head's. Nor
+    do rows of tokens that only fill up a window.
 
     Attributes:
         correlation: (heads, heads), -1 to 1: of the weights less their row's mean. With it, the part that all
@@ -42,10 +47,10 @@ class HeadFacts:
     """What a head of a layer is like, as means over its rows; NaN where every row is masked.
 
     Attributes:
-        entropy: Of its rows, 0 (one key) to 1 (all alike), by the logarithm of the keys.
+        entropy: Of its rows, 0 (one key) to 1 (all alike), by the logarithm of the keys that are not masked.
         distance: How far from the query it attends: in patches of the layer, between the centres, for the
-            patches of an image alone; in tokens for text; `None` where the queries are not the keys, NaN where
-            nothing goes to a patch.
+            patches of an image alone; in tokens for text; `None` where the queries are not the keys, and NaN
+            where nothing goes to a patch.
         to_class: Share of the weight that goes to the class token; `None` where there is none.
         peak: The largest weight of a row.
     """
@@ -58,9 +63,9 @@ class HeadFacts:
 
 def compare_heads(layer: AttentionLayer) -> HeadSimilarity:
     """Compare each pair of heads of a layer over all rows whose keys are not all masked."""
-    rows = _rows(layer)
-    centred = rows - rows.mean(axis=2, keepdims=True)
-    flat = centred.reshape(len(rows), -1)
+    rows, is_open = _rows(layer)
+    means = rows.sum(axis=2) / is_open.sum(axis=1)
+    flat = ((rows - means[..., None]) * is_open).reshape(len(rows), -1)
     norms = np.sqrt((flat**2).sum(axis=1))
     # A head that attends to all keys alike has no pattern but the rounding of its softmax.
     is_flat = norms <= _NOISE * np.sqrt(max(flat.shape[1], 1)) / max(rows.shape[2], 1)
@@ -77,8 +82,8 @@ def compare_heads(layer: AttentionLayer) -> HeadSimilarity:
 
 def describe_heads(layer: AttentionLayer) -> tuple[HeadFacts, ...]:
     """Describe each head of a layer."""
-    rows = _rows(layer)
-    entropies = _mean(_entropy(rows)) / np.log2(max(rows.shape[2], 2))
+    rows, is_open = _rows(layer)
+    entropies = _mean(_entropy(rows) / np.log2(np.maximum(is_open.sum(axis=1), 2)))
     distances = _distances(layer)
     peaks = _mean(rows.max(axis=2))
     to_class = None
@@ -104,11 +109,31 @@ def pooled(layers: Sequence[AttentionLayer]) -> AttentionLayer:
     return replace(layers[0], weights=np.concatenate([layer.weights for layer in layers]))
 
 
-def _rows(layer: AttentionLayer) -> Matrix:
-    """Take the rows of all windows, (heads, rows, keys), that are not masked altogether."""
+def _rows(layer: AttentionLayer) -> tuple[Matrix, NDArray[np.bool_]]:
+    """Take the rows of all windows that leave a choice.
+
+    Returns:
+        The rows, (heads, rows, keys), and the keys that are open to each, (rows, keys).
+    """
     heads, keys = layer.heads, layer.weights.shape[3]
     rows = layer.weights.transpose(1, 0, 2, 3).reshape(heads, -1, keys).astype(np.float64)
-    return rows[:, np.isfinite(rows).all(axis=(0, 2))]
+    is_of_use = np.isfinite(rows).all(axis=(0, 2)) & _is_no_padding(layer)
+    rows = rows[:, is_of_use]
+    is_open = np.asarray((rows > _MASKED).any(axis=0))
+    has_choice = is_open.sum(axis=1) > 1
+    if has_choice.any():
+        rows, is_open = rows[:, has_choice], is_open[has_choice]
+    return np.where(is_open, rows, 0.0), is_open
+
+
+def _is_no_padding(layer: AttentionLayer) -> NDArray[np.bool_]:
+    """Tell the queries of all windows, (windows x queries,), from those that only fill up a window."""
+    count, _, queries, _ = layer.weights.shape
+    if layer.grid is None or layer.grid.window is None:
+        return np.ones(count * queries, dtype=bool)
+    across, down = layer.grid.windows
+    each = np.concatenate([layer.grid.patches(window) >= 0 for window in range(across * down)])
+    return np.tile(each, len(layer.weights) // (across * down))
 
 
 def _mean(values: Matrix) -> Matrix:

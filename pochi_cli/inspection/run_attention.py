@@ -16,7 +16,7 @@ from pochi_cli.engine.runtime import configured, random_state, restore_random_st
 from pochi_cli.errors import DataError, ModelError
 from pochi_cli.inference.images import validation_images
 from pochi_cli.inference.model import LoadedModel
-from pochi_cli.inference.predict import prepare_image
+from pochi_cli.inference.predict import prepare_image, require_size
 from pochi_cli.inspection.attended import attended_input
 from pochi_cli.inspection.attention import AttentionMaps, NoAttentionError, capture_attention
 from pochi_cli.inspection.attention_record import AttendedInput, SaliencyMap
@@ -51,8 +51,8 @@ def inspect_attention(
         loaded: The model.
         images: Files; by default some of the validation images.
         shown: The class that maps are of; by default the predicted one of each image.
-        layer: The layer that is shown, by its name, or one that attends by its number, from 1. By default the
-            last, or that which Grad-CAM takes.
+        layer: The layer that is shown, by its name, or one that attends by its number, from 1; maps are of
+            it, or of the layers up to it. By default the last, or that which Grad-CAM takes.
         head: The head that is shown, from 1; by default the mean of all.
         tell: Told how many images the model was asked about, and of how many.
 
@@ -83,6 +83,8 @@ def _inspect(
     tell: Tell,
 ) -> AttentionReport:
     names, pixels = _named_images(loaded, images) if images else _examples(loaded)
+    height, width = pixels.shape[-2:]
+    require_size(loaded, (height, width))
     runtime = loaded.runtime
     batch = pixels.to(runtime.device, memory_format=runtime.memory_format)
     probabilities = _probabilities(loaded, batch)
@@ -94,7 +96,7 @@ def _inspect(
     guesses = probabilities.argmax(1)
     wanted = guesses if shown is None else torch.full_like(guesses, loaded.class_names.index(shown))
     attention = _attention(loaded, batch)
-    chosen = None if attention is None else _choose(attention, layer)
+    chosen = None if attention is None else _choose(loaded, attention, layer)
     _require_head(loaded, attention, chosen, head)
     seen = []
     for at, picture in enumerate(loaded.transform.pictures(pixels)):
@@ -106,9 +108,11 @@ def _inspect(
             if attention is None
             else attended_input(attention, at, names[at], image=picture, prediction=text)
         )
-        maps = attention_maps(one.layers) if one.layers else []
+        maps = [] if chosen is None else attention_maps(one.layers[: chosen + 1])
         seen.append(SeenImage(names[at], predicted, probability, told, one, tuple(maps)))
-    seen = _with_class_activation(loaded, batch, wanted, seen, layer)
+    if not any(one.maps for one in seen):
+        named = layer if _is_for_class_activation(loaded, attention, layer) else None
+        seen = _with_class_activation(loaded, batch, wanted, seen, named)
     seen = _checked(loaded, batch, wanted, seen, tell)
     return AttentionReport(
         model=str(loaded.checkpoint) if loaded.run is None else loaded.run.layout.name,
@@ -119,6 +123,7 @@ def _inspect(
         images=tuple(seen),
         chosen_layer=chosen,
         chosen_head=None if head is None else head - 1,
+        asked_class=shown,
         messages=loaded.messages,
     )
 
@@ -131,10 +136,10 @@ def _attention(loaded: LoadedModel, batch: Tensor) -> AttentionMaps | None:
         return None
 
 
-def _choose(attention: AttentionMaps, layer: str | None) -> int:
+def _choose(loaded: LoadedModel, attention: AttentionMaps, layer: str | None) -> int:
     """Find the position of a layer by its name or its number."""
     names = list(attention.weights)
-    if layer is None:
+    if layer is None or _is_for_class_activation(loaded, attention, layer):
         return len(names) - 1
     if layer in names:
         return names.index(layer)
@@ -143,6 +148,14 @@ def _choose(attention: AttentionMaps, layer: str | None) -> int:
     raise ModelError(
         f"no layer {layer} attends", f"give a number from 1 to {len(names)}, or a name such as {names[-1]}"
     )
+
+
+def _is_for_class_activation(loaded: LoadedModel, attention: AttentionMaps | None, layer: str | None) -> bool:
+    """Tell whether a layer that was asked for is one whose map Grad-CAM can show."""
+    if layer is None or attention is None:
+        return layer is not None
+    modules = {name for name, _ in loaded.model.named_modules()}
+    return bool(attention.windows) and layer not in attention.weights and layer in modules
 
 
 def _require_head(
@@ -160,15 +173,12 @@ def _require_head(
 def _with_class_activation(
     loaded: LoadedModel, batch: Tensor, wanted: Tensor, seen: list[SeenImage], layer: str | None
 ) -> list[SeenImage]:
-    """Add Grad-CAM and LayerCAM where attention gives no map of the whole image."""
-    if any(one.maps for one in seen):
-        return seen
+    """Add Grad-CAM and LayerCAM, where attention gives no map of the whole image."""
     try:
         with loaded.runtime.autocast():
-            named = None if seen[0].attended.layers else layer
-            found = class_activation_maps(loaded.model, batch, wanted, named)
+            found = class_activation_maps(loaded.model, batch, wanted, layer)
     except NoFeatureMapError:
-        if seen[0].attended.layers:
+        if layer is None and seen[0].attended.layers:
             return seen
         raise
     methods = {GRAD_CAM: found.grad_cam, LAYER_CAM: found.layer_cam}

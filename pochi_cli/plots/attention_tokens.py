@@ -116,7 +116,7 @@ def _row_ticks(grid: PatchGrid, window: int, room: float) -> TokenTicks:
     middles = starts + (width - 1) / 2
     named = [at for at in range(0, len(rows), step) if grid.prefix == 0 or middles[at] >= apart]
     places = [(grid.prefix - 1) / 2] * bool(grid.prefix) + [float(middles[at]) for at in named]
-    names = [f"row {rows[at] // grid.columns + 1}" if rows[at] >= 0 else "fill" for at in named]
+    names = [f"row {rows[at] // grid.columns + 1}" if rows[at] >= 0 else "padding" for at in named]
     borders = [float(start) - 0.5 for start in starts if start > 0]
     return TokenTicks(places, [_prefix_name(grid.prefix)] * bool(grid.prefix) + names, borders, step)
 

@@ -148,15 +148,10 @@ def _grid_facts(grid: PatchGrid) -> dict[str, Any]:
         "width": grid.columns if grid.window is None else grid.window[1],
         "across": across,
         "windows": [
-            {"names": _token_names(grid, window), "patches": grid.patches(window).tolist()}
+            {"names": list(grid.names(window)), "patches": grid.patches(window).tolist()}
             for window in range(down * across)
         ],
     }
-
-
-def _token_names(grid: PatchGrid, window: int) -> list[str]:
-    named = enumerate(zip(grid.names(window), grid.patches(window), strict=True))
-    return [name if patch >= 0 or token < grid.prefix else "padding" for token, (name, patch) in named]
 
 
 def _map_facts(found: SaliencyMap) -> dict[str, Any]:

@@ -39,9 +39,9 @@ def test_an_encoder_has_no_attention_part(tmp_path: Path) -> None:
 def test_what_cannot_be_inspected_is_told_and_the_rest_goes_on(own_run: Run, tmp_path: Path) -> None:
     shutil.rmtree(own_run.layout.models)
     result = pochi("inspect", "all", "--json", cwd=tmp_path)
-    assert result.returncode == 0, result.stderr
+    assert result.returncode == 1
     shown = json.loads(result.stdout)
     for name in ("model", "activations", "attention", "gradients"):
         assert set(shown[name]) == {"obstacle"}
-        assert f"{name}: " in result.stderr
+        assert shown[name]["obstacle"] in result.stderr
     assert shown["monitor"]["findings"] == []

@@ -156,6 +156,27 @@ def test_a_network_without_attention_gets_grad_cam(own_run: Run, tmp_path: Path)
     assert "fc gives (4, 4), which is no map of the image" in wrong.stderr
 
 
+def test_an_image_of_another_shape_is_told(few_digits: Path, tmp_path: Path) -> None:
+    steps = [{"name": "Resize", "size": 16}, {"name": "ToTensor"}]
+    small = {"model_name": "vit_tiny", "stem": None, "train_transform": steps, "val_transform": steps}
+    train(tiny_config(few_digits, epochs=1, work_dir=str(tmp_path / "work_dirs"), **small))
+    Image.new("RGB", (60, 20), "red").save(tmp_path / "wide.png")
+    for arguments in (["inspect", "attention", "latest", "--image"], ["infer", "latest", "--data"]):
+        result = pochi(*arguments, "wide.png", cwd=tmp_path)
+        assert result.returncode == 1
+        told = "the transform gives images of 16 x 48 (height x width), but this vit_tiny takes 16 x 16 alone"
+        assert told in result.stderr
+
+
+def test_maps_are_those_of_the_chosen_layer(run: Run, tmp_path: Path) -> None:
+    command = ("inspect", "attention", run.directory, "--json", "--layer")
+    shown = {layer: json.loads(pochi(*command, layer, cwd=tmp_path).stdout) for layer in ("1", "6")}
+    first, last = (shown[layer]["images"][0]["maps"] for layer in ("1", "6"))
+    assert first[0]["layer"] == "encoder.layers.encoder_layer_0.self_attention"
+    assert last[0]["layer"] == "encoder.layers.encoder_layer_5.self_attention"
+    assert first[1]["values"] != last[1]["values"]
+
+
 def test_a_checkpoint_elsewhere_is_drawn_beside_it_or_where_one_says(run: Run, tmp_path: Path) -> None:
     (tmp_path / "elsewhere").mkdir()
     path = tmp_path / "elsewhere" / "model.pth"

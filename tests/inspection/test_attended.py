@@ -40,7 +40,7 @@ def test_names_of_a_grid() -> None:
     # Three rows in windows of two: the last row of windows has patches that only fill up.
     grid = PatchGrid(3, 2, window=(2, 2))
     assert grid.windows == (2, 1)
-    assert grid.names(1) == ("3,1", "3,2", "-", "-")
+    assert grid.names(1) == ("3,1", "3,2", "padding", "padding")
 
 
 def test_images_of_a_batch() -> None:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torchvision.models import swin_t, swin_v2_t, vit_b_16
 from torchvision.models.swin_transformer import ShiftedWindowAttention
 
+from pochi_cli.inspection.attended import attended_input
 from pochi_cli.inspection.attention import NoAttentionError, capture_attention
 from pochi_cli.models.architectures import build_network
 from tests.inspection.networks import OwnAttention, WordNetwork, assert_unchanged, state_of
@@ -254,10 +255,67 @@ def test_the_caller_gets_what_it_asked_for() -> None:
     torch.testing.assert_close(maps.weights["attention#3"], model.weights[2].unsqueeze(0))
 
 
+class Scaling(nn.Module):
+    """Changes its weights after the softmax."""
+
+    def forward(self, logits: Tensor) -> Tensor:
+        weights = F.softmax(logits, dim=-1)
+        weights *= 0.5
+        return weights
+
+
+def test_weights_are_those_before_the_network_changes_them() -> None:
+    logits = torch.randn(2, 3, 4, 4)
+    maps = capture_attention(Scaling(), logits)
+    torch.testing.assert_close(maps.weights["Scaling"], logits.softmax(-1))
+
+
+class Grids(nn.Module):
+    """Attends in grids, as MaxViT does: (batch, grids, heads, queries, keys)."""
+
+    def forward(self, logits: Tensor) -> Tensor:
+        return logits.softmax(dim=4)
+
+
+def test_more_dimensions_are_more_inputs() -> None:
+    logits = torch.randn(2, 5, 3, 4, 4)
+    maps = capture_attention(Grids(), logits)
+    torch.testing.assert_close(maps.weights["Grids"], logits.softmax(-1).flatten(0, 1))
+
+
+class Derived(nn.MultiheadAttention):
+    """Takes one tensor, and never asks for weights."""
+
+    def forward(self, tokens: Tensor) -> Tensor:  # type: ignore[override]
+        attended, _ = super().forward(tokens, tokens, tokens, need_weights=False)
+        return attended
+
+
+def test_classes_derived_from_torchs() -> None:
+    model, tokens = Derived(16, 4, batch_first=True).eval(), torch.randn(2, 5, 16)
+    maps = capture_attention(model, tokens)
+    torch.testing.assert_close(maps.weights["Derived"], explicit_softmax(model, tokens), atol=1e-5, rtol=0)
+
+
+def test_cross_attention_is_told_apart() -> None:
+    layer = nn.TransformerDecoderLayer(16, 2, dim_feedforward=32, batch_first=True)
+    words, memory = torch.randn(1, 3, 16), torch.randn(1, 3, 16)
+    maps = capture_attention(layer, words, memory)
+    assert list(maps.weights) == ["self_attn", "multihead_attn"]
+    assert maps.crossing == {"multihead_attn"}
+    own, other = attended_input(maps, tokens=["le", "chat", "dort"]).layers
+    assert own.is_self_attention
+    assert not other.is_self_attention
+    assert (own.key_names, other.query_names) == (("le", "chat", "dort"),) * 2
+    assert other.key_names == ("1", "2", "3")
+    _, other = attended_input(maps, tokens=["le", "chat", "dort"], memory=["the", "cat", "sleeps"]).layers
+    assert other.key_names == ("the", "cat", "sleeps")
+
+
 def test_a_model_without_attention_says_so() -> None:
     model, images = build_network("resnet18", 10), torch.randn(2, 3, 32, 32)
     before = state_of(model)
-    with pytest.raises(NoAttentionError, match="ResNet has no attention"):
+    with pytest.raises(NoAttentionError, match="no attention was seen in ResNet"):
         capture_attention(model, images)
     assert_unchanged(model, before)
 

@@ -50,6 +50,7 @@ def report_of(*weights: NDArray[np.float64], faithful: bool | None = True) -> At
         images=tuple(SeenImage(one.name, "cat", 0.75, "cat", one, maps) for one in inputs),
         chosen_layer=0 if layers else None,
         chosen_head=None,
+        asked_class=None,
         messages=("a remark",),
     )
 

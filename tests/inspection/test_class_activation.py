@@ -82,6 +82,8 @@ def test_values_are_those_of_the_papers() -> None:
     [
         ("resnet18", (224, 224), "layer4"),
         ("resnet18", (64, 64), "layer3"),
+        ("resnet50", (64, 64), "layer3"),  # not what is within a block, which the shortcut passes by
+        ("swin_t", (64, 64), "features.5"),  # channels last
         ("vgg11", (224, 224), "features"),
         ("vgg_compact", (32, 32), "features.20"),
         ("swin_t", (224, 224), "permute"),

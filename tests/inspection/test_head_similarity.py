@@ -7,6 +7,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 from torch import nn
+from torchvision.models import swin_t
 
 from pochi_cli.inspection.attention import capture_attention
 from pochi_cli.inspection.attention_record import AttentionLayer, PatchGrid
@@ -98,6 +99,47 @@ def test_heads_without_a_pattern_are_alike_and_like_no_other() -> None:
     assert found.correlation[0, 1] == 1
     assert found.correlation[0, 2] == found.correlation[1, 2] == 0
     assert found.redundant == ((0, 1),)
+
+
+@pytest.mark.parametrize("hidden", [0.0, 1e-40])
+def test_a_mask_makes_no_heads_alike(hidden: float) -> None:
+    tokens = 12
+    is_open = np.tril(np.ones((tokens, tokens), dtype=bool))  # causal
+    is_open[:, 3] = False  # and a padded key
+    is_open[3, :3] = True
+    weights = np.where(is_open, random_heads(4, tokens, 0.3), hidden)
+    weights /= weights.sum(-1, keepdims=True)
+    found = compare_heads(layer_of(weights))
+    assert found.redundant == ()
+    assert np.abs(found.correlation[np.triu_indices(4, 1)]).max() < 0.5
+    # By hand, over the open keys alone.
+    rows = []
+    for query in range(tokens):
+        keys = np.flatnonzero(is_open[query])
+        if len(keys) > 1:
+            part = weights[:2, query, keys]
+            rows.append(part - part.mean(axis=1, keepdims=True))
+    first, second = np.concatenate(rows, axis=1)
+    expected = first @ second / np.sqrt((first @ first) * (second @ second))
+    assert found.correlation[0, 1] == pytest.approx(expected, abs=1e-5)
+
+
+def test_entropy_is_that_of_the_keys_that_are_not_masked() -> None:
+    uniform = np.tril(np.ones((6, 6)))
+    uniform /= uniform.sum(-1, keepdims=True)
+    (facts,) = describe_heads(layer_of(uniform[None]))
+    assert facts.entropy == pytest.approx(1)
+
+
+def test_untrained_heads_of_shifted_windows_are_dissimilar() -> None:
+    torch.manual_seed(0)
+    maps = capture_attention(swin_t(weights=None), torch.randn(1, 3, 112, 112))
+    for name, weights in maps.weights.items():
+        values = weights.double().numpy()
+        layer = AttentionLayer(name, values.astype(np.float32), ("a",) * 49, ("a",) * 49, maps.windows[name])
+        assert compare_heads(layer).redundant == (), name
+        # Nearly uniform, as they start, whatever is masked, and in windows that are full.
+        assert min(facts.entropy for facts in describe_heads(layer)) > 0.97
 
 
 def test_masked_rows_are_left_out() -> None:

@@ -110,7 +110,7 @@ def test_many_patches_are_named_by_their_rows(side: int) -> None:
 def test_windows_tell_the_rows_of_the_image_and_what_only_fills_them() -> None:
     (axes,) = maps(draw_pattern(make_swin(10), 0, "Attention", 3))
     # 10 rows rolled by 3 in two windows of 7: the second has 4 that fill up, then the first three rows.
-    assert labels(axes.yaxis) == ["fill"] * 4 + ["row 1", "row 2", "row 3"]
+    assert labels(axes.yaxis) == ["padding"] * 4 + ["row 1", "row 2", "row 3"]
 
 
 @pytest.mark.parametrize("case", ["two extra tokens", "100 words", "odd words"])

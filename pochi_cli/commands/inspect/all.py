@@ -6,9 +6,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import typer
+
 from pochi_cli.commands.inspect import activations, attention, gradients, model, monitor
 from pochi_cli.commands.inspect.options import OutputDir, Strict
-from pochi_cli.commands.inspect.outcome import Outcome, finish
+from pochi_cli.commands.inspect.outcome import Outcome
 from pochi_cli.commands.options import AsJson, Device, RunName, WorkDir
 
 Inspections = Iterator[tuple[str, Callable[[], Outcome]]]
@@ -24,7 +26,8 @@ def inspect_all(
 ) -> None:
     """Inspect a run in every way that applies, one after the other: model, activations, attention and more.
 
-    What cannot be inspected, because its data or its checkpoint is missing, is told, and the others go on.
+    Where one fails, because data or a checkpoint are missing, it is told, and the others go on; the exit code
+    then is 1.
     """
     from pochi_cli import console
     from pochi_cli.errors import PochiError
@@ -32,15 +35,16 @@ def inspect_all(
 
     directory = find_run(run, work_dir).directory
     records: dict[str, Any] = {}
-    has_error = False
+    has_error = has_failed = False
     for name, inspect in _inspections(str(directory), device, output_dir, work_dir):
         if not as_json:
             console.show(f"── {name} ──")
         try:
             outcome = inspect()
         except PochiError as error:
+            has_failed = True
             records[name] = {"obstacle": error.message}
-            console.note(f"{name}: {error.message}")
+            console.show_error(error)
         else:
             records[name] = outcome.record
             has_error = has_error or outcome.has_error
@@ -48,7 +52,10 @@ def inspect_all(
                 outcome.show()
         if not as_json:
             console.show("")
-    finish(Outcome(records, has_error, lambda: None), strict=strict, as_json=as_json)
+    if as_json:
+        console.show_values(records)
+    if has_failed or (strict and has_error):
+        raise typer.Exit(1)
 
 
 def _inspections(run: str, device: str | None, output_dir: Path | None, work_dir: Path) -> Inspections:
