@@ -48,6 +48,7 @@ def choose_edges(
     top: int | None = None,
     mass: float | None = None,
     queries: Sequence[int] | None = None,
+    window: int = 0,
 ) -> Edges:
     """Choose the edges of a diagram, so few that it can be read.
 
@@ -56,13 +57,16 @@ def choose_edges(
         weights: float32 (queries, keys); rows may be NaN.
         top: Largest weights of each query; `None` for what can be read, unless `mass` is given.
         mass: Above 0, to 1: of each query the fewest weights that together are at least so much.
-        queries: From 0; `None` for all of few, the class token of many, or else some of them.
+        queries: From 0; `None` for all of few, the class token of many, or else some of them; without those
+            that only fill up a window, as long as there are others.
+        window: Which window, from 0.
 
     Raises:
         ValueError: Both `top` and `mass` are given, or one is out of range, or there is no such query.
     """
     _check(weights, top, mass, queries)
-    shown = _choose_queries(layer, weights, queries)
+    real = _real_tokens(layer, window, len(weights))
+    shown = _choose_queries(layer, real, queries)
     if top is None and mass is None:
         top = _readable(len(shown), weights.shape[1])
     starts, ends = [], []
@@ -73,7 +77,9 @@ def choose_edges(
     values = weights[starts, ends]
     order = np.argsort(values, kind="stable")
     start_at, end_at = (np.array(places, dtype=np.int64)[order] for places in (starts, ends))
-    keys = np.arange(weights.shape[1]) if weights.shape[1] <= FEW_TOKENS else np.unique(end_at)
+    keys = np.unique(end_at)
+    if weights.shape[1] <= FEW_TOKENS:
+        keys = np.union1d(keys, _real_tokens(layer, window, weights.shape[1]))
     is_valid = ~np.isnan(weights[shown]).any(axis=1)
     rule = _rule(top, mass, weights.shape[1], len(shown))
     share = f", {100 * values.sum() / is_valid.sum():.0f} % of the weight" if is_valid.any() else ""
@@ -83,7 +89,7 @@ def choose_edges(
         starts=start_at,
         ends=end_at,
         weights=values[order],
-        chosen=f"{_name_queries(layer, shown, weights.shape[0])}, {rule}{share}",
+        chosen=f"{_name_queries(layer, shown, weights.shape[0], len(real))}, {rule}{share}",
         left_out=_name_left_out(weights, shown, len(keys), len(values)),
     )
 
@@ -100,15 +106,23 @@ def _check(weights: Weights, top: int | None, mass: float | None, queries: Seque
         raise ValueError(f"queries {list(queries or ())}: there are those from 0 to {len(weights) - 1}")
 
 
-def _choose_queries(layer: AttentionLayer, weights: Weights, queries: Sequence[int] | None) -> Indices:
+def _real_tokens(layer: AttentionLayer, window: int, count: int) -> Indices:
+    """List the tokens but for those that only fill up a window; all where there are no others."""
+    every = np.arange(count)
+    if layer.grid is None or layer.grid.window is None:
+        return every
+    real = np.flatnonzero(layer.grid.patches(window) >= 0)
+    return real if len(real) else every
+
+
+def _choose_queries(layer: AttentionLayer, real: Indices, queries: Sequence[int] | None) -> Indices:
     if queries is not None:
         return np.unique(np.array(queries, dtype=np.int64))
-    count = len(weights)
-    if count <= FEW_TOKENS:
-        return np.arange(count)
+    if len(real) <= FEW_TOKENS:
+        return real
     if layer.grid is not None and layer.grid.prefix:
         return np.zeros(1, dtype=np.int64)  # what the image is classified by
-    return np.arange(0, count, -(-count // _QUERIES))
+    return real[:: -(-len(real) // _QUERIES)]
 
 
 def _readable(queries: int, keys: int) -> int:
@@ -136,7 +150,9 @@ def _rule(top: int | None, mass: float | None, keys: int, queries: int) -> str:
     return f"the {largest} of each" if queries > 1 else f"its {largest}"
 
 
-def _name_queries(layer: AttentionLayer, shown: Indices, count: int) -> str:
+def _name_queries(layer: AttentionLayer, shown: Indices, count: int, real: int) -> str:
+    if len(shown) == real < count:
+        return f"the {norms.counted(real, 'query').replace('querys', 'queries')} that are no padding"
     if len(shown) == count:
         return "all queries" if count > 1 else "the only query"
     if len(shown) == 1 and layer.grid is not None and shown[0] < layer.grid.prefix:

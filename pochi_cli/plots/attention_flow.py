@@ -61,7 +61,7 @@ def draw_flow(
     title, told = style.drawable(title, tokens.MAX_TITLE), tokens.describe(layer, head, window)
     query_labels, key_labels = tokens.token_labels(layer, window)
     weights = tokens.head_weights(layer, head, window)
-    edges = choose_edges(layer, weights, top, mass, queries)
+    edges = choose_edges(layer, weights, top, mass, queries, window)
     count = max(len(edges.queries), len(edges.keys))
     figure, axes = style.new_axes((_SIZE[0], min(max(_SIZE[1], _ABOVE + _ROW * count), _MAX_HEIGHT)))
     starts, ends = _places(edges.queries, count), _places(edges.keys, count)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from matplotlib.collections import LineCollection
 
+from pochi_cli.inspection.attention_record import AttentionLayer, PatchGrid
 from pochi_cli.plots.attention_edges import choose_edges
 from pochi_cli.plots.attention_flow import draw_flow
 from tests.plots.attentions import CAT, ODD, assert_inside, make_swin, make_text, make_vit, mask
@@ -164,3 +165,16 @@ def test_what_cannot_be_drawn_is_refused(
     layer: AttentionLayer = make_text()
     with pytest.raises(ValueError, match=message):
         draw_flow(layer, 0, "Attention", top=top, mass=mass, queries=queries)
+
+
+def test_what_only_fills_up_a_window_is_not_drawn() -> None:
+    weights = np.full((1, 1, 49, 49), 1 / 49, dtype=np.float32)
+    names = ("",) * 49
+    grid = PatchGrid(2, 2, window=(7, 7))
+    layer = AttentionLayer("attn", weights, names, names, grid)
+    edges = choose_edges(layer, weights[0, 0], top=2)
+    assert edges.queries.tolist() == [0, 1, 7, 8]
+    assert set(edges.keys) == {0, 1, 7, 8, *edges.ends}
+    assert edges.chosen.startswith("the 4 queries that are no padding")
+    assert edges.left_out.startswith("45 queries")
+    assert choose_edges(layer, weights[0, 0], queries=[5]).queries.tolist() == [5]
