@@ -77,6 +77,7 @@ class _Watcher(TorchFunctionMode):
         self._running: list[_Running] = []
         self._calls: Counter[tuple[str, str | None]] = Counter()
         self._last: Tensor | None = None
+        self._is_telling = False
 
     def begin(self) -> None:
         """Begin a forward pass."""
@@ -110,13 +111,15 @@ class _Watcher(TorchFunctionMode):
     ) -> Any:
         output = func(*args, **(kwargs or {}))
         name = self._functions.get(func)
-        if name is None:
+        if name is None or self._is_telling:
             return output
         around = self._running[-1] if self._running else _Running("", None)
         if around.layer is None or around.layer.kind != "activation":
-            self._tell(around.name, name, describe_function(name, args, kwargs or {}), output)
-            # A module that returns the very same tensor, such as a ReLU of one's own, is not told again.
-            self._last = output
+            layer = describe_function(name, args, kwargs or {})
+            if layer is not None:
+                self._tell(around.name, name, layer, output)
+                # A module that returns the very same tensor, such as a ReLU of one's own, is not told again.
+                self._last = output
         return output
 
     def _tell(self, name: str, function: str | None, layer: Layer, tensor: object) -> None:
@@ -124,7 +127,11 @@ class _Watcher(TorchFunctionMode):
             return
         self._calls[name, function] += 1
         if tensor.ndim and tensor.numel():
-            self._report(Call(name, function, self._calls[name, function]), layer, tensor)
+            self._is_telling = True  # what is computed of an output is none of the network's
+            try:
+                self._report(Call(name, function, self._calls[name, function]), layer, tensor)
+            finally:
+                self._is_telling = False
 
 
 def _tensor_of(output: object) -> object:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -26,13 +28,17 @@ class StreamingHistogram:
     def __init__(self) -> None:
         self._codes = np.zeros(0, dtype=np.int64)  # of the bins with values; few of them all
         self._counts = np.zeros(0, dtype=np.int64)
+        self._least, self._largest = math.inf, -math.inf
 
-    def add(self, values: Tensor) -> None:
+    def add(self, values: Tensor, least: float, largest: float) -> None:
         """Count values.
 
         Args:
             values: Finite, of any shape; those beyond float32's range count as its largest.
+            least: Of them, or of all so far.
+            largest: The same.
         """
+        self._least, self._largest = min(self._least, least), max(self._largest, largest)
         counts = np.zeros(_BINS, dtype=np.int64)
         counts[self._codes] = self._counts
         largest = torch.finfo(torch.float32).max
@@ -48,13 +54,15 @@ class StreamingHistogram:
         is_zero = np.isin(self._codes, (0, _SIGN))
         codes, counts = self._codes[~is_zero], self._counts[~is_zero]
         if not len(codes):
-            return Histogram(np.array([0.0, 1.0]), np.zeros(1, dtype=np.int64), int(self._counts.sum()))
+            zeros = int(self._counts.sum())
+            return Histogram(np.array([0.0, 1.0]), np.zeros(1, dtype=np.int64), zeros, 0.0, 0.0)
         # Negative ones rise as their magnitudes fall: -1 is the bin just below 0.
         places = np.where(codes < _SIGN, codes, _SIGN - 1 - codes)
         first, last = int(places.min()), int(places.max())
         filled = np.zeros(last - first + 1, dtype=np.int64)
         filled[places - first] = counts
-        return Histogram(_edges(first, last + 1), filled, int(self._counts[is_zero].sum()))
+        zeros = int(self._counts[is_zero].sum())
+        return Histogram(_edges(first, last + 1), filled, zeros, self._least, self._largest)
 
 
 def _edges(first: int, last: int) -> NDArray[np.float64]:

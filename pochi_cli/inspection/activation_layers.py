@@ -50,6 +50,13 @@ _REACH_ZERO = {
     "relu", "relu6", "threshold", "hardtanh", "hardsigmoid", "hardswish", "hardshrink", "softshrink"
 }  # fmt: skip
 """Activations that are exactly 0 over a stretch of their inputs; the others come near it at most."""
+_CUTTING = {
+    "clamp": ("input", "min", "max"),
+    "clip": ("input", "min", "max"),
+    "clamp_min": ("input", "min"),
+    "maximum": ("input", "other"),
+}
+"""Functions that are rectifiers where they cut off what is below 0, with their parameters."""
 
 
 class Units(NamedTuple):
@@ -112,7 +119,7 @@ def named_layers(model: nn.Module) -> Iterator[tuple[str, nn.Module, Layer]]:
 def activation_functions() -> dict[Callable[..., Any], str]:
     """List the activation functions, in all the places where torch has them, in-place ones included."""
     functions: dict[Callable[..., Any], str] = {}
-    for name in _MODULES.values():
+    for name in (*_MODULES.values(), *_CUTTING):
         for place in (torch, Tensor, F):
             for spelling in (name, f"{name}_"):
                 if (function := getattr(place, spelling, None)) is not None:
@@ -120,12 +127,25 @@ def activation_functions() -> dict[Callable[..., Any], str]:
     return functions
 
 
-def describe_function(name: str, arguments: tuple[Any, ...], named: dict[str, Any]) -> Layer:
-    """Describe a call of an activation function."""
+def describe_function(name: str, arguments: tuple[Any, ...], named: dict[str, Any]) -> Layer | None:
+    """Describe a call of an activation function; `None` for a `clamp` or `maximum` that is no rectifier."""
+    if name in _CUTTING:
+        return _describe_cut(name, dict(zip(_CUTTING[name], arguments, strict=False)) | named)
     if name != "hardtanh":
         return _activation(name, name, _BOUNDS.get(name))
     given = dict(zip(("input", "min_val", "max_val"), arguments, strict=False)) | named
     return _activation(name, name, (float(given.get("min_val", -1)), float(given.get("max_val", 1))))
+
+
+def _describe_cut(name: str, given: dict[str, Any]) -> Layer | None:
+    low, high = (given.get(key) for key in (_CUTTING[name][1], "max"))
+    if low is None or bool(low.any() if isinstance(low, Tensor) else low):
+        return None
+    if high is None:
+        return _activation(name, name, None)
+    if isinstance(high, Tensor) and high.numel() != 1:
+        return None
+    return _activation(name, name, (0.0, float(high)))
 
 
 def unit_axis(shape: tuple[int, ...], own: Units | None, before: Units | None) -> int:
@@ -202,5 +222,6 @@ def _norm_units(module: nn.Module) -> Units | None:
 
 
 def _activation(name: str, kind: str, bounds: tuple[float, float] | None) -> Layer:
-    is_rectifier = name in ("relu6", "hardtanh") and bounds is not None and bounds[0] == 0
-    return Layer("activation", kind, None, bounds, is_rectifier, name not in _REACH_ZERO)
+    is_rectifier = name in {"relu6", "hardtanh", *_CUTTING} and bounds is not None and bounds[0] == 0
+    is_smooth = name not in {*_REACH_ZERO, *_CUTTING}
+    return Layer("activation", kind, None, bounds, is_rectifier, is_smooth)

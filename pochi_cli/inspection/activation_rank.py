@@ -7,20 +7,18 @@ import math
 import torch
 from torch import Tensor
 
-MOST_UNITS = 512
-"""Of a layer with more, sums of units are looked at."""
-_POSITIONS = 4
+from pochi_cli.inspection.activation_record import MOST_RANKED_POSITIONS, MOST_RANKED_UNITS
 
 
 class EffectiveRank:
-    """Estimates the effective rank of a layer's outputs from a few positions of each sample.
+    """Computes the effective rank of a layer's outputs over many positions.
 
     It is exp(H) with H = - sum p_i ln p_i and p_i the singular values of the covariance matrix of the units
-    over the samples, divided by their sum (Roy and Vetterli, "The effective rank", EUSIPCO 2007): 1 where all
-    vary along one direction, and the number of units where they vary alike and independently.
+    over the positions, divided by their sum (Roy and Vetterli, "The effective rank", EUSIPCO 2007): 1 where
+    all vary along one direction, and the number of units where they vary alike and independently.
 
     The covariance matrix of more than 512 units is that of 512 sums of them with fixed random signs (a count
-    sketch: Charikar et al., 2002), and its rank an estimate.
+    sketch: Charikar et al., 2002), and its rank an estimate, rather too low.
 
     Args:
         units: Number of units.
@@ -29,18 +27,23 @@ class EffectiveRank:
 
     def __init__(self, units: int, device: torch.device) -> None:
         self._signs: Tensor | None = None
-        if units > MOST_UNITS:
+        if units > MOST_RANKED_UNITS:
             generator = torch.Generator().manual_seed(0)
             self._signs = torch.randint(2, (units,), generator=generator).mul_(2).sub_(1).float().to(device)
-        size = min(units, MOST_UNITS)
+        size = min(units, MOST_RANKED_UNITS)
         self._rows = 0
         self._shift: Tensor | None = None
         self._sum = torch.zeros(size, device=device)
         self._products = torch.zeros(size, size, device=device)
 
     @property
+    def rows(self) -> int:
+        """Over how many positions it is."""
+        return self._rows
+
+    @property
     def limit(self) -> int:
-        """What the rank is at most: the number of units, or one less than that of outputs."""
+        """What the rank is at most: the number of units or their sums, or one less than that of positions."""
         return max(min(len(self._sum), self._rows - 1), 0)
 
     def add(self, rows: Tensor) -> None:
@@ -53,9 +56,9 @@ class EffectiveRank:
             return
         if self._signs is not None:
             rows = rows * self._signs
-            missing = -rows.shape[1] % MOST_UNITS
+            missing = -rows.shape[1] % MOST_RANKED_UNITS
             rows = torch.nn.functional.pad(rows, (0, missing))
-            rows = rows.reshape(len(rows), -1, MOST_UNITS).sum(1)
+            rows = rows.reshape(len(rows), -1, MOST_RANKED_UNITS).sum(1)
         if self._shift is None:
             self._shift = rows.mean(0)  # else little would be left of the variance of units with large means
         rows = rows - self._shift
@@ -81,7 +84,7 @@ class EffectiveRank:
 
 
 def sampled_rows(output: Tensor, axis: int) -> Tensor:
-    """Take the units at a few evenly spaced positions of each sample.
+    """Take the units at up to 64 evenly spaced positions of each sample, the first and the last included.
 
     Args:
         output: Of a layer, with the samples along its first dimension.
@@ -92,13 +95,10 @@ def sampled_rows(output: Tensor, axis: int) -> Tensor:
     """
     units_last = output.movedim(axis, -1)
     inner = units_last.shape[1:-1]
-    if not inner:
-        return units_last.reshape(-1, units_last.shape[-1])
-    each = math.ceil(_POSITIONS ** (1 / len(inner)))
-    places = [
-        ((torch.arange(count := min(each, size)) + 0.5) * size / count).long().to(output.device)
-        for size in inner
-    ]
-    for at, chosen in enumerate(places, start=1):
-        units_last = units_last.index_select(at, chosen)
+    count = math.prod(inner)
+    if count > MOST_RANKED_POSITIONS:
+        places = torch.linspace(0, count - 1, MOST_RANKED_POSITIONS, dtype=torch.float64).round().long()
+        # Picked out one by one: to flatten the dimensions first would copy all of the output.
+        at: tuple[slice | Tensor, ...] = slice(None), *torch.unravel_index(places.to(output.device), inner)
+        units_last = units_last[at]
     return units_last.reshape(-1, units_last.shape[-1])

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,85 +12,113 @@ Kind = Literal["convolution", "linear", "norm", "attention", "recurrent", "activ
 Floats = NDArray[np.float64]
 Counts = NDArray[np.int64]
 
+MOST_RANKED_UNITS = 512
+"""Units between which the effective rank tells; of a layer with more, sums of them are looked at."""
+MOST_RANKED_POSITIONS = 64
+"""Positions of each sample that the effective rank is over."""
 _SHOWN_BINS = 64
 _SHOWN_SHARE = 0.001
 """Share of the values on either side that may lie outside the shown range."""
+
+
+class ShownHistogram(NamedTuple):
+    """Few bins of equal widths that hold nearly all values that are not 0.
+
+    Attributes:
+        edges: float64 (K + 1,), rising strictly.
+        counts: int64 (K,), how many values lie in each: exact in all together, and to within a bin of the
+            histogram that it is of in each.
+        below, above: How many values are less than the first edge, and greater than the last; exact.
+    """
+
+    edges: Floats
+    counts: Counts
+    below: int
+    above: int
 
 
 @dataclass(frozen=True, eq=False)
 class Histogram:
     """How values are distributed, with bins of about the same width relative to the values.
 
+    A value on an edge is in the bin that is further from 0.
+
     Attributes:
-        edges: float64 (B + 1,), rising strictly.
+        edges: float64 (B + 1,), rising strictly; with 0 among them if they are on both sides of it.
         counts: int64 (B,), how many values lie in each bin; those that are 0 are left out.
         zeros: How many values are 0.
+        least, largest: Of all values, those that are 0 included; 0 where there is none.
     """
 
     edges: Floats
     counts: Counts
     zeros: int
+    least: float
+    largest: float
 
     @property
     def count(self) -> int:
         """Number of values that are not 0."""
         return int(self.counts.sum())
 
-    def quantiles(self, shares: Sequence[float]) -> Floats:
-        """Compute below which value each share of the values that are not 0 lies, to within a bin.
+    def shown(self, bins: int = _SHOWN_BINS) -> ShownHistogram:
+        """Count in bins of equal widths that hold nearly all values: outliers must not make them few.
 
-        Args:
-            shares: From 0 to 1. There must be such values.
-        """
-        return np.interp(shares, self._cumulative / self.count, self.edges)
-
-    def between(self, edges: Floats) -> Floats:
-        """Count the values that are not 0 in other bins; those of a bin are taken to lie evenly in it.
-
-        Args:
-            edges: (K + 1,), rising.
-
-        Returns:
-            (K,)
-        """
-        return np.diff(np.interp(edges, self.edges, self._cumulative))
-
-    def shown_edges(self, bins: int = _SHOWN_BINS) -> Floats:
-        """Choose bins of equal widths that hold nearly all values: outliers must not make them few.
-
-        They reach from the 0.1 % quantile to that of 99.9 %, and to 0 where some are 0.
+        They reach to 0 where some values are 0. At most 0.1 % of the others lie below them, and as many
+        above.
 
         Args:
             bins: How many.
         """
-        ends = [0.0] if self.zeros or not self.count else []
-        if self.count:
-            ends += self.quantiles([_SHOWN_SHARE, 1 - _SHOWN_SHARE]).tolist()
-        low, high = min(ends), max(ends)
+        if not self.count:
+            return ShownHistogram(np.linspace(-1, 1, bins + 1), np.zeros(bins, dtype=np.int64), 0, 0)
+        total = self._cumulative
+        first = int(np.searchsorted(total, _SHOWN_SHARE * self.count, side="right")) - 1
+        last = int(np.searchsorted(total, (1 - _SHOWN_SHARE) * self.count))
+        if self.zeros:
+            # Where all values are on one side of 0, it is beyond the first or last edge.
+            at_zero = int(np.searchsorted(self.edges, 0.0))
+            first, last = min(first, at_zero), max(last, min(at_zero, len(total) - 1))
+        below, inside = int(total[first]), int(total[last])
+        low = max(_least_of_bin(float(self.edges[first])), self.least)
+        high = min(_largest_of_bin(float(self.edges[last])), self.largest)
+        if self.zeros:
+            low, high = min(low, 0.0), max(high, 0.0)
         if not high > low:
             low, high = low - (abs(low) or 1), high + (abs(high) or 1)
-        return np.linspace(low, high, bins + 1)
+        edges = np.linspace(low, high, bins + 1)
+        # Those of a bin are taken to lie evenly in it. Rounded before the difference: the sum is exact.
+        passed = np.rint(np.interp(edges, self.edges, total))
+        passed[0], passed[-1] = below, inside
+        return ShownHistogram(edges, np.diff(passed).astype(np.int64), below, self.count - inside)
 
     def to_record(self) -> dict[str, Any]:
         """Plain values for JSON: few bins of equal widths, and how many values lie outside them."""
-        edges = self.shown_edges()
-        inside = np.rint(self.between(edges)).astype(np.int64)
-        below, above = (
-            self.between(np.array([-np.inf, edges[0]])),
-            self.between(np.array([edges[-1], np.inf])),
-        )
+        edges, counts, below, above = self.shown()
         return {
             "low": float(edges[0]),
             "high": float(edges[-1]),
-            "counts": inside.tolist(),
-            "below": round(float(below[0])),
-            "above": round(float(above[0])),
+            "counts": counts.tolist(),
+            "below": below,
+            "above": above,
             "zeros": self.zeros,
         }
 
     @property
     def _cumulative(self) -> Floats:
         return np.concatenate([[0.0], np.cumsum(self.counts, dtype=np.float64)])
+
+
+def _least_of_bin(edge: float) -> float:
+    """Give the least float32 in the bin above an edge: below 0 the edge itself is in the bin beneath."""
+    return float(np.nextafter(np.float32(edge), np.float32(0))) if edge < 0 else edge
+
+
+def _largest_of_bin(edge: float) -> float:
+    """Give the largest float32 in the bin below an edge: above 0 the edge itself is in the next bin."""
+    if edge >= np.finfo(np.float32).max:
+        return edge  # the end of the last bin of all, which is not beyond it
+    return float(np.nextafter(np.float32(edge), np.float32(0))) if edge > 0 else edge
 
 
 @dataclass(frozen=True)
@@ -144,8 +171,10 @@ class LayerActivation:
             values.
         saturation: Of a bounded activation.
         effective_rank: Over how many directions the units' variance is spread (Roy and Vetterli, 2007);
-            `None` where nothing varies.
-        rank_limit: What it is at most.
+            `None` where nothing varies. Of more than 512 units it is estimated from 512 sums of them.
+        rank_limit: What it is at most: the number of units, or 512, or one less than that of positions.
+        rank_positions: Over how many positions it is: up to 64 of each sample, evenly spaced from the first
+            to the last.
         histogram: Of the finite values.
     """
 
@@ -169,6 +198,7 @@ class LayerActivation:
     saturation: Saturation | None
     effective_rank: float | None
     rank_limit: int
+    rank_positions: int
     histogram: Histogram
 
     @property

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from pochi_cli.inspection.activation_record import ActivationSurvey
-from pochi_cli.inspection.findings import Finding
+from pochi_cli.inspection.activation_verdicts import ActivationFinding
 from pochi_cli.runs.index import Run
 
 
@@ -35,7 +35,7 @@ class ActivationReport:
     name: str
     run: Run | None
     survey: ActivationSurvey
-    findings: tuple[Finding, ...]
+    findings: tuple[ActivationFinding, ...]
     checkpoint: Path
     epoch: int
     is_averaged: bool

@@ -86,7 +86,7 @@ class LayerStatistics:
         # Two samples' moments make those of both: Chan, Golub and LeVeque (1979), eq. 2.1.
         self._mean += difference * count / self._finite
         self._squares += squares + difference * difference * before * count / self._finite
-        self._histogram.add(values)
+        self._histogram.add(values, self._least, self._largest)
         if self._layer.bounds is not None:
             low, high = self._layer.bounds
             margin = _AT_BOUND * (high - low)
@@ -121,6 +121,7 @@ class LayerStatistics:
             saturation=self._saturation() if has_values else None,
             effective_rank=None if self._units is None else self._rank.result(),
             rank_limit=0 if self._units is None else self._rank.limit,
+            rank_positions=0 if self._units is None else self._rank.rows,
             histogram=histogram,
         )
 

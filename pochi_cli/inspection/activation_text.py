@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
-from pochi_cli.inspection.activation_record import LayerActivation
+from pochi_cli.inspection.activation_record import (
+    MOST_RANKED_POSITIONS,
+    MOST_RANKED_UNITS,
+    LayerActivation,
+)
 from pochi_cli.inspection.activation_report import ActivationReport
 
 HEADER = (
@@ -39,6 +43,8 @@ LEFT_OUT = (
 """Columns that a narrow terminal goes without, in this order."""
 _RARE = {"constant": "0", "at bounds": "", "not finite": "0"}
 """Columns that are left out where every cell is this."""
+_FEW_TIMES = 3
+"""Positions for each unit: with fewer even independent units have a clearly lower rank than their number."""
 
 
 def layer_table(layers: Iterable[LayerActivation]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
@@ -82,7 +88,40 @@ def describe_report(report: ActivationReport) -> tuple[str, list[tuple[str, str]
         ("samples", f"{report.samples:,}{of}, in eval mode on {report.device} in {report.precision}"),
         *(("note", remark) for remark in report.remarks),
         ("layers", f"{layers}, in the order in which they run"),
+        *(("effective rank", line) for line in _describe_ranks(report.survey.layers)),
     ]
+
+
+def _describe_ranks(layers: Sequence[LayerActivation]) -> list[str]:
+    """Write over what the effective ranks are, and where they cannot be what they should."""
+    ranked = [layer for layer in layers if layer.units is not None and layer.effective_rank is not None]
+    if not ranked:
+        return []
+    least, most = (of(layer.rank_positions for layer in ranked) for of in (min, max))
+    lines = [
+        f"over {least:,}{f' to {most:,}' if most > least else ''} positions, "
+        f"at most {MOST_RANKED_POSITIONS} of each sample"
+    ]
+    units = [layer.units or 0 for layer in ranked]
+    if sketched := sum(count > MOST_RANKED_UNITS for count in units):
+        lines.append(
+            f"of {sketched} {_layers(sketched)} with more than {MOST_RANKED_UNITS} units estimated from "
+            f"{MOST_RANKED_UNITS} sums of them, rather too low"
+        )
+    few = sum(
+        layer.rank_positions <= _FEW_TIMES * min(count, MOST_RANKED_UNITS)
+        for layer, count in zip(ranked, units, strict=True)
+    )
+    if few:
+        lines.append(
+            f"perhaps too low in {few} {_layers(few)} with fewer than {_FEW_TIMES} positions for each unit: "
+            "take more samples"
+        )
+    return lines
+
+
+def _layers(count: int) -> str:
+    return "layer" if count == 1 else "layers"
 
 
 def caption(report: ActivationReport) -> str:

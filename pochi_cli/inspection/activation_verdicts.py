@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 
 from pochi_cli.inspection.activation_record import ActivationSurvey, LayerActivation
-from pochi_cli.inspection.findings import Finding, Gravity, network_finding
+from pochi_cli.inspection.findings import Finding, Gravity
 
 NON_FINITE = "non-finite"
 DEAD_LAYER = "dead-layer"
@@ -25,11 +26,23 @@ ENOUGH_VALUES = 100
 _MOST_RANGES = 60
 
 
-def judge_activations(survey: ActivationSurvey) -> list[Finding]:
+@dataclass(frozen=True)
+class ActivationFinding(Finding):
+    """A fault of a layer's activations; see `Finding`.
+
+    Attributes:
+        units: The units that it is about, from 0, all of them; empty where it is about values.
+    """
+
+    units: tuple[int, ...] = ()
+
+
+def judge_activations(survey: ActivationSurvey) -> list[ActivationFinding]:
     """Judge the activations of a network.
 
-    Dead units are told of the layer with which they begin. What lies behind and has silent units of the very
-    same numbers, such as the norm behind a dead convolution, is named with it.
+    Layers whose silent units have the very same numbers are told of together. Dead units are those of the
+    activation among them if they are dead there, and else of the layer with which they begin; the others,
+    such as the norm before that is constant, or a layer behind, are named with it.
 
     Args:
         survey: The activations.
@@ -59,7 +72,7 @@ def index_ranges(indices: Sequence[int], most: int | None = None) -> str:
     return text + (f" and {rest:,} more" if rest else "")
 
 
-def _non_finite(survey: ActivationSurvey) -> Iterator[Finding]:
+def _non_finite(survey: ActivationSurvey) -> Iterator[ActivationFinding]:
     bad = [layer for layer in survey.layers if layer.non_finite]
     if not bad:
         return
@@ -76,7 +89,7 @@ def _non_finite(survey: ActivationSurvey) -> Iterator[Finding]:
     )
 
 
-def _silent(survey: ActivationSurvey) -> Iterator[Finding]:
+def _silent(survey: ActivationSurvey) -> Iterator[ActivationFinding]:
     """Tell each set of silent units once, with the layers that have the same."""
     groups: dict[object, list[LayerActivation]] = {}
     for layer in survey.layers:
@@ -85,8 +98,13 @@ def _silent(survey: ActivationSurvey) -> Iterator[Finding]:
             # All of a layer silenced silence all of those behind it, of however many units they are.
             is_all = len(units) == layer.units
             groups.setdefault("all" if is_all else (layer.units, units), []).append(layer)
-    for first, *rest in groups.values():
-        yield from _judge_silent(first, rest)
+    for group in groups.values():
+        told = _blamed(group)
+        rest = [layer for layer in group if layer is not told]
+        if len(_silent_units(told)) == told.units:
+            yield _judge_whole(told, rest)
+        else:
+            yield from _judge_some(told, rest)
 
 
 def _silent_units(layer: LayerActivation) -> tuple[int, ...]:
@@ -94,10 +112,17 @@ def _silent_units(layer: LayerActivation) -> tuple[int, ...]:
     return tuple(sorted((*layer.dead, *constant)))
 
 
-def _judge_silent(layer: LayerActivation, rest: Sequence[LayerActivation]) -> Iterator[Finding]:
+def _blamed(group: Sequence[LayerActivation]) -> LayerActivation:
+    """Choose of which of the layers with the same silent units these are told."""
+    activation = next((layer for layer in group if layer.kind == "activation"), group[0])
+    return activation if activation.dead else group[0]
+
+
+def _judge_whole(layer: LayerActivation, rest: Sequence[LayerActivation]) -> ActivationFinding:
     assert layer.units is not None  # else nothing is known of them
+    units = _silent_units(layer)
     if len(layer.dead) == layer.units:
-        yield _finding(
+        return _finding(
             DEAD_LAYER,
             "error",
             layer,
@@ -107,26 +132,25 @@ def _judge_silent(layer: LayerActivation, rest: Sequence[LayerActivation]) -> It
             value=1.0,
             threshold=1.0,
             also=rest,
+            units=units,
         )
-    elif len(_silent_units(layer)) == layer.units:
-        yield _finding(
-            CONSTANT_OUTPUT,
-            "error",
-            layer,
-            f"the output of {layer.label} does not depend on the input",
-            f"each of its {_counted(layer.units)} has one and the same value in all "
-            f"{layer.values_per_unit:,}, {len(layer.dead):,} of them 0",
-            "look at what comes before it: dead or saturated layers, weights that are 0, inputs that are all "
-            "the same",
-            value=1.0,
-            threshold=1.0,
-            also=rest,
-        )
-    else:
-        yield from _judge_some(layer, rest)
+    return _finding(
+        CONSTANT_OUTPUT,
+        "error",
+        layer,
+        f"the output of {layer.label} does not depend on the input",
+        f"each of its {_counted(layer.units)} has one and the same value in all "
+        f"{layer.values_per_unit:,}, {len(layer.dead):,} of them 0",
+        "look at what comes before it: dead or saturated layers, weights that are 0, inputs that are all "
+        "the same",
+        value=1.0,
+        threshold=1.0,
+        also=rest,
+        units=units,
+    )
 
 
-def _judge_some(layer: LayerActivation, rest: Sequence[LayerActivation]) -> Iterator[Finding]:
+def _judge_some(layer: LayerActivation, rest: Sequence[LayerActivation]) -> Iterator[ActivationFinding]:
     if layer.dead:
         yield _some(layer, DEAD_UNITS, layer.dead, _how_dead(layer), _REVIVING, rest)
     if len(_silent_units(layer)) > len(layer.dead):
@@ -138,6 +162,10 @@ def _judge_some(layer: LayerActivation, rest: Sequence[LayerActivation]) -> Iter
             "look at what comes before them: dead or saturated units, or weights that are 0",
             () if layer.dead else rest,
         )
+    for other in rest:
+        # Constant for another: dead for this one.
+        if other.kind == "activation" and other.dead and other.dead != layer.dead:
+            yield _some(other, DEAD_UNITS, other.dead, _how_dead(other), _REVIVING, ())
 
 
 _REVIVING = (
@@ -160,7 +188,7 @@ def _some(
     how: str,
     suggestion: str,
     rest: Sequence[LayerActivation],
-) -> Finding:
+) -> ActivationFinding:
     assert layer.units is not None  # else nothing is known of them
     share = len(units) / layer.units
     is_sure, is_many = layer.values_per_unit >= ENOUGH_VALUES, share >= MANY_SILENT
@@ -179,10 +207,11 @@ def _some(
         value=share,
         threshold=MANY_SILENT,
         also=rest,
+        units=units,
     )
 
 
-def _saturated(survey: ActivationSurvey) -> Iterator[Finding]:
+def _saturated(survey: ActivationSurvey) -> Iterator[ActivationFinding]:
     # The network's own output is left out: a classifier that is sure of itself ends at the bounds.
     for layer in survey.layers[:-1]:
         at = layer.saturation
@@ -218,15 +247,19 @@ def _finding(
     value: float | None = None,
     threshold: float | None = None,
     also: Sequence[LayerActivation] = (),
-) -> Finding:
-    return network_finding(
-        code,
-        severity,
-        layer.label,
-        message,
-        evidence,
-        suggestion,
+    units: Sequence[int] = (),
+) -> ActivationFinding:
+    return ActivationFinding(
+        code=code,
+        severity=severity,
+        where=layer.label,
+        epoch=None,
+        step=None,
+        message=message,
         value=value,
         threshold=threshold,
-        also=[one.label for one in also],
+        evidence=evidence,
+        suggestion=suggestion,
+        also=tuple(one.label for one in also),
+        units=tuple(units),
     )

@@ -75,9 +75,8 @@ def survey_activations(
             before = None
             call(model, batch)
             on_batch(count)
-        layers = tuple(one.result() for one in statistics.values())
     if not count:
         raise ValueError("there is no batch to compute activations for")
-    if not layers:
+    if not statistics:
         raise ValueError("no layer of the network put out anything")
-    return ActivationSurvey(layers, count)
+    return ActivationSurvey(tuple(one.result() for one in statistics.values()), count)

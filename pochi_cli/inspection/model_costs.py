@@ -7,6 +7,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
+import numpy as np
+
 MOST_SAMPLES = 1 << 20
 """Beyond, a larger batch that would fit is not looked for."""
 
@@ -27,6 +29,25 @@ class Growth(NamedTuple):
         return self.fixed + batch_size * self.per_sample
 
 
+class Measured(NamedTuple):
+    """Bytes that were measured at several batch sizes, and that may grow with the pairs of a batch's samples.
+
+    Attributes:
+        sizes: Batch sizes, rising, at least two.
+        values: Bytes at each.
+    """
+
+    sizes: tuple[int, ...]
+    values: tuple[float, ...]
+
+    def of(self, batch_size: int) -> float:
+        """Compute the bytes for a batch: between measured ones by a line, beyond by the square."""
+        last = self.sizes[-1]
+        if batch_size > last:
+            return self.values[0] + (self.values[-1] - self.values[0]) * (batch_size / last) ** 2
+        return float(np.interp(batch_size, self.sizes, self.values))
+
+
 @dataclass(frozen=True)
 class BatchMemory:
     """Memory of a training step, in bytes.
@@ -34,7 +55,8 @@ class BatchMemory:
     Attributes:
         batch_size: Samples in a batch.
         parameters, buffers, gradients, optimizer_state: Of the network; the same for every batch.
-        inputs: The batch itself.
+        averaged_weights: The copy of the network that holds the average of its weights; 0 without.
+        inputs: All batches of the step, which are there from its beginning.
         activations: What the forward pass saves for the backward pass.
         peak: The most that lives at once. Less than the sum where activations are freed before the last
             gradients are there; more where the backward pass needs much beside them.
@@ -45,6 +67,7 @@ class BatchMemory:
     buffers: int
     gradients: int
     optimizer_state: int
+    averaged_weights: int
     inputs: int
     activations: int
     peak: int
@@ -52,15 +75,18 @@ class BatchMemory:
 
 @dataclass(frozen=True)
 class TrainingMemory:
-    """Memory of a training step of any batch size, from two that were measured.
+    """Memory of a training step of any batch size, from some that were measured.
 
     Attributes:
         parameters, buffers, gradients, optimizer_state: Bytes that do not depend on the batch.
         input_per_sample: Bytes of a sample.
-        activations: What the forward pass saves, each storage once, without parameters and inputs.
+        activations: What the forward pass saves, each storage once, without parameters and inputs; of a loss
+            that compares pairs what it saves, too.
         moments: What a step makes beside parameters, buffers, optimizer state and inputs, at those of its
             moments that may have the most of it.
-        measured: The batch sizes that were measured.
+        measured: The batch sizes that were measured, rising.
+        averaged_weights: Bytes of the copy of the network that holds the average of its weights; 0 without.
+        batches: Batches of an optimizer step.
     """
 
     parameters: int
@@ -68,20 +94,24 @@ class TrainingMemory:
     gradients: int
     optimizer_state: int
     input_per_sample: int
-    activations: Growth
-    moments: tuple[Growth, ...]
-    measured: tuple[int, int]
+    activations: Growth | Measured
+    moments: tuple[Growth | Measured, ...]
+    measured: tuple[int, ...]
+    averaged_weights: int = 0
+    batches: int = 1
 
     def of(self, batch_size: int) -> BatchMemory:
         """Tell the memory for a batch."""
-        held = self.parameters + self.buffers + self.optimizer_state + batch_size * self.input_per_sample
+        inputs = self.batches * batch_size * self.input_per_sample
+        held = self.parameters + self.buffers + self.optimizer_state + self.averaged_weights + inputs
         return BatchMemory(
             batch_size=batch_size,
             parameters=self.parameters,
             buffers=self.buffers,
             gradients=self.gradients,
             optimizer_state=self.optimizer_state,
-            inputs=batch_size * self.input_per_sample,
+            averaged_weights=self.averaged_weights,
+            inputs=inputs,
             activations=round(max(0.0, self.activations.of(batch_size))),
             peak=held + round(max(moment.of(batch_size) for moment in self.moments)),
         )
@@ -99,11 +129,13 @@ class TrainingMemory:
         return low
 
     def to_record(self) -> dict[str, Any]:
-        """Plain values for JSON, of what holds for any batch."""
+        """Plain values for JSON, of what holds for any batch; of activations on a line what describes it."""
+        line = self.activations if isinstance(self.activations, Growth) else None
         return {
             "input_per_sample": self.input_per_sample,
-            "activations_fixed": self.activations.fixed,
-            "activations_per_sample": self.activations.per_sample,
+            "accumulate_steps": self.batches,
+            "activations_fixed": None if line is None else line.fixed,
+            "activations_per_sample": None if line is None else line.per_sample,
             "measured_batch_sizes": list(self.measured),
         }
 

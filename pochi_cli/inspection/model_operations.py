@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -33,12 +36,51 @@ def _added_vector_flops(_: object, a_shape: tuple[int, ...], *__: object, **___:
     return FLOPS_PER_MAC * math.prod(a_shape)
 
 
+def _trilinear_flops(
+    first: Sequence[int],
+    weight: Sequence[int],
+    second: Sequence[int],
+    first_missing: Sequence[int],
+    weight_missing: Sequence[int],
+    second_missing: Sequence[int],
+    summed: Sequence[int],
+    *_: object,
+    **__: object,
+) -> int:
+    """Count the operations of a sum of products of three tensors, such as `nn.Bilinear`'s.
+
+    Two are multiplied and summed over the dimensions that the third lacks, then the result and the third.
+    """
+    shapes = [_expanded(first, first_missing), _expanded(weight, weight_missing)]
+    pair = [max(sizes) for sizes in zip(*shapes, strict=True)]
+    early = [at for at in summed if at in second_missing]
+    left = [1 if at in early else size for at, size in enumerate(pair)]
+    triple = [max(sizes) for sizes in zip(left, _expanded(second, second_missing), strict=True)]
+    return FLOPS_PER_MAC * int(math.prod(pair) + math.prod(triple))
+
+
+def _expanded(shape: Sequence[int], missing: Sequence[int]) -> list[int]:
+    sizes = [*shape]
+    for at in sorted(missing):
+        sizes.insert(at, 1)
+    return sizes
+
+
 _BESIDE = {
+    torch.ops.aten._trilinear: _trilinear_flops,  # noqa: SLF001 - it has no other name
     torch.ops.aten.mv: _vector_flops,
     torch.ops.aten.dot: _vector_flops,
     torch.ops.aten.addmv: _added_vector_flops,
 }
 """Products that torch's table of operations leaves out."""
+
+_COSTLY = re.compile(
+    r"_?linalg_(?!vector_norm|cross|diagonal)|_?fft_|_?cdist|.*cholesky|.*triangular_solve|lu_|geqrf|ormqr"
+    r"|.*(mm|rnn|rnn_layer)$"
+)
+"""Names of torch's operations that may take as much as products of matrices."""
+_OWN = ("aten", "prim", "prims", "profiler")
+"""Name spaces of torch itself."""
 
 
 def describe_structure(model: nn.Module, *inputs: Tensor) -> ModelStructure:
@@ -58,11 +100,11 @@ def describe_structure(model: nn.Module, *inputs: Tensor) -> ModelStructure:
     """
     try:
         shapes = shapes_only(model)
-        seen = _watch(shapes, tuple(torch.empty_like(tensor, device="meta") for tensor in inputs))
+        seen, uncounted = _watch(shapes, tuple(torch.empty_like(tensor, device="meta") for tensor in inputs))
         device = "meta"
     except _FAILURES:
         try:
-            seen = _watch(model, inputs)
+            seen, uncounted = _watch(model, inputs)
         except _FAILURES as error:
             told = ", ".join(_shape_text(tensor.shape) for tensor in inputs)
             raise ModelError(
@@ -74,6 +116,7 @@ def describe_structure(model: nn.Module, *inputs: Tensor) -> ModelStructure:
         buffers=sum(buffer.numel() for buffer in model.buffers()),
         input_shapes=tuple(tuple(tensor.shape) for tensor in inputs),
         device=device,
+        uncounted=uncounted,
     )
 
 
@@ -108,13 +151,38 @@ class _Seen:
             self._begun[-1][1] += total - start
 
 
-def _watch(model: nn.Module, inputs: tuple[Tensor, ...]) -> _Seen:
+class _Uncounted(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Notes the costly operations that a counter does not know.
+
+    Attributes:
+        names: Theirs.
+    """
+
+    def __init__(self, counter: FlopCounterMode) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.names: set[str] = set()
+        self._known = counter.flop_registry
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        """Run an operation, and note it."""
+        operation = func.overloadpacket
+        if operation not in self._known:
+            space, _, name = operation._qualified_op_name.partition("::")  # noqa: SLF001
+            if space not in _OWN or _COSTLY.match(name):
+                self.names.add(str(operation))
+        return func(*args, **(kwargs or {}))
+
+
+def _watch(model: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[_Seen, tuple[str, ...]]:
     counter = FlopCounterMode(display=False, custom_mapping=_BESIDE)
+    uncounted = _Uncounted(counter)
     with untouched(model), running_openly(), sdpa_kernel(SDPBackend.MATH), torch.no_grad():
         model.eval()
-        with _noting(model, counter) as seen, counter:
+        with _noting(model, counter) as seen, uncounted, counter:
             model(*inputs)
-    return seen
+    return seen, tuple(sorted(uncounted.names))
 
 
 @contextmanager

@@ -42,7 +42,7 @@ class StepCosts:
 
     Attributes:
         training: Of any batch.
-        batch_size: Samples in a batch.
+        batch_size: Samples in a batch; with several batches in a step, in each.
         optimizer: Whose state is counted.
         precision: Of the arithmetic.
         device: Where it was measured.
@@ -85,17 +85,19 @@ class ModelReport:
         origin: Where it comes from.
         structure: Its layers, for an input of one sample.
         weights: The values of its parameters.
-        memory: What a training step takes.
-        speed: How long forward passes take.
+        memory: What a training step takes; `None` where it could not be measured.
+        speed: How long forward passes take; `None` then, too.
         findings: The verdicts on the weights.
+        unmeasured: Why it could not be measured.
     """
 
     origin: Origin
     structure: ModelStructure
     weights: WeightStatistics
-    memory: StepCosts
-    speed: SpeedSweep
+    memory: StepCosts | None
+    speed: SpeedSweep | None
     findings: tuple[Finding, ...]
+    unmeasured: str | None = None
 
     @property
     def has_error(self) -> bool:
@@ -119,8 +121,9 @@ class ModelReport:
             "remarks": list(origin.remarks),
             "structure": self.structure.to_record(),
             "weights": self.weights.to_record(),
-            "memory": self.memory.to_record(),
-            "speed": self.speed.to_record(),
+            "memory": None if self.memory is None else self.memory.to_record(),
+            "speed": None if self.speed is None else self.speed.to_record(),
+            "unmeasured": self.unmeasured,
             "findings": [finding.to_record() for finding in self.findings],
             "figures": {name: str(path) for name, path in figures.items()},
         }

@@ -15,7 +15,7 @@ from pochi_cli.inspection.model_probing import batch_of, untouched
 
 BATCH_SIZES = (1, 2, 4, 8, 16, 32)
 _FEWEST_RUNS, _MOST_RUNS = 3, 50
-_LONGEST_S = 0.7
+_LONGEST_S = 0.2
 """For the runs of one batch size, unless the fewest take longer."""
 _WARM_UPS = 2
 

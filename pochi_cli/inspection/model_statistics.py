@@ -178,7 +178,7 @@ def _histogram(counts: Counts) -> Histogram | None:
         return None
     low, high = (bounds[places] for bounds in _bounds())
     if high[-1] - low[0] < _LEAST_RANGE:  # all are 0
-        counted = np.zeros(_BINS)
+        counted = np.zeros(_BINS, dtype=np.int64)
         counted[_BINS // 2] = rising.sum()
         return Histogram(np.linspace(-0.5, 0.5, _BINS + 1), counted)
     edges = np.linspace(low[0], high[-1], _BINS + 1)
@@ -186,4 +186,4 @@ def _histogram(counts: Counts) -> Histogram | None:
     sums = np.concatenate([[0.0], np.cumsum(rising[places])])
     below = np.interp(edges, np.ravel(np.column_stack([low, high])), np.repeat(sums, 2)[1:-1])
     below[0], below[-1] = 0.0, sums[-1]
-    return Histogram(edges, np.diff(below))
+    return Histogram(edges, np.diff(np.rint(below).astype(np.int64)))

@@ -57,12 +57,15 @@ class ModelStructure:
         buffers: How many numbers the buffers have, such as running statistics.
         input_shapes: Shape of each input, with the batch.
         device: `meta` where only shapes were computed, else where the network ran.
+        uncounted: Names of operations that may take as much as matrix products, but whose operations are not
+            known: decompositions, Fourier transforms, and those of extensions.
     """
 
     layers: tuple[Layer, ...]
     buffers: int
     input_shapes: tuple[tuple[int, ...], ...]
     device: Literal["meta"] | str
+    uncounted: tuple[str, ...] = ()
 
     @property
     def parameters(self) -> int:
@@ -100,5 +103,6 @@ class ModelStructure:
             "flops": self.flops,
             "input_shapes": [list(shape) for shape in self.input_shapes],
             "counted_on": self.device,
+            "uncounted": list(self.uncounted),
             "layers": [layer.to_record() for layer in self.layers],
         }

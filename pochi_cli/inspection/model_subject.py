@@ -10,16 +10,20 @@ import torch
 from torch import Tensor, nn
 
 from pochi_cli.config.catalogue import CATALOGUE
+from pochi_cli.config.image_sizes import misfit
 from pochi_cli.config.named_datasets import NAMED_DATASETS
 from pochi_cli.config.root import ClassificationConfig, Config, EmbeddingConfig
 from pochi_cli.config.steps.nested import final_size
 from pochi_cli.data.prepare import find_folders
 from pochi_cli.data.vector_demands import open_train_vectors
+from pochi_cli.engine.memory import available_memory, gib
 from pochi_cli.engine.runtime import Runtime, choose_runtime
-from pochi_cli.errors import DataError, ModelError, first_line
+from pochi_cli.errors import DataError, MemoryExhaustedError, ModelError, first_line
 from pochi_cli.inference.encoder import load_encoder
-from pochi_cli.inference.model import is_encoder, load_model
+from pochi_cli.inference.model import LoadedModel, is_encoder, load_model
+from pochi_cli.inspection.model_probing import byte_size
 from pochi_cli.inspection.model_report import Origin
+from pochi_cli.models.architectures import build_network
 from pochi_cli.models.encoder import Encoder
 from pochi_cli.models.factory import check_input, create_model
 from pochi_cli.models.freezing import freeze
@@ -66,6 +70,7 @@ def untrained_subject(config: Config, name: str, input_shape: Shape | None) -> S
 
     Raises:
         DataError: The number of classes or dimensions is neither in the config nor to be had from the data.
+        MemoryExhaustedError: The weights for such inputs take more memory than there is.
         ModelError: The network cannot take such inputs.
         DeviceError: The config's device is not there.
     """
@@ -111,12 +116,45 @@ def trained_subject(reference: str, work_dir: Path, input_shape: Shape | None, d
     shape = (_COLOURS, *loaded.size)
     if input_shape is not None and input_shape != shape:
         shape = (_COLOURS, *_edges(input_shape))
-        check_input(loaded.model, loaded.config.model_name, _edges(shape), 2)
+        _check_size(loaded, _edges(shape))
     freeze(loaded.model, loaded.config.freeze)
     origin = _origin(
         loaded.run, loaded.checkpoint, loaded.config, loaded.epoch, loaded.is_averaged, loaded.messages
     )
     return Subject(origin, loaded.model, loaded.config, loaded.runtime, shape, loaded.run)
+
+
+def _check_size(loaded: LoadedModel, size: tuple[int, int]) -> None:
+    """Find out whether a trained network takes images of another size."""
+    name = loaded.config.model_name
+    trained, given = ("x".join(map(str, edges)) for edges in (loaded.size, size))
+    if CATALOGUE[name].patch_size is not None:
+        raise ModelError(
+            f"this {name} takes only images of the size that it was trained on, {trained}, not {given}",
+            hint="leave out --input; or give a config instead of the run, whose network is built for --input",
+        )
+    try:
+        check_input(loaded.model, name, size, 2)
+    except ModelError as error:
+        hints = [f"leave out --input: it was trained on images of {trained}", error.hint]
+        raise ModelError(
+            f"this {name} cannot take images of {given} (height x width)",
+            hint="; or ".join(filter(None, hints)),
+        ) from error
+
+
+def _check_weights(shapes: nn.Module) -> None:
+    """Find out whether a network's weights fit into main memory, where they are made.
+
+    Raises:
+        MemoryExhaustedError: They do not.
+    """
+    needed, available = sum(map(byte_size, shapes.parameters())), available_memory(torch.device("cpu"))
+    if available is not None and needed > available:
+        raise MemoryExhaustedError(
+            f"the weights of the network take {gib(needed)}, but only {gib(available)} are free",
+            hint="give a smaller --input, or a config of a smaller network",
+        )
 
 
 def _origin(
@@ -147,6 +185,9 @@ def _new_classifier(
                 "the config does not fix the size of the images: it is the one that the network is meant for",
             )
     untrained = config.model_copy(update={"pretrained": False, "weights": None})
+    if CATALOGUE[config.model_name].patch_size is not None and misfit(config.model_name, size) is None:
+        with torch.device("meta"):  # a position of each patch has weights of its own
+            _check_weights(build_network(config.model_name, 1, size[0]))
     model = create_model(untrained, _classes(config), size).model
     check_input(model, config.model_name, size, 2)
     return model, (_COLOURS, *size), remarks
@@ -185,6 +226,8 @@ def _new_encoder(
             hint="give one number of dimensions",
         )
     with_projection = config.init == "pca_residual"
+    with torch.device("meta"):
+        _check_weights(Encoder(dim, config.hidden_dims, config.latent_dim, with_projection=with_projection))
     return Encoder(dim, config.hidden_dims, config.latent_dim, with_projection=with_projection), (dim,), ()
 
 

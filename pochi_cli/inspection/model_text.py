@@ -2,25 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from pochi_cli.inspection.model_costs import MOST_SAMPLES, SpeedSweep
 from pochi_cli.inspection.model_report import ModelReport, Origin, StepCosts
 from pochi_cli.inspection.model_structure import Layer, ModelStructure
 from pochi_cli.inspection.model_weights import WeightStatistics
 
+Table = tuple[tuple[str, ...], list[tuple[str, ...]]]
+"""The names of columns, and rows of cells."""
+
 LAYER_HEADER = ("layer", "type", "output", "parameters", "frozen", "MMAC", "of all", "calls")
 LAYER_NUMBERS = LAYER_HEADER[2:]
 LAYER_LEFT_OUT = ("calls", "of all", "frozen", "type", "output")
 """Columns that a narrow terminal goes without, in this order."""
 
-MEMORY_HEADER = ("batch", "inputs", "activations", "gradients", "optimizer", "parameters", "peak", "fits")
+MEMORY_HEADER = (
+    "batch",
+    "inputs",
+    "activations",
+    "gradients",
+    "optimizer",
+    "average",
+    "parameters",
+    "peak",
+    "fits",
+)
 MEMORY_NUMBERS = MEMORY_HEADER[:-1]
-MEMORY_LEFT_OUT = ("inputs", "parameters", "optimizer", "gradients")
+MEMORY_LEFT_OUT = ("inputs", "parameters", "average", "optimizer", "gradients")
 
 SPEED_HEADER = ("batch", "median ms", "p95 ms", "per second", "runs")
 SPEED_NUMBERS = SPEED_HEADER
 
+_ATTENTION = "MultiheadAttention"
 _TOLD_BATCHES = (1, 4, 16, 64, 256)
 _COUNTED = (
     "products of matrices and convolutions, those of attention included; element-wise operations, such as "
@@ -35,8 +49,10 @@ def describe_report(report: ModelReport) -> tuple[str, list[tuple[str, str]]]:
         ("network", f"{origin.network}, {origin.task}"),
         *_weights_fields(origin, report.weights),
         *_structure_fields(report.structure),
-        *_memory_fields(report.memory),
+        *([] if report.memory is None else _memory_fields(report.memory)),
     ]
+    if report.unmeasured is not None:
+        fields.append(("not measured", report.unmeasured))
     return f"Model of {origin.name}", fields
 
 
@@ -64,14 +80,20 @@ def _structure_fields(structure: ModelStructure) -> Iterator[tuple[str, str]]:
     )
     yield "operations", f"{quantity(structure.macs)}MAC = {quantity(structure.flops)}FLOP for one input"
     yield "counted", _COUNTED
+    if structure.uncounted:
+        yield "not counted", f"{', '.join(structure.uncounted)}: their operations are not known"
 
 
 def _memory_fields(memory: StepCosts) -> Iterator[tuple[str, str]]:
     batch = memory.batch
+    count = memory.training.batches
+    batches = (
+        f"batches of {memory.batch_size:,}" if count == 1 else f"{count} batches of {memory.batch_size:,}"
+    )
     yield (
         "training step",
-        f"{mebibytes(batch.peak)} at its peak with batches of {memory.batch_size:,} ({memory.precision}, "
-        f"{memory.optimizer}, on {memory.device})",
+        f"{mebibytes(batch.peak)} at its peak with {batches} ({memory.precision}, {memory.optimizer}"
+        f"{', averaged weights' if batch.averaged_weights else ''}, on {memory.device})",
     )
     if memory.available is None or memory.largest_batch is None:
         yield "fits", "the system does not tell how much memory is free"
@@ -86,9 +108,9 @@ def _memory_fields(memory: StepCosts) -> Iterator[tuple[str, str]]:
         )
 
 
-def layer_rows(structure: ModelStructure) -> list[tuple[str, ...]]:
-    """Write the layers as cells below `LAYER_HEADER`."""
-    return [_layer_row(layer, structure) for layer in structure.layers]
+def layer_table(structure: ModelStructure) -> Table:
+    """Write the layers as cells below those of `LAYER_HEADER` that are not empty."""
+    return _filled(LAYER_HEADER, [_layer_row(layer, structure) for layer in structure.layers])
 
 
 def _layer_row(layer: Layer, structure: ModelStructure) -> tuple[str, ...]:
@@ -96,7 +118,7 @@ def _layer_row(layer: Layer, structure: ModelStructure) -> tuple[str, ...]:
     return (
         layer.label,
         layer.type,
-        "" if layer.output_shape is None else shape_text(layer.output_shape),
+        _output_text(layer, structure),
         f"{layer.parameters:,}" if layer.parameters else "",
         f"{frozen:,}" if frozen else "",
         f"{layer.macs / 1e6:,.3f}" if layer.macs else "",
@@ -105,16 +127,41 @@ def _layer_row(layer: Layer, structure: ModelStructure) -> tuple[str, ...]:
     )
 
 
-def memory_rows(memory: StepCosts) -> list[tuple[str, ...]]:
-    """Write what training steps of several batch sizes take, in MiB, as cells below `MEMORY_HEADER`."""
+def _output_text(layer: Layer, structure: ModelStructure) -> str:
+    if layer.output_shape is not None:
+        return shape_text(layer.output_shape)
+    if layer.calls or not layer.parameters:
+        return ""
+    parent = layer.name.rpartition(".")[0]
+    # Attention uses the parameters of its output projection itself.
+    is_used = any(other.name == parent and other.type == _ATTENTION for other in structure.layers)
+    return "in its parent" if is_used else "not called"
+
+
+def _filled(header: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
+    """Leave out the columns in which no row has anything."""
+    kept = [at for at in range(len(header)) if any(row[at] for row in rows)]
+    return tuple(header[at] for at in kept), [tuple(row[at] for at in kept) for row in rows]
+
+
+def memory_table(memory: StepCosts) -> Table:
+    """Write what training steps of several batch sizes take, in MiB, as cells below `MEMORY_HEADER`.
+
+    Columns that are empty are left out.
+    """
     rows = []
     for batch_size in sorted({*_TOLD_BATCHES, memory.batch_size}):
         batch = memory.training.of(batch_size)
         held = batch.parameters + batch.buffers
-        sizes = (batch.inputs, batch.activations, batch.gradients, batch.optimizer_state, held, batch.peak)
-        fits = memory.largest_batch is None or batch_size <= memory.largest_batch
-        rows.append((f"{batch_size:,}", *(f"{size / 2**20:,.1f}" for size in sizes), "yes" if fits else "no"))
-    return rows
+        average = _mib(batch.averaged_weights) if batch.averaged_weights else ""
+        sizes = map(_mib, (batch.inputs, batch.activations, batch.gradients, batch.optimizer_state))
+        fits = "" if memory.largest_batch is None else "yes" if batch_size <= memory.largest_batch else "no"
+        rows.append((f"{batch_size:,}", *sizes, average, _mib(held), _mib(batch.peak), fits))
+    return _filled(MEMORY_HEADER, rows)
+
+
+def _mib(size: int) -> str:
+    return f"{size / 2**20:,.1f}"
 
 
 def speed_rows(speed: SpeedSweep) -> list[tuple[str, ...]]:
@@ -145,8 +192,13 @@ def left_out(speed: SpeedSweep) -> str:
 
 def memory_title(memory: StepCosts) -> str:
     """Say how the memory of a training step was found."""
-    few, many = memory.training.measured
-    return f"Tensors of a training step in MiB, from steps of {few} and {many} (without the loss)"
+    sizes = memory.training.measured
+    if len(sizes) == 2:
+        return f"Tensors of a training step in MiB, from steps of {sizes[0]} and {sizes[1]}"
+    return (
+        f"Tensors of a training step in MiB, from steps of {sizes[0]} to {sizes[-1]:,}; more grow with the "
+        "square of the batch"
+    )
 
 
 def caption(origin: Origin) -> str:

@@ -86,16 +86,16 @@ class Histogram:
 
     Attributes:
         edges: Rising, float64 (bins + 1,).
-        counts: Values of each bin, float64 (bins,): a group of near values that an edge cuts through is
-            divided in proportion.
+        counts: Values of each bin, int64 (bins,), in all as many as there are: a group of near values that an
+            edge cuts through is divided in proportion.
     """
 
     edges: NDArray[np.float64]
-    counts: NDArray[np.float64]
+    counts: NDArray[np.int64]
 
-    def to_record(self) -> dict[str, list[float]]:
+    def to_record(self) -> dict[str, list[float] | list[int]]:
         """Plain values for JSON."""
-        return {"edges": self.edges.tolist(), "counts": self.counts.round(1).tolist()}
+        return {"edges": self.edges.tolist(), "counts": self.counts.tolist()}
 
 
 @dataclass(frozen=True)
@@ -178,7 +178,8 @@ def _non_finite(parameters: Sequence[ParameterStatistics]) -> Iterator[Finding]:
         "error",
         worst.name,
         f"{_count(len(bad), 'parameter')} of the network with values that are not finite: {worst.name} first",
-        f"{worst.non_finite:,} of the {worst.entries:,} entries of {worst.name} are NaN or infinite",
+        f"{worst.non_finite:,} of the {worst.entries:,} entries of {worst.name} "
+        f"{'is' if worst.non_finite == 1 else 'are'} NaN or infinite",
         "go back to an earlier checkpoint; train anew with a lower learning_rate, warmup_epochs or "
         "clip_grad_norm",
         value=worst.non_finite,

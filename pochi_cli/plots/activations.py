@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from enum import IntEnum
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,8 +14,8 @@ from numpy.typing import NDArray
 from pochi_cli.inspection.activation_record import LayerActivation
 from pochi_cli.inspection.activation_report import ActivationReport
 from pochi_cli.inspection.activation_text import caption, percentage
-from pochi_cli.plots import layers as names
 from pochi_cli.plots import style
+from pochi_cli.plots.activation_labels import panel_labels
 from pochi_cli.plots.files import save_figure
 from pochi_cli.runs.inspection_layout import InspectionLayout
 
@@ -31,7 +33,6 @@ _HEADING, _LINE = 0.25, 0.18
 """Inches of a heading without lines, and of each line."""
 _TITLE_SIZE = 8
 _BINS = 48
-_NAME_CHARACTERS = 30
 _LEAST_WIDTH = 8.0  # inches
 _PEAKED = 100.0
 """Times the median of the filled bins: a higher peak alone would be seen if the axis were linear."""
@@ -54,14 +55,15 @@ def write_activation_figure(report: ActivationReport, layout: InspectionLayout) 
 def draw_activations(report: ActivationReport) -> Figure:
     """Draw a panel for each layer in the order in which they run; of very many, some of them.
 
-    Those about which something was found are always drawn, the others as evenly as there is room. A panel
-    shows nearly all values that are not 0: what lies beyond the 0.1 % and 99.9 % quantiles would squeeze it.
+    Those about which something was found that is more than a note are always drawn, of the others some, as
+    evenly as there is room. A panel shows nearly all values that are not 0: what lies beyond the 0.1 % and
+    99.9 % quantiles would squeeze it.
     """
     layers = report.survey.layers
-    faulty = {name for finding in report.findings for name in (finding.where, *finding.also)}
-    chosen = choose_panels([layer.label in faulty for layer in layers], MOST_PANELS)
+    ranks = _ranks(report)
+    chosen = choose_panels(ranks, MOST_PANELS)
     # Before the figure is made: they may need other fonts than the usual one.
-    labels = names.layer_labels([names.ending(layers[at].label, _NAME_CHARACTERS) for at in chosen])
+    labels = panel_labels([layer.label for layer in layers], chosen)
     columns = min(_COLUMNS, max(2, int(np.ceil(np.sqrt(1.4 * len(chosen))))))
     rows = -(-len(chosen) // columns)
     heading = [
@@ -77,7 +79,7 @@ def draw_activations(report: ActivationReport) -> Figure:
     lines = "\n".join(style.drawable(line, 200) for line in heading)
     figure.suptitle(lines, y=1 - 0.1 / size[1], fontsize=11, color=style.INK)
     for axes, at, label in zip(panels, chosen, labels, strict=False):
-        _draw_layer(axes, layers[at], label, is_faulty=layers[at].label in faulty)
+        _draw_layer(axes, layers[at], label, _COLORS[ranks[at]])
     for axes in panels[len(chosen) :]:
         axes.remove()
     return figure
@@ -96,20 +98,57 @@ def _place_panels(figure: Figure, panels: list[Axes], columns: int, top: float) 
         axes.set_position((left / width, bottom / height, panel_width / width, panel_height / height))
 
 
-def choose_panels(is_faulty: list[bool], most: int) -> list[int]:
-    """Choose which of many layers are drawn: first those with findings, then evenly among the others.
+class Rank(IntEnum):
+    """How much a layer should be drawn, the most first."""
+
+    BLAMED = 0
+    """An error or a warning is about it."""
+    INVOLVED = 1
+    """It is named with another of which there is one."""
+    NOTED = 2
+    HEALTHY = 3
+
+
+_COLORS = {
+    Rank.BLAMED: style.VERMILION,
+    Rank.INVOLVED: style.VERMILION,
+    Rank.NOTED: style.ORANGE,
+    Rank.HEALTHY: style.BLUE,
+}
+
+
+def _ranks(report: ActivationReport) -> list[Rank]:
+    ranks: dict[str, Rank] = {}
+    for finding in report.findings:
+        is_note = finding.severity == "note"
+        for name in (finding.where, *finding.also):
+            rank = Rank.NOTED if is_note else Rank.BLAMED if name == finding.where else Rank.INVOLVED
+            ranks[name] = min(rank, ranks.get(name, rank))
+    return [ranks.get(layer.label, Rank.HEALTHY) for layer in report.survey.layers]
+
+
+def choose_panels(ranks: Sequence[Rank], most: int) -> list[int]:
+    """Choose which of many layers are drawn.
+
+    First come those that are blamed, then those involved; with them those of mere notes fill half at most, as
+    long as there are healthy ones for the rest. Of each kind they are spaced evenly.
 
     Args:
-        is_faulty: For each layer, whether there is a finding about it.
+        ranks: Of each layer.
         most: How many are drawn.
 
     Returns:
         Rising positions.
     """
-    faulty = [at for at, has_finding in enumerate(is_faulty) if has_finding]
-    others = [at for at, has_finding in enumerate(is_faulty) if not has_finding]
-    chosen = _spaced(faulty, most)
-    return sorted([*chosen, *_spaced(others, most - len(chosen))])
+    of = {rank: [at for at, one in enumerate(ranks) if one is rank] for rank in Rank}
+    healthy = len(of[Rank.HEALTHY])
+    chosen: list[int] = []
+    for rank in Rank:
+        room = most - len(chosen)
+        if rank is Rank.NOTED:
+            room = min(room, max(most // 2 - len(chosen), room - healthy, 0))
+        chosen += _spaced(of[rank], room)
+    return sorted(chosen)
 
 
 def _spaced(positions: list[int], most: int) -> list[int]:
@@ -118,17 +157,16 @@ def _spaced(positions: list[int], most: int) -> list[int]:
     return [positions[at] for at in np.linspace(0, len(positions) - 1, most).round().astype(int)]
 
 
-def _draw_layer(axes: Axes, layer: LayerActivation, label: str, *, is_faulty: bool) -> None:
+def _draw_layer(axes: Axes, layer: LayerActivation, label: str, color: str) -> None:
     axes.tick_params(labelsize=style.SMALL_SIZE, length=2, pad=2)
     axes.grid(visible=False)
     axes.set_yticks([])
     axes.spines["left"].set_visible(False)
-    color = style.VERMILION if is_faulty else style.BLUE
     axes.set_title(
         f"{label}\n{_facts(layer)}",
         fontsize=_TITLE_SIZE,
         loc="left",
-        color=color if is_faulty else style.INK,
+        color=color if color == style.VERMILION else style.INK,
         pad=3,
     )
     if not layer.histogram.count:
@@ -156,8 +194,7 @@ def _facts(layer: LayerActivation) -> str:
 def _draw_histogram(axes: Axes, layer: LayerActivation, color: str) -> None:
     from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-    edges = layer.histogram.shown_edges(_BINS)
-    counts = layer.histogram.between(edges)
+    edges, counts, _, _ = layer.histogram.shown(_BINS)
     axes.stairs(counts, edges, fill=True, color=color, alpha=0.75)
     if _is_peaked(counts):
         axes.set_yscale("log")
@@ -176,7 +213,7 @@ def _draw_histogram(axes: Axes, layer: LayerActivation, color: str) -> None:
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _rounded(value, high - low)))
 
 
-def _is_peaked(counts: NDArray[np.float64]) -> bool:
+def _is_peaked(counts: NDArray[np.int64]) -> bool:
     filled = counts[counts >= 1]
     return len(filled) > 1 and bool(counts.max() > _PEAKED * np.median(filled))
 

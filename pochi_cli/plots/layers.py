@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import takewhile
+from itertools import pairwise, takewhile
 from typing import TYPE_CHECKING, NamedTuple
 
 from pochi_cli.plots import style
@@ -22,6 +22,8 @@ _MAX_ROW_LABELS = 54  # each costs milliseconds in each of many pictures
 _MAX_COLUMN_LABELS = 42
 _FEW_CHARACTERS = 60
 """Of all names together, beside each other in half a picture's width."""
+_LENGTHS = (style.MAX_NAME, 36, 40, 44, 48)
+"""Characters of a name that is cut in the middle: as few as tell all apart."""
 _MAX_HEIGHT = 12.0  # inches
 _ROW_HEIGHT = 0.16  # inches: a line of the smallest text with room
 
@@ -117,11 +119,17 @@ def layer_figure_size(count: int, width: float = style.FIGURE_SIZE[0]) -> tuple[
     return width, min(max(style.FIGURE_SIZE[1], 1.6 + _ROW_HEIGHT * count), _MAX_HEIGHT)
 
 
-def set_layer_axis(axes: Axes, names: Sequence[str]) -> None:
-    """Make the vertical axis name the layers, the first on top; of very many every second, third, ..."""
+def set_layer_axis(axes: Axes, names: Sequence[str], labels: Sequence[str] = ()) -> None:
+    """Make the vertical axis name the layers, the first on top; of very many every second, third, ...
+
+    Args:
+        axes: Of the picture.
+        names: The layers'.
+        labels: What to write for them; by default what `layer_labels` makes.
+    """
     count = len(names)
     named = thinned(count, _MAX_ROW_LABELS)
-    labels = layer_labels(names)
+    labels = labels or layer_labels(names)
     axes.tick_params("y", labelsize=style.TICK_SIZE if count <= 24 else style.SMALL_SIZE, length=2)
     axes.set_ylim(count - 0.4, -0.6)
     axes.set_yticks(list(named), labels=[labels[index] for index in named])
@@ -129,11 +137,17 @@ def set_layer_axis(axes: Axes, names: Sequence[str]) -> None:
     style.set_label(axes, "Layer" if step == 1 else f"Layer (1 in {step} is named)")
 
 
-def set_layer_columns(axes: Axes, names: Sequence[str]) -> None:
-    """Make the horizontal axis name the layers; of very many every second, third, ..."""
+def set_layer_columns(axes: Axes, names: Sequence[str], labels: Sequence[str] = ()) -> None:
+    """Make the horizontal axis name the layers; of very many every second, third, ...
+
+    Args:
+        axes: Of the picture.
+        names: The layers'.
+        labels: What to write for them; by default what `layer_labels` makes of their endings.
+    """
     count = len(names)
     named = thinned(count, _MAX_COLUMN_LABELS)
-    labels = layer_labels([ending(name) for name in names])
+    labels = labels or layer_labels([ending(name) for name in names])
     axes.set_xlim(-0.7, count - 0.3)
     is_short = count * max(map(len, labels)) <= _FEW_CHARACTERS
     ticks = [labels[index] for index in named]
@@ -141,6 +155,33 @@ def set_layer_columns(axes: Axes, names: Sequence[str]) -> None:
     axes.tick_params("x", labelsize=style.TICK_SIZE if count <= 24 else style.SMALL_SIZE, length=2)
     told = "Layer" if named.step == 1 else f"Layer (1 in {named.step} is named)"
     axes.set_xlabel(told, fontsize=style.LABEL_SIZE, color=style.INK)
+
+
+def distinct_labels(names: Sequence[str]) -> list[str]:
+    """Write names so that they can be drawn, long ones without their middle, and so that they differ.
+
+    Where no length up to 48 characters tells all apart they get their numbers.
+    """
+    for most in _LENGTHS:
+        labels = [style.drawable(_without_middle(name, most), most) for name in names]
+        if len(set(labels)) == len(labels):
+            return labels
+    return layer_labels(names)
+
+
+def _without_middle(name: str, most: int) -> str:
+    """Leave of a dotted name the first part, and of its end what there is room for.
+
+    The end begins with a word: a number alone, such as that of `encoder_layer_3`, would not tell of what.
+    """
+    if len(name) <= most:
+        return name
+    first = name.partition(".")[0]
+    begin = f"{first}…" if len(first) <= most // 4 else "…"
+    parts = pairwise(enumerate(name))
+    starts = [at for (_, before), (at, character) in parts if before in "._" and not character.isdigit()]
+    kept = next((at for at in starts if len(begin) + len(name) - at <= most), None)
+    return name if kept is None else begin + name[kept:]
 
 
 def ending(name: str, most: int = style.MAX_NAME) -> str:

@@ -43,7 +43,7 @@ def draw_model_structure(structure: ModelStructure, title: str) -> Figure:
     """Draw the parameters and the operations of the layers that have any, from the input to the output."""
     rows = layer_rows(structure)
     size = layers.layer_figure_size(len(rows), _WIDTH)
-    names = [layers.ending(row.name) for row in rows]
+    names = [row.name for row in rows]
     style.add_fonts(names)
     figure, (parameters, operations) = style.new_panels(1, 2, size)
     figure.suptitle(style.drawable(title, _TITLE_CHARACTERS), fontsize=14, color=style.INK)
@@ -55,7 +55,7 @@ def draw_model_structure(structure: ModelStructure, title: str) -> Figure:
     style.set_header(operations, "Operations", [(_key(operations, style.ORANGE), total)], 44)
     if not rows:
         return figure
-    layers.set_layer_axis(parameters, names)
+    layers.set_layer_axis(parameters, names, layers.distinct_labels(names))
     operations.set_ylim(*parameters.get_ylim())
     operations.set_yticks(parameters.get_yticks(), labels=[])
     return figure

@@ -52,10 +52,9 @@ def _draw_histogram(axes: Axes, weights: WeightStatistics) -> None:
         return
     histogram: Histogram = weights.histogram
     widths = np.diff(histogram.edges)
-    shown = np.where(histogram.counts >= _LEAST_COUNT, histogram.counts, 0.0)
-    axes.bar(histogram.edges[:-1], shown, widths, align="edge", color=style.BLUE, linewidth=0)
+    axes.bar(histogram.edges[:-1], histogram.counts, widths, align="edge", color=style.BLUE, linewidth=0)
     axes.set_yscale("log")
-    axes.set_ylim(_LEAST_COUNT, 2 * max(5.0, float(shown.max())))
+    axes.set_ylim(_LEAST_COUNT, 2 * max(5.0, float(histogram.counts.max())))
     axes.set_xlim(histogram.edges[0], histogram.edges[-1])
     axes.grid(visible=False, axis="x")
     zero = axes.axvline(0, color=style.VERMILION, linewidth=1.2, linestyle="--", label="_zero")
@@ -86,7 +85,8 @@ def _draw_bands(axes: Axes, parameters: Sequence[ParameterStatistics], title: st
     )
     entries.append((medians, "median"))
     linear = signed.set_signed(axes, np.concatenate([values[:, _WIDE].ravel(), -values[:, _WIDE].ravel()]))
-    layers.set_layer_columns(axes, [one.name for one in parameters])
+    names = [one.name for one in parameters]
+    layers.set_layer_columns(axes, names, layers.distinct_labels(names))
     norms.mark_edge(axes, np.flatnonzero(is_lost), "top", style.BLACK)
     absent = norms.Absent(0, int(is_lost.sum()), 0)
     entries += norms.absent_entries(absent, ("bottom", "top"), "layer")

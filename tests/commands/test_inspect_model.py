@@ -16,14 +16,23 @@ from pochi_cli.engine.training import train
 from pochi_cli.runs.index import Run, open_run
 from tests.commands.cli import pochi, pochi_process, write_toml
 from tests.engine.tiny import tiny_config, tiny_raw
-from tests.engine.vectors import vector_config, write_vectors
+from tests.engine.vectors import vector_config, vector_raw, write_vectors
+
+SMALL = [{"name": "Resize", "size": 16}, {"name": "ToTensor"}, {"name": "Normalize"}]
+VIT: dict[str, Any] = {
+    "model_name": "vit_tiny",
+    "stem": None,
+    "train_transform": SMALL,
+    "val_transform": SMALL,
+}
 
 
 @pytest.fixture(scope="module")
 def trained(few_digits: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """A run with frozen parts; read only."""
+    """A run with frozen parts, averaged weights and steps of several batches; read only."""
     work_dir = str(tmp_path_factory.mktemp("work"))
-    return train(tiny_config(few_digits, epochs=1, freeze=["conv1"], work_dir=work_dir))
+    changes = {"freeze": ["conv_proj"], "ema_decay": 0.9, "accumulate_steps": 3}
+    return train(tiny_config(few_digits, epochs=1, work_dir=work_dir, **VIT, **changes))
 
 
 @pytest.fixture
@@ -45,14 +54,18 @@ def test_a_healthy_run_is_shown(run: Run, tmp_path: Path) -> None:
     assert not result.stderr
     out = result.stdout
     assert f"Model of {run.layout.name}" in out
-    assert "best_model.pth, weights after epoch 1" in out
-    assert "1 x 3 x 32 x 32" in out
-    assert "11,178,564: 11,169,156 trained, 9,408 frozen" in out
-    assert "GMAC = " in out or "MMAC = " in out
-    first = next(line for line in out.splitlines() if line.startswith("conv1 "))
-    assert first.split()[:2] == ["conv1", "Conv2d"]
+    assert "best_model.pth, averaged weights after epoch 1" in out
+    assert "1 x 3 x 16 x 16" in out
+    assert "2,683,204: 2,673,796 trained, 9,408 frozen" in out
+    assert "MMAC = " in out
+    first = next(line for line in out.splitlines() if line.startswith("conv_proj "))
+    assert first.split()[:2] == ["conv_proj", "Conv2d"]
     assert first.split()[9:11] == ["9,408", "9,408"]
+    inner = next(line for line in out.splitlines() if ".encoder_layer_0.self_attention.out_proj" in line)
+    assert "in its parent" in inner
+    assert "with 3 batches of 16 (fp32, SGD, averaged weights, on cpu)" in out
     assert "Tensors of a training step in MiB" in out
+    assert "average" in out
     assert "Inference in eval mode on cpu, 2 threads, fp32" in out
     assert "nothing found" in out
     names = ("model_structure.png", "parameter_distribution.png")
@@ -65,16 +78,19 @@ def test_json_holds_everything_and_the_checkpoint_stays_as_it_is(run: Run, tmp_p
     before = run.layout.best_model.read_bytes()
     values = shown(run.directory, "--output-dir", "pictures", "--batch-size", "8", cwd=tmp_path)
     assert run.layout.best_model.read_bytes() == before
-    assert (values["name"], values["network"], values["checkpoint_epoch"]) == (run.layout.name, "resnet18", 1)
+    assert (values["name"], values["network"], values["checkpoint_epoch"]) == (run.layout.name, "vit_tiny", 1)
     structure, memory, speed = values["structure"], values["memory"], values["speed"]
     assert structure["flops"] == 2 * structure["macs"] == sum(layer["flops"] for layer in structure["layers"])
-    assert structure["input_shapes"] == [[1, 3, 32, 32]]
-    assert len(values["weights"]["parameters"]) == 62
-    assert len(values["weights"]["histogram"]["counts"]) == 120
-    assert (memory["batch_size"], memory["optimizer"]) == (8, "SGD")
+    assert structure["input_shapes"] == [[1, 3, 16, 16]]
+    state = load_checkpoint(run.layout.best_model)["model_state_dict"]
+    assert {one["name"] for one in values["weights"]["parameters"]} == set(state)
+    assert sum(values["weights"]["histogram"]["counts"]) == structure["parameters"]
+    assert (memory["batch_size"], memory["optimizer"], memory["accumulate_steps"]) == (8, "SGD", 3)
     assert memory["gradients"] == 4 * structure["trainable"]
-    assert memory["parameters"] == 4 * structure["parameters"]
+    assert memory["parameters"] == memory["averaged_weights"] == 4 * structure["parameters"]
+    assert memory["inputs"] == 3 * 8 * 4 * 3 * 16 * 16
     assert memory["largest_batch"] >= 8
+    assert values["unmeasured"] is None
     assert [one["batch_size"] for one in speed["sweep"]] + speed["left_out"] == [1, 2, 4, 8, 16, 32]
     assert values["findings"] == []
     assert values["figures"] == {
@@ -87,26 +103,30 @@ def test_json_holds_everything_and_the_checkpoint_stays_as_it_is(run: Run, tmp_p
 
 def test_an_error_is_told_and_with_strict_makes_the_exit_code_1(run: Run, tmp_path: Path) -> None:
     checkpoint = load_checkpoint(run.layout.best_model)
-    checkpoint["model_state_dict"]["layer2.0.conv1.weight"][0] = math.nan
+    checkpoint["ema_state_dict"]["model"]["encoder.layers.encoder_layer_2.mlp.0.weight"][0] = math.nan
     path = tmp_path / "spoilt.pth"
     torch.save(checkpoint, path)
     result = pochi("inspect", "model", path, "--strict", cwd=tmp_path)
     assert result.returncode == 1
     assert "error[non-finite-weights]: " in result.stdout
-    assert "layer2.0.conv1.weight" in result.stdout
+    assert "encoder_layer_2.mlp.0.weight" in result.stdout
     assert result.stdout.count(".png") == 2
 
 
 def test_a_config_needs_neither_data_nor_weights(tmp_path: Path) -> None:
-    raw = tiny_raw(None, dataset=None, train_data_root="nowhere", val_split=0.2, num_classes=7)
-    raw |= {"model_name": "vit_tiny", "stem": "auto", "optimizer": "Adam"}
-    path = write_toml(tmp_path / "config.toml", raw)
-    result = pochi("inspect", "model", path, "--strict", cwd=tmp_path)
+    named = write_toml(tmp_path / "named.toml", tiny_raw(**VIT))
+    result = pochi("inspect", "model", named, "--strict", cwd=tmp_path)
     assert result.returncode == 0, result.stderr
     assert "none: the network of a config is not trained" in result.stdout
     assert ".png" not in result.stdout
-    values = shown(path, "--input", "3,16,16", "--output-dir", "new", cwd=tmp_path)
-    assert values["structure"]["input_shapes"] == [[1, 3, 16, 16]]
+    assert " frozen " not in next(line for line in result.stdout.splitlines() if line.startswith("layer "))
+    last = next(line for line in result.stdout.splitlines() if line.startswith("heads.head "))
+    assert last.split()[2:5] == ["1", "x", "10"]
+    raw = tiny_raw(None, dataset=None, train_data_root="nowhere", val_split=0.2, num_classes=7)
+    raw |= VIT | {"stem": "auto", "optimizer": "Adam"}
+    path = write_toml(tmp_path / "config.toml", raw)
+    values = shown(path, "--input", "3,20,20", "--output-dir", "new", cwd=tmp_path)
+    assert values["structure"]["input_shapes"] == [[1, 3, 20, 20]]
     assert values["structure"]["layers"][-1]["output_shape"] == [1, 7]
     assert values["memory"]["optimizer_state"] == 2 * values["memory"]["parameters"]
     assert values["checkpoint"] is None
@@ -117,10 +137,8 @@ def test_a_config_needs_neither_data_nor_weights(tmp_path: Path) -> None:
 def test_the_classes_of_a_config_come_from_its_data_or_are_asked_for(
     few_digits: Path, tmp_path: Path
 ) -> None:
-    path = write_toml(tmp_path / "config.toml", tiny_raw(few_digits, model_name="vit_tiny", stem=None))
+    path = write_toml(tmp_path / "config.toml", tiny_raw(few_digits, **VIT))
     assert shown(path, cwd=tmp_path)["structure"]["layers"][-1]["output_shape"] == [1, 4]
-    named = write_toml(tmp_path / "named.toml", tiny_raw(model_name="vit_tiny", stem=None))
-    assert shown(named, cwd=tmp_path)["structure"]["layers"][-1]["output_shape"] == [1, 10]
     missing = write_toml(tmp_path / "missing.toml", tiny_raw(tmp_path / "nowhere", val_data_root=None))
     result = pochi("inspect", "model", missing, cwd=tmp_path)
     assert result.returncode == 1
@@ -138,8 +156,15 @@ def test_an_encoder_of_vectors(tmp_path: Path) -> None:
     result = pochi("inspect", "model", "--input", "3,32,32", cwd=tmp_path)
     assert result.returncode == 1
     assert "error: the encoder takes vectors of 12 dimensions, not 3 x 32 x 32" in result.stderr
-    config_values = shown(run.layout.config_toml, "--input", "20", cwd=tmp_path)
+    raw = vector_raw(tmp_path / "vectors.npy", loss_function="DPLossV1", batch_size=1024)
+    config_values = shown(write_toml(tmp_path / "config.toml", raw), "--input", "20", cwd=tmp_path)
     assert config_values["structure"]["input_shapes"] == [[1, 20]]
+    few, many = values["memory"], config_values["memory"]
+    assert (few["batch_size"], many["batch_size"]) == (32, 1024)
+    assert many["peak"] > 5 * 4 * 1024 * 1024  # matrices of distances
+    assert many["activations_per_sample"] is None
+    assert len(many["measured_batch_sizes"]) > 4
+    assert 1024 < many["largest_batch"] < 2**20
 
 
 @pytest.mark.parametrize(
@@ -159,6 +184,44 @@ def test_a_size_that_the_network_cannot_take_is_told(
     result = pochi("inspect", "model", path, "--input", given, cwd=tmp_path)
     assert result.returncode == 1
     assert told in " ".join(result.stderr.split())
+
+
+def test_a_run_tells_what_it_was_trained_on(run: Run, tmp_path: Path) -> None:
+    for given in ("3,17,17", "3,32,32"):
+        result = pochi("inspect", "model", run.directory, "--input", given, cwd=tmp_path)
+        assert result.returncode == 1
+        told = " ".join(result.stderr.split())
+        edges = given.removeprefix("3,").replace(",", "x")
+        assert f"takes only images of the size that it was trained on, 16x16, not {edges}" in told
+        assert "leave out --input" in told
+        assert "batch_size" not in told
+
+
+def test_what_does_not_fit_into_memory_is_not_measured(tmp_path: Path) -> None:
+    path = write_toml(tmp_path / "config.toml", tiny_raw(model_name="mobilenet_v3_small", stem=None))
+    result = pochi("inspect", "model", path, "--input", "3,400000,400000", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert "not measured" in result.stdout
+    assert "TMAC = " in result.stdout
+    assert "training step" not in result.stdout
+    assert "Inference" not in result.stdout
+
+
+@pytest.mark.parametrize(("change", "given"), [(VIT, "3,400000,400000"), (None, "1000000000000")])
+def test_weights_that_do_not_fit_into_memory_are_not_made(
+    tmp_path: Path, change: dict[str, Any] | None, given: str
+) -> None:
+    raw = vector_raw(tmp_path / "none.npy") if change is None else tiny_raw(**change)
+    path = write_toml(tmp_path / "config.toml", raw)
+    result = pochi("inspect", "model", path, "--input", given, cwd=tmp_path)
+    assert result.returncode == 1
+    assert "error: the weights of the network take " in result.stderr
+
+
+def test_more_numbers_than_any_memory_holds_are_wrong_usage(tmp_path: Path) -> None:
+    result = pochi("inspect", "model", "--input", "3,20000000,20000000", cwd=tmp_path)
+    assert result.returncode == 2
+    assert "1,200,000,000,000,000" in result.stderr
 
 
 @pytest.mark.parametrize("given", ["3,0,32", "a,b", "", "3,-1,4"])

@@ -19,9 +19,9 @@ def make_histogram(values: Sequence[float] | None = None, zeros: int = 0, bins: 
     """Of values, by default normally distributed ones."""
     drawn = np.random.default_rng(0).normal(size=5000) if values is None else np.array(values, dtype=float)
     if not drawn.size:
-        return Histogram(np.array([0.0, 1.0]), np.zeros(1, dtype=np.int64), zeros)
+        return Histogram(np.array([0.0, 1.0]), np.zeros(1, dtype=np.int64), zeros, 0.0, 0.0)
     counts, edges = np.histogram(drawn, bins)
-    return Histogram(edges, counts.astype(np.int64), zeros)
+    return Histogram(edges, counts.astype(np.int64), zeros, float(edges[0]), float(edges[-1]))
 
 
 def make_layer(name: str, histogram: Histogram | None = None, **changes: object) -> LayerActivation:
@@ -49,6 +49,7 @@ def make_layer(name: str, histogram: Histogram | None = None, **changes: object)
         saturation=None,
         effective_rank=12.5,
         rank_limit=100,
+        rank_positions=1024,
         histogram=histogram,
     )
     return replace(layer, **changes)  # type: ignore[arg-type]

@@ -54,6 +54,50 @@ def test_the_bounds_of_a_function_are_those_it_was_called_with() -> None:
     assert bounds == [(-3, 3, False), (-1, 2, False), (0, 6, True)]
 
 
+@pytest.mark.parametrize(
+    ("rectify", "label", "high"),
+    [
+        (lambda values: values.clamp(min=0), "clamp()", None),
+        (lambda values: values.clamp(0), "clamp()", None),
+        (lambda values: values.clone().clamp_(0.0), "clamp()", None),
+        (lambda values: torch.clamp(values, min=torch.zeros(3)), "clamp()", None),
+        (lambda values: torch.clip(values, 0, 2), "clip()", 2),
+        (lambda values: values.clamp(max=2, min=0), "clamp()", 2),
+        (lambda values: torch.clamp_min(values, 0), "clamp_min()", None),
+        (lambda values: values.clone().clamp_min_(min=0), "clamp_min()", None),
+        (lambda values: torch.maximum(values, torch.zeros(())), "maximum()", None),
+        (lambda values: values.maximum(torch.zeros_like(values)), "maximum()", None),
+        (lambda values: F.threshold(values, 0, 0), "threshold()", None),
+        (lambda values: torch.threshold(values, 0, 0), "threshold()", None),
+    ],
+)
+def test_rectifiers_in_other_words_are_activations(
+    rectify: Callable[[Tensor], Tensor], label: str, high: float | None
+) -> None:
+    class Rectifying(nn.Module):
+        def forward(self, values: Tensor) -> Tensor:
+            return rectify(values) + 1
+
+    values = torch.randn(200, 3)
+    values[:, 1] = -values[:, 1].abs()
+    (layer,) = survey_activations(Rectifying(), [values]).layers
+    assert (layer.label, layer.kind, layer.dead, layer.dead_limit) == (label, "activation", (1,), 0)
+    saturation = layer.saturation
+    assert (saturation and (saturation.low, saturation.high, saturation.is_rectifier)) == (
+        None if high is None else (0, high, True)
+    )
+
+
+def test_what_cuts_off_elsewhere_is_no_activation() -> None:
+    class Cutting(nn.Module):
+        def forward(self, values: Tensor) -> Tensor:
+            sizes = values.clamp(min=1e-6) + values.clamp(max=0) + values.clamp(-1, 1) + values.clamp_min(1)
+            return F.normalize(torch.maximum(sizes, values) + torch.clamp(values, max=3))
+
+    with pytest.raises(ValueError, match="no layer"):
+        survey_activations(Cutting(), [torch.randn(50, 3)])
+
+
 class _Permuted(nn.Module):
     """Computes with channels first, and activates with channels last."""
 

@@ -66,3 +66,20 @@ def test_the_samples_are_counted() -> None:
     assert fields["samples"] == "64, in eval mode on cpu in fp32"
     fields = dict(describe_report(replace(make_report(3), samples=10, remarks=("so",)))[1])
     assert (fields["samples"], fields["note"]) == ("10 of 64, in eval mode on cpu in fp32", "so")
+
+
+def test_it_is_told_what_the_effective_rank_is_over() -> None:
+    def lines(*layers: LayerActivation) -> list[str]:
+        fields = describe_report(make_report(layers))[1]
+        return [text for name, text in fields if name == "effective rank"]
+
+    conv = make_layer("conv", rank_positions=4096)
+    assert lines(conv) == ["over 4,096 positions, at most 64 of each sample"]
+    assert lines(make_layer("dead", effective_rank=None)) == []
+    few = make_layer("head", rank_positions=64, rank_limit=63)
+    wide = make_layer("wide", units=2000, rank_positions=5000, rank_limit=512)
+    assert lines(conv, few, wide) == [
+        "over 64 to 5,000 positions, at most 64 of each sample",
+        "of 1 layer with more than 512 units estimated from 512 sums of them, rather too low",
+        "perhaps too low in 1 layer with fewer than 3 positions for each unit: take more samples",
+    ]

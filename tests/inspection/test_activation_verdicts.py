@@ -8,9 +8,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from pochi_cli.inspection.activation_verdicts import index_ranges, judge_activations
+from pochi_cli.inspection.activation_verdicts import ActivationFinding, index_ranges, judge_activations
 from pochi_cli.inspection.activations import survey_activations
-from pochi_cli.inspection.findings import Finding
 
 
 class Residual(nn.Module):
@@ -47,7 +46,7 @@ def model() -> nn.Sequential:
     return network()
 
 
-def judge(model: nn.Module, samples: int = 128) -> list[Finding]:
+def judge(model: nn.Module, samples: int = 128) -> list[ActivationFinding]:
     images = torch.randn(samples, 3, 8, 8, generator=torch.Generator().manual_seed(1))
     return judge_activations(survey_activations(model, [images[:50], images[50:100], images[100:]]))
 
@@ -90,6 +89,58 @@ def test_a_dead_convolution_is_told_with_its_norm(model: nn.Sequential) -> None:
     (finding,) = judge(model)
     assert (finding.code, finding.severity, finding.where) == ("dead-units", "warning", "0")
     assert finding.also == ("1", "2")  # constant there
+
+
+@pytest.mark.parametrize("activation", [nn.ReLU(), nn.GELU(), nn.Hardswish()])
+@pytest.mark.parametrize("before", ["norm", "linear", "zero linear"])
+def test_units_dead_behind_constant_ones_are_told_of_the_activation(
+    activation: nn.Module, before: str
+) -> None:
+    torch.manual_seed(0)
+    killed = sorted(torch.randperm(100)[:70].tolist())
+    layers = nn.Sequential(nn.Linear(20, 100), nn.BatchNorm1d(100) if before == "norm" else nn.Identity())
+    with torch.no_grad():
+        cut = layers[1 if before == "norm" else 0]
+        cut.get_parameter("weight")[killed] = 0
+        cut.get_parameter("bias")[killed] = 0 if before == "zero linear" else -9
+    model = nn.Sequential(*layers, activation, nn.Linear(100, 5))
+    findings = judge_activations(survey_activations(model, list(torch.randn(3, 100, 20))))
+    (dead,) = [finding for finding in findings if finding.code == "dead-units"]
+    assert (dead.where, dead.severity, dead.value) == ("2", "warning", 0.7)
+    assert dead.units == tuple(killed)
+    assert dead.also == ("1" if before == "norm" else "0",)
+    assert len(findings) == 1
+
+
+def test_units_dead_at_one_activation_and_constant_at_another_are_told_of_both() -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(20, 100), nn.LeakyReLU(), nn.BatchNorm1d(100), nn.ReLU())
+    with torch.no_grad():
+        model.get_parameter("0.weight")[:40] = 0
+        model.get_parameter("0.bias")[:40] = 0
+        model.get_parameter("0.bias")[:10] = 5
+        model.get_parameter("2.bias")[:40] = -9
+    findings = judge_activations(survey_activations(model, [torch.randn(200, 20)]))
+    dead = {finding.where: finding.units for finding in findings if finding.code == "dead-units"}
+    assert dead == {"1": tuple(range(10, 40)), "3": tuple(range(40))}
+
+
+def test_a_layer_dead_behind_a_constant_one_is_told_of_the_activation(model: nn.Sequential) -> None:
+    with torch.no_grad():
+        model.get_parameter("1.weight").zero_()
+        model.get_parameter("1.bias").fill_(-1)
+    (finding,) = judge(model)
+    assert (finding.code, finding.where, finding.also[:2]) == ("dead-layer", "2", ("1", "3.conv1"))
+    assert finding.units == tuple(range(20))
+
+
+def test_a_finding_holds_all_units_of_which_its_text_names_some() -> None:
+    model = nn.Sequential(nn.Linear(20, 1000), nn.ReLU())
+    with torch.no_grad():
+        model.get_parameter("0.bias")[::2] = -1000
+    (finding,) = judge_activations(survey_activations(model, [torch.randn(300, 20)]))
+    assert finding.evidence.endswith(" and 440 more (counted from 0)")
+    assert finding.to_record()["units"] == tuple(range(0, 1000, 2))
 
 
 def test_a_dead_layer_is_an_error_told_once(model: nn.Sequential) -> None:

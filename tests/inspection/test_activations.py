@@ -128,7 +128,7 @@ def test_sums_are_not_made_in_the_half_precision_of_autocast(model: Small) -> No
     with model.conv.register_forward_hook(lambda _module, _inputs, output: outputs.append(output)):
         layer = survey_activations(model, [batch], call).layers[0]
     assert outputs[0].dtype == torch.bfloat16
-    rows = outputs[0].double()[:, :, [1, 1, 4, 4], [1, 4, 1, 4]].transpose(1, 2).reshape(-1, 8).numpy()
+    rows = outputs[0].double().movedim(1, -1).reshape(-1, 8).numpy()
     assert layer.effective_rank == pytest.approx(effective_rank(rows), rel=1e-4)
     assert layer.mean == pytest.approx(float(outputs[0].double().mean()), rel=1e-4)
 
@@ -225,15 +225,51 @@ def test_the_effective_rank_is_that_of_the_definition(spread: str) -> None:
         rows = rows[:, :4] @ torch.randn(4, 12) + 0.1 * rows
     layer = survey_of(rows + 50, nn.LeakyReLU(1.0), batches=7)
     assert layer.effective_rank == pytest.approx(effective_rank((rows + 50).double().numpy()), rel=1e-3)
-    assert layer.rank_limit == 12
-    assert survey_of(rows[:5], nn.LeakyReLU(1.0)).rank_limit == 4
+    assert (layer.rank_limit, layer.rank_positions) == (12, 500)
+    few = survey_of(rows[:5], nn.LeakyReLU(1.0))
+    assert (few.rank_limit, few.rank_positions) == (4, 5)
+
+
+@pytest.mark.parametrize(
+    ("module", "shape", "axis"),
+    [
+        (nn.Linear(6, 6), (40, 17, 6), -1),
+        (nn.BatchNorm2d(6), (40, 6, 8, 8), 1),
+        (nn.BatchNorm1d(6), (40, 6, 30), 1),
+        (nn.Linear(6, 6), (40, 5, 3, 4, 6), -1),
+    ],
+)
+def test_the_effective_rank_is_over_all_of_few_positions(
+    module: nn.Module, shape: tuple[int, ...], axis: int
+) -> None:
+    torch.manual_seed(0)
+    values = torch.randn(shape)
+    # The first position, that of a class token, varies along one direction, and more than all others.
+    first = values.movedim(axis, -1)
+    for _ in shape[2:]:
+        first = first[:, 0]
+    first.copy_(9 * torch.randn(40, 1))
+    layer = survey_of(values, module, batches=3)
+    rows = module.eval()(values).detach().movedim(axis, -1).reshape(-1, 6).double().numpy()
+    assert layer.rank_positions == len(rows)
+    assert layer.effective_rank == pytest.approx(effective_rank(rows), rel=1e-4)
+
+
+def test_of_many_positions_those_that_count_are_spread_from_the_first_to_the_last() -> None:
+    values = torch.zeros(10, 4, 20, 30)
+    at = torch.linspace(0, 599, 64).round().long()
+    for unit, place in enumerate((at[0], at[20], at[45], at[63])):
+        values[:5, unit].view(5, -1)[:, place] = 1
+    layer = survey_of(values + 1, nn.BatchNorm2d(4))
+    assert layer.rank_positions == 640
+    assert layer.effective_rank == pytest.approx(4, rel=0.01)
 
 
 def test_the_effective_rank_of_very_many_units_is_an_estimate() -> None:
     torch.manual_seed(0)
     rows = torch.randn(600, 5) @ torch.randn(5, 1100)
     layer = survey_of(rows, nn.LeakyReLU(1.0), batches=2)
-    assert layer.rank_limit == 512
+    assert (layer.rank_limit, layer.rank_positions) == (512, 600)
     assert layer.effective_rank == pytest.approx(effective_rank(rows.double().numpy()), rel=0.1)
 
 

@@ -84,6 +84,31 @@ def test_an_encoder_of_vectors() -> None:
     ]
 
 
+def test_a_bilinear_layer_by_hand() -> None:
+    """For each output a matrix between the two inputs, and then a product with the second."""
+    for batch in ((7,), (7, 2)):
+        structure = describe_structure(nn.Bilinear(3, 4, 5), torch.zeros(*batch, 3), torch.zeros(*batch, 4))
+        samples = torch.Size(batch).numel()
+        assert structure.macs == samples * 5 * (3 * 4 + 4)
+        assert structure.uncounted == ()
+
+
+def test_costly_operations_that_are_not_known_are_told() -> None:
+    class Costly(nn.Module):
+        def forward(self, batch: Tensor) -> Tensor:
+            spectrum = torch.fft.fft(batch).real
+            solved: Tensor = torch.linalg.solve(batch @ batch.T, torch.cdist(spectrum, batch))
+            norm: Tensor = torch.linalg.vector_norm(batch)
+            return solved / norm
+
+    structure = describe_structure(Costly(), torch.rand(4, 4))
+    assert structure.macs == 4 * 4 * 4
+    told = " ".join(structure.uncounted)
+    assert all(name in told for name in ("fft", "linalg_solve", "cdist"))
+    assert "norm" not in told
+    assert structure.to_record()["uncounted"] == list(structure.uncounted)
+
+
 def test_a_network_that_has_nothing_to_do_with_images() -> None:
     structure = describe_structure(Recurrent(), torch.zeros(2, 8, dtype=torch.int64))
     layers = by_name(structure)

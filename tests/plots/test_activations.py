@@ -10,9 +10,18 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+from matplotlib.colors import to_rgb
 
 from pochi_cli.inspection.activation_record import LayerActivation
-from pochi_cli.plots.activations import MOST_PANELS, choose_panels, draw_activations, write_activation_figure
+from pochi_cli.plots import style
+from pochi_cli.plots.activation_labels import panel_labels
+from pochi_cli.plots.activations import (
+    MOST_PANELS,
+    Rank,
+    choose_panels,
+    draw_activations,
+    write_activation_figure,
+)
 from pochi_cli.runs.inspection_layout import InspectionLayout
 from tests.inspection.active import make_histogram, make_layer, make_report
 
@@ -108,6 +117,33 @@ def test_long_names_keep_their_ends() -> None:
     assert titles(CASES["same names"])[0][0].startswith("1: ")  # type: ignore[arg-type]
 
 
+def test_names_tell_each_layer_from_all_others_of_the_network() -> None:
+    names = [
+        f"features.denseblock{block}.denselayer{layer}.{part}"
+        for block in (1, 2, 3)
+        for layer in range(1, 25)
+        for part in ("norm1", "relu1", "conv1")
+    ]
+    names += [
+        "features.denseblock3.denselayer30.norm1",
+        "encoder.layers.encoder_layer_11.mlp.3",
+        "classifier",
+    ]
+    labels = panel_labels(names, range(len(names)))
+    assert len(set(labels)) == len(names)
+    assert max(map(len, labels)) <= 30
+    assert labels[0] == "…denseblock1.denselayer1.norm1"
+    assert labels[27] == "f.d1.denselayer10.norm1"
+    assert labels[-3:] == ["…denselayer30.norm1", "…layers.encoder_layer_11.mlp.3", "classifier"]
+    assert panel_labels(names, [75]) == [labels[75]]  # whatever else is drawn
+
+
+def test_where_names_do_not_tell_layers_apart_their_places_do() -> None:
+    names = ["first", *(f"model.{'x' * 40}.{'y' * 20}{at}.relu" for at in range(3)), *["a" * 50] * 2]
+    assert [label.partition(":")[0] for label in panel_labels(names, [0, 4, 5])] == ["first", "5", "6"]
+    assert len(set(panel_labels(names, range(6)))) == 6
+
+
 def test_an_outlier_does_not_squeeze_the_others() -> None:
     values = [*np.random.default_rng(1).normal(size=5000).tolist(), 1e6]
     (axes,) = panels([make_layer("a", make_histogram(values, bins=10_000_000))])
@@ -134,17 +170,42 @@ def test_of_very_many_layers_those_with_findings_are_drawn() -> None:
     assert "left out" not in draw_activations(make_report(60)).get_suptitle()
 
 
+BLAMED, INVOLVED, NOTED, HEALTHY = Rank
+
+
 @pytest.mark.parametrize(
-    ("is_faulty", "most", "expected"),
+    ("ranks", "most", "expected"),
     [
-        ([False] * 3, 5, [0, 1, 2]),
-        ([False] * 9, 3, [0, 4, 8]),
-        ([False, True, True, False, False, True], 4, [0, 1, 2, 5]),
-        ([True] * 9, 3, [0, 4, 8]),
+        ([HEALTHY] * 3, 5, [0, 1, 2]),
+        ([HEALTHY] * 9, 3, [0, 4, 8]),
+        ([HEALTHY, BLAMED, INVOLVED, HEALTHY, HEALTHY, BLAMED], 4, [0, 1, 2, 5]),
+        ([INVOLVED] * 4 + [BLAMED] + [INVOLVED] * 4, 3, [0, 4, 8]),
+        ([INVOLVED] * 7 + [BLAMED] * 2 + [HEALTHY], 2, [7, 8]),
+        ([NOTED] * 9, 3, [0, 4, 8]),
+        ([NOTED] * 9 + [HEALTHY] * 9, 4, [0, 8, 9, 17]),
+        ([NOTED] * 9 + [HEALTHY], 4, [0, 4, 8, 9]),
+        ([BLAMED, BLAMED, NOTED, NOTED, HEALTHY, HEALTHY], 4, [0, 1, 4, 5]),
     ],
 )
-def test_the_choice_of_panels(is_faulty: list[bool], most: int, expected: list[int]) -> None:
-    assert choose_panels(is_faulty, most) == expected
+def test_the_choice_of_panels(ranks: list[Rank], most: int, expected: list[int]) -> None:
+    assert choose_panels(ranks, most) == expected
+
+
+def test_notes_do_not_crowd_out_healthy_layers() -> None:
+    layers = [make_layer(f"layer{at}", dead=(at % 97,)) for at in range(100)]
+    layers += [make_layer(f"healthy{at}") for at in range(200)]
+    layers[50] = replace(layers[50], dead=tuple(range(30)), values=50_000)
+    figure = draw_activations(make_report(layers))
+    facts = {
+        title: axes.patches[0].get_facecolor()[:3]
+        for axes in figure.axes
+        for title in [axes.get_title(loc="left").split("\n")[0]]
+    }
+    assert len(facts) == 60
+    assert sum(title.startswith("healthy") for title in facts) == 30
+    assert facts["layer50"] == to_rgb(style.VERMILION)
+    assert facts["layer0"] == to_rgb(style.ORANGE)
+    assert facts["healthy0"] == to_rgb(style.BLUE)
 
 
 def test_empty_panels_say_why() -> None:

@@ -16,6 +16,7 @@ from pochi_cli.errors import StorageError
 from pochi_cli.inspection.model_statistics import weight_statistics
 from pochi_cli.inspection.model_structure import Layer, ModelStructure
 from pochi_cli.inspection.model_weights import WeightStatistics
+from pochi_cli.plots.layers import distinct_labels
 from pochi_cli.plots.model import write_model_figures
 from pochi_cli.plots.model_structure import MOST_ROWS, draw_model_structure, layer_rows
 from pochi_cli.plots.parameter_distribution import draw_parameter_distribution
@@ -128,6 +129,20 @@ def test_the_bars_are_the_layers() -> None:
     assert legend(parameters) == ["105 trainable", "35 frozen"]
     assert legend(operations) == ["5.72 k MACs for one input"]
     assert [text.get_text() for text in operations.texts] == ["5 k", "700", "20"]
+
+
+def test_long_names_lose_their_middle_and_stay_told_apart() -> None:
+    ends = ("self_attention.out_proj", "mlp.0", "ln_1")
+    names = ["conv_proj", *(f"encoder.layers.encoder_layer_{at}.{end}" for at in range(6) for end in ends)]
+    labels = distinct_labels(names)
+    assert "encoder…layer_3.self_attention.out_proj" in labels
+    assert len(set(labels)) == len(names)
+    assert not any(":" in label for label in labels)
+    assert distinct_labels(["short", "other"]) == ["short", "other"]
+    (drawn_first, _) = draw_model_structure(structure_of(*((name, 9, 9) for name in names)), "M").axes
+    assert [label.get_text() for label in drawn_first.get_yticklabels()] == labels
+    alike = [f"{'a' * 60}{at}{'b' * 60}" for at in range(2)]
+    assert [label[:3] for label in distinct_labels(alike)] == ["1: ", "2: "]
 
 
 def test_many_layers_are_drawn_by_what_their_names_begin_with() -> None:

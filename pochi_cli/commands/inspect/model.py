@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,9 +14,12 @@ from pochi_cli.commands.inspect.outcome import Outcome, finish
 from pochi_cli.commands.options import AsJson, Device, WorkDir, quoted
 from pochi_cli.runs.inspection_layout import InspectionLayout, choose_directory
 
+_MOST_NUMBERS = 2**40  # 4 TiB
+
 if TYPE_CHECKING:
     from pochi_cli.inspection.model_report import ModelReport
     from pochi_cli.inspection.model_subject import Subject
+    from pochi_cli.inspection.model_text import Table
 
 
 def model(
@@ -52,8 +56,8 @@ def model(
     """Describe a network: layers, parameters, operations, memory of a training step, and inference speed.
 
     The weights of a run or a checkpoint are judged: what is not finite, layers that are 0, near-zero
-    channels. A config needs no data where it tells the number of classes. Pictures are drawn into the run;
-    for a config or a checkpoint elsewhere only with --output-dir.
+    channels. A config needs no data where it tells the number of classes. Pictures go into the run, or beside
+    a checkpoint that is of no run; of a config they are drawn only with --output-dir.
     """
     shape = None if input_shape is None else _shape(input_shape)
     outcome = inspect(what, shape, batch_size, device, output_dir, work_dir)
@@ -104,6 +108,11 @@ def _shape(text: str) -> tuple[int, ...]:
         raise typer.BadParameter(
             f"{text!r} is no shape: give numbers from 1, such as 3,224,224", param_hint="--input"
         )
+    if math.prod(shape) > _MOST_NUMBERS:
+        raise typer.BadParameter(
+            f"{text} are {math.prod(shape):,} numbers for one input, more than any memory holds",
+            param_hint="--input",
+        )
     return shape
 
 
@@ -124,28 +133,24 @@ def _show(report: ModelReport, figures: Iterable[Path]) -> None:
 
     console.show_fields(*text.describe_report(report))
     console.show("")
-    console.show_listing(
-        text.LAYER_HEADER,
-        text.layer_rows(report.structure),
-        right=text.LAYER_NUMBERS,
-        shortened=(),
-        left_out=text.LAYER_LEFT_OUT,
-    )
-    console.show(f"\n{text.memory_title(report.memory)}")
-    console.show_listing(
-        text.MEMORY_HEADER,
-        text.memory_rows(report.memory),
-        right=text.MEMORY_NUMBERS,
-        shortened=(),
-        left_out=text.MEMORY_LEFT_OUT,
-    )
-    console.show(f"\n{text.speed_title(report.speed)}")
-    console.show_listing(
-        text.SPEED_HEADER, text.speed_rows(report.speed), right=text.SPEED_NUMBERS, shortened=(), left_out=()
-    )
-    if unmeasured := text.left_out(report.speed):
-        console.show(unmeasured)
+    _show_table(text.layer_table(report.structure), text.LAYER_NUMBERS, text.LAYER_LEFT_OUT)
+    if report.memory is not None:
+        console.show(f"\n{text.memory_title(report.memory)}")
+        _show_table(text.memory_table(report.memory), text.MEMORY_NUMBERS, text.MEMORY_LEFT_OUT)
+    if report.speed is not None:
+        console.show(f"\n{text.speed_title(report.speed)}")
+        _show_table((text.SPEED_HEADER, text.speed_rows(report.speed)), text.SPEED_NUMBERS, ())
+        if unmeasured := text.left_out(report.speed):
+            console.show(unmeasured)
     console.show("")
     show_verdicts(report.findings)
     for path in figures:
         console.show(str(path))
+
+
+def _show_table(table: Table, right: Sequence[str], left_out: Sequence[str]) -> None:
+    from pochi_cli import console
+
+    header, rows = table
+    left_out = [name for name in left_out if name in header]
+    console.show_listing(header, rows, right=right, shortened=(), left_out=left_out)
