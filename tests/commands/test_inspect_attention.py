@@ -144,16 +144,18 @@ def test_a_network_without_attention_gets_grad_cam(own_run: Run, tmp_path: Path)
     assert out.count("  Grad-CAM  ") == out.count("  LayerCAM  ") == out.count("  layer2\n") // 2 == 4
     assert out.splitlines()[-1].endswith("saliency.png")
     assert not list(own_run.layout.visualization.glob("attention*"))
-    other = pochi("inspect", "attention", "--layer", "layer1.0", "--json", cwd=tmp_path)
+    Image.new("RGB", (20, 20), "red").save(tmp_path / "red.png")
+    one = ("inspect", "attention", "--image", "red.png")
+    other = pochi(*one, "--layer", "layer1.0", "--json", cwd=tmp_path)
     assert {one["layer"] for image in json.loads(other.stdout)["images"] for one in image["maps"]} == {
         "layer1.0"
     }
-    wrong = pochi("inspect", "attention", "--head", "1", cwd=tmp_path)
+    wrong = pochi(*one, "--head", "1", cwd=tmp_path)
     assert wrong.returncode == 1
     assert "resnet18 has no attention, so no head" in wrong.stderr
-    wrong = pochi("inspect", "attention", "--layer", "fc", cwd=tmp_path)
+    wrong = pochi(*one, "--layer", "fc", cwd=tmp_path)
     assert wrong.returncode == 1
-    assert "fc gives (4, 4), which is no map of the image" in wrong.stderr
+    assert "fc gives (1, 4), which is no map of the image" in wrong.stderr
 
 
 def test_an_image_of_another_shape_is_told(few_digits: Path, tmp_path: Path) -> None:
@@ -169,7 +171,8 @@ def test_an_image_of_another_shape_is_told(few_digits: Path, tmp_path: Path) -> 
 
 
 def test_maps_are_those_of_the_chosen_layer(run: Run, tmp_path: Path) -> None:
-    command = ("inspect", "attention", run.directory, "--json", "--layer")
+    Image.new("RGB", (16, 16), "red").save(tmp_path / "red.png")
+    command = ("inspect", "attention", run.directory, "--image", "red.png", "--json", "--layer")
     shown = {layer: json.loads(pochi(*command, layer, cwd=tmp_path).stdout) for layer in ("1", "6")}
     first, last = (shown[layer]["images"][0]["maps"] for layer in ("1", "6"))
     assert first[0]["layer"] == "encoder.layers.encoder_layer_0.self_attention"

@@ -75,6 +75,7 @@ def test_a_run_that_cannot_begin_leaves_nothing(
     assert list((tmp_path / "runs").iterdir()) == []
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(900)  # seconds on a free machine, minutes on one that does much else
 def test_a_disk_that_fails_damages_nothing_and_is_told() -> None:
     result = subprocess.run(

@@ -46,7 +46,7 @@ MERGES: dict[str, Callable[[Any], Any]] = {
 }
 
 
-@pytest.mark.parametrize(("accumulate", "clip"), [(1, None), (3, 0.5)])
+@pytest.mark.parametrize(("accumulate", "clip"), [pytest.param(1, None, marks=pytest.mark.slow), (3, 0.5)])
 def test_the_trace_is_that_of_a_naive_loop(
     few_digits: Path, tmp_path: Path, accumulate: int, clip: float | None
 ) -> None:

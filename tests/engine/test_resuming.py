@@ -35,9 +35,10 @@ def straight(
     return train(tiny_config(few_digits, **{**EVERYTHING, **request.param, "work_dir": work_dir}))
 
 
-@pytest.mark.parametrize("num_workers", [0, 1])
 @pytest.mark.parametrize(
-    "straight", [{"epochs": 4, "sampler": sampler} for sampler in ("shuffle", "balanced")], indirect=True
+    ("straight", "num_workers"),
+    [({"epochs": 4, "sampler": "shuffle"}, 1), ({"epochs": 4, "sampler": "balanced"}, 0)],
+    indirect=["straight"],
 )
 def test_resuming_equals_never_stopping(
     few_digits: Path, tmp_path: Path, straight: Run, num_workers: int
@@ -52,7 +53,7 @@ def test_resuming_equals_never_stopping(
     assert_same_run(straight, resumed)
 
 
-@pytest.mark.parametrize("num_workers", [0, 1])
+@pytest.mark.parametrize("num_workers", [0, pytest.param(1, marks=pytest.mark.slow)])
 def test_resuming_on_a_published_data_set(
     num_workers: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -416,8 +417,7 @@ def test_half_a_line_in_the_log_stays_one(few_digits: Path, tmp_path: Path) -> N
     assert all(line[:4].isdigit() and len(line) < 300 for line in lines)
 
 
-@pytest.mark.parametrize("on_bad_image", ["error", "skip"])
-@pytest.mark.parametrize("num_workers", [0, 1])
+@pytest.mark.parametrize(("on_bad_image", "num_workers"), [("error", 1), ("skip", 0)])
 def test_data_that_vanish_fail_the_run_and_it_goes_on_when_they_are_back(
     few_digits: Path, tmp_path: Path, num_workers: int, on_bad_image: str
 ) -> None:

@@ -34,7 +34,7 @@ from tests.data.photos import write_photos
 from tests.engine.tiny import STEPS, tiny_config
 from tests.inference.exported import CLASS_NAMES, digit_images, write_model
 
-MODELS = ["resnet18", "vgg_compact", "vit_tiny", "mobilenet_v3_small"]
+MODELS = ["resnet18", "vgg_compact", "vit_tiny", pytest.param("mobilenet_v3_small", marks=pytest.mark.slow)]
 FORMATS = list(ExportFormat)
 GUIDE = (Path(__file__).parent.parent.parent / "configs" / "docs" / "export.md").read_text("utf-8")
 

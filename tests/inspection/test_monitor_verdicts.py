@@ -186,6 +186,7 @@ def test_updates_are_not_judged_where_the_schedule_makes_them_small_or_at_the_be
     ]
 
 
+@pytest.mark.slow
 def test_a_real_training_on_labels_without_meaning_overfits(few_digits: Path, tmp_path: Path) -> None:
     """They can be learnt by heart, which is of no use for the validation data."""
     names = sorted(path.name for path in (few_digits / "train").iterdir())
@@ -211,6 +212,7 @@ def test_a_real_training_on_labels_without_meaning_overfits(few_digits: Path, tm
     assert f"{best.val_loss:.4g} in epoch {best.epoch}" in verdict.message
 
 
+@pytest.mark.slow
 def test_real_trainings_healthy_and_lost_are_told_apart(few_digits: Path, tmp_path: Path) -> None:
     settings = {
         "work_dir": str(tmp_path),

@@ -219,7 +219,7 @@ def test_directories_of_any_script_are_named_shortly(tmp_path: Path) -> None:
     assert len({name.split("/")[0] for name in names(figure)}) == 2
 
 
-@pytest.mark.parametrize("value", [math.nan, math.inf, 0.0, -1.0])
+@pytest.mark.parametrize("value", [math.nan, -1.0])
 def test_odd_numbers_are_drawn(tmp_path: Path, value: float) -> None:
     runs = [
         make_encoder_run(tmp_path, encoder_history(0.5, 0.6)),

