@@ -104,6 +104,7 @@ def test_made_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert digits_root(tmp_path) == root
 
 
+@pytest.mark.slow
 def test_two_processes_at_once(tmp_path: Path) -> None:
     code = "from pochi_cli.data.digits import digits_root; digits_root()"
     environment = {**os.environ, "POCHI_CACHE_DIR": str(tmp_path)}

@@ -134,7 +134,7 @@ def test_epochs_that_are_recorded(
     assert list(trace(run)) == epochs
 
 
-@pytest.mark.parametrize("batches", [4, None])
+@pytest.mark.parametrize("batches", [4, pytest.param(None, marks=pytest.mark.slow)])
 def test_the_trace_of_a_resumed_run_is_the_same_to_the_byte(
     few_digits: Path, tmp_path: Path, batches: int | None
 ) -> None:

@@ -221,6 +221,7 @@ def test_pictures_of_a_stored_study(home: Path, tmp_path: Path) -> None:
         assert all((tmp_path / name / Path(line).name).exists() for line in result.stdout.splitlines())
 
 
+@pytest.mark.slow
 def test_a_loss_is_minimized_and_memory_keeps_nothing(few_digits: Path, tmp_path: Path) -> None:
     # With processes that load images: they are forked while the trainer listens. Each trial has a doubt
     # of the same words to tell.
