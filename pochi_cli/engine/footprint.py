@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -19,7 +18,8 @@ from pochi_cli.config.root import ClassificationConfig
 from pochi_cli.config.steps.arguments import Size
 from pochi_cli.data.loaders import resolve_workers
 from pochi_cli.data.prepare import Data
-from pochi_cli.engine.runtime import Runtime, random_state, restore_random_state
+from pochi_cli.engine.preserving import untouched
+from pochi_cli.engine.runtime import Runtime
 from pochi_cli.models.freezing import train_mode
 
 _FEW = (2, 4)
@@ -234,7 +234,7 @@ class LiveBytes(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 def _live_bytes(model: nn.Module, runtime: Runtime, images: int, size: Size, *, training: bool) -> LiveBytes:
     live = LiveBytes([*model.parameters(), *model.buffers()])
-    with _left_alone(model), live:
+    with untouched(model), live:
         if training:
             train_mode(model)
         else:
@@ -243,23 +243,6 @@ def _live_bytes(model: nn.Module, runtime: Runtime, images: int, size: Size, *, 
         with torch.set_grad_enabled(training), runtime.autocast():
             model.forward(pixels)  # not model(...): it may be compiled, for other batches than these
     return live
-
-
-@contextmanager
-def _left_alone(model: nn.Module) -> Iterator[None]:
-    """Put back what a forward pass in training mode changes: modes, buffers and random states."""
-    modes = [(module, module.training) for module in model.modules()]
-    buffers = [(buffer, buffer.clone()) for buffer in model.buffers()]
-    random = random_state()
-    try:
-        yield
-    finally:
-        restore_random_state(random)
-        for module, training in modes:
-            module.training = training
-        with torch.no_grad():
-            for buffer, before in buffers:
-                buffer.copy_(before)
 
 
 def _bytes(tensors: Iterable[Tensor]) -> int:

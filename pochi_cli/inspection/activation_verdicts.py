@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from pochi_cli.inspection.activation_record import ActivationSurvey, LayerActivation
-from pochi_cli.inspection.findings import Finding, Gravity
+from pochi_cli.inspection.findings import Finding, Gravity, network_finding
 
 NON_FINITE = "non-finite"
 DEAD_LAYER = "dead-layer"
@@ -249,17 +249,15 @@ def _finding(
     also: Sequence[LayerActivation] = (),
     units: Sequence[int] = (),
 ) -> ActivationFinding:
-    return ActivationFinding(
-        code=code,
-        severity=severity,
-        where=layer.label,
-        epoch=None,
-        step=None,
-        message=message,
+    found = network_finding(
+        code,
+        severity,
+        layer.label,
+        message,
+        evidence,
+        suggestion,
         value=value,
         threshold=threshold,
-        evidence=evidence,
-        suggestion=suggestion,
-        also=tuple(one.label for one in also),
-        units=tuple(units),
+        also=[one.label for one in also],
     )
+    return ActivationFinding(**vars(found), units=tuple(units))

@@ -8,11 +8,11 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
+from pochi_cli.engine.preserving import untouched
 from pochi_cli.inspection.activation_calls import Call, watching
 from pochi_cli.inspection.activation_layers import Layer, Units, unit_axis
 from pochi_cli.inspection.activation_record import ActivationSurvey
 from pochi_cli.inspection.activation_statistics import LayerStatistics
-from pochi_cli.inspection.preserving import preserved
 
 BatchT = TypeVar("BatchT")
 
@@ -35,7 +35,7 @@ def survey_activations(
     these: memory does not grow with the number of batches.
 
     Afterwards the model is bit-identical: parameters, their `grad`, buffers, training flags and hooks; and so
-    are torch's global generators on the CPU and on the model's CUDA devices.
+    is the state of every global source of randomness.
 
     Args:
         model: Any network. A compiled one runs eagerly.
@@ -62,11 +62,9 @@ def survey_activations(
         statistics[which].add(output, axis)
 
     count = 0
-    devices = {tensor.device.index for tensor in (*model.parameters(), *model.buffers()) if tensor.is_cuda}
     with (
-        torch.random.fork_rng(devices=[index for index in devices if index is not None]),
+        untouched(model),
         torch.no_grad(),
-        preserved(model),
         watching(model, note) as begin,
     ):
         model.eval()

@@ -14,9 +14,9 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torchvision.models.swin_transformer import ShiftedWindowAttention
 
+from pochi_cli.engine.preserving import untouched
 from pochi_cli.errors import ModelError
 from pochi_cli.inspection.attention_record import PatchGrid
-from pochi_cli.inspection.model_probing import untouched
 from pochi_cli.inspection.running import Running, running_modules, running_openly
 
 _SOFTMAXES = frozenset({F.softmax, torch.softmax, Tensor.softmax, torch.special.softmax})

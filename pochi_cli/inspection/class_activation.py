@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from pochi_cli.engine.preserving import untouched
 from pochi_cli.errors import ModelError
-from pochi_cli.inspection.model_probing import untouched
 from pochi_cli.inspection.running import running_openly
 
 _LEAST_CELLS = 4

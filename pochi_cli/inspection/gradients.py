@@ -11,8 +11,8 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
+from pochi_cli.engine.preserving import preserved
 from pochi_cli.inspection.gradient_flow import GradientFlow, LayerGradient
-from pochi_cli.inspection.preserving import preserved
 from pochi_cli.models.blocks import blocks_of
 from pochi_cli.models.freezing import train_mode
 

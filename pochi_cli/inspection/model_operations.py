@@ -16,8 +16,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
+from pochi_cli.engine.preserving import untouched
 from pochi_cli.errors import ModelError, first_line
-from pochi_cli.inspection.model_probing import untouched
 from pochi_cli.inspection.model_structure import FLOPS_PER_MAC, Layer, ModelStructure
 from pochi_cli.inspection.running import running_openly
 from pochi_cli.models.blocks import blocks_of

@@ -1,29 +1,9 @@
-"""Running a network to look at it, without changing it."""
+"""Batches to run a network with, and what its tensors take."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 import torch
-from torch import Tensor, nn
-
-from pochi_cli.engine.runtime import random_state, restore_random_state
-from pochi_cli.inspection.preserving import preserved
-
-
-@contextmanager
-def untouched(model: nn.Module) -> Iterator[None]:
-    """Put back, after the block, training flags, buffers and every global source of randomness.
-
-    Parameters, their gradients and hooks are left alone by the block itself.
-    """
-    state = random_state()
-    try:
-        with preserved(model):
-            yield
-    finally:
-        restore_random_state(state)
+from torch import Tensor
 
 
 def batch_of(inputs: tuple[Tensor, ...], size: int) -> tuple[Tensor, ...]:

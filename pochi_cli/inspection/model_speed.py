@@ -10,8 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from pochi_cli.engine.memory import is_out_of_memory
+from pochi_cli.engine.preserving import untouched
 from pochi_cli.inspection.model_costs import Speed, SpeedSweep, summarise
-from pochi_cli.inspection.model_probing import batch_of, untouched
+from pochi_cli.inspection.model_probing import batch_of
 
 BATCH_SIZES = (1, 2, 4, 8, 16, 32)
 _FEWEST_RUNS, _MOST_RUNS = 3, 50

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 
 from pochi_cli.engine.footprint import LiveBytes
-from pochi_cli.inspection.model_probing import byte_size, untouched
+from pochi_cli.engine.preserving import untouched
+from pochi_cli.inspection.model_probing import byte_size
 from pochi_cli.models.freezing import train_mode
 
 Loss = Callable[[object], Tensor]

@@ -8,6 +8,8 @@ from contextlib import contextmanager
 import torch
 from torch import nn
 
+from pochi_cli.engine.runtime import random_state, restore_random_state
+
 
 @contextmanager
 def preserved(model: nn.Module) -> Iterator[None]:
@@ -35,3 +37,17 @@ def preserved(model: nn.Module) -> Iterator[None]:
             for module, name, buffer, value in buffers:
                 buffer.copy_(value)
                 setattr(module, name, buffer)  # a forward pass may have put another tensor in its place
+
+
+@contextmanager
+def untouched(model: nn.Module) -> Iterator[None]:
+    """Put back, after the block, training flags, buffers and every global source of randomness.
+
+    Parameters, their gradients and hooks are left alone by the block itself.
+    """
+    state = random_state()
+    try:
+        with preserved(model):
+            yield
+    finally:
+        restore_random_state(state)
