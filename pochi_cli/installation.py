@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import atexit
+import gc
+import sys
+
 from pochi_cli.errors import InstallationError, first_line
 
 
@@ -19,3 +23,24 @@ def require_torch() -> None:
             hint="install matching builds of both from one source: "
             "pip install --upgrade --force-reinstall torch torchvision",
         ) from error
+
+
+def load_torch() -> None:
+    """Import torch and torchvision into a process of our own, where they stay to its end.
+
+    Python's collector of garbage is told so. It would look through their third of a million objects several
+    times, while they are imported, in the middle of the work and at the end, more than a second in all. In a
+    process that is not ours, whose objects would stay as well, `require_torch` is the one to call.
+
+    Raises:
+        InstallationError: As for `require_torch`.
+    """
+    if "torchvision" in sys.modules:
+        return
+    gc.disable()
+    try:
+        require_torch()
+    finally:
+        gc.enable()
+    gc.freeze()
+    atexit.register(gc.freeze)

@@ -30,7 +30,9 @@ def embed(
     """
     from pochi_cli import api, console
     from pochi_cli.display import counting
+    from pochi_cli.installation import load_torch
 
+    load_torch()
     loaded = api.load_encoder(model, work_dir, device)
     with counting("encoding vectors") as progress:
         rows = api.embed(loaded, source, output, column=column, tell=progress)

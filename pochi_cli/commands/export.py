@@ -54,9 +54,9 @@ def export(
     if output is not None and output.suffix != f".{form.suffix}":
         raise typer.BadParameter(f"must end in .{form.suffix} with --format {form}", param_hint="--output")
     from pochi_cli import api, console
-    from pochi_cli.installation import require_torch
+    from pochi_cli.installation import load_torch
 
-    require_torch()
+    load_torch()
     from pochi_cli.inference.export import ON_CPU, default_path, export_model
     from pochi_cli.inference.images import find_images, validation_images
 

@@ -55,9 +55,9 @@ def infer(
     if unlabelled and data is None:
         raise typer.BadParameter("needs --data", param_hint="--unlabelled")
     from pochi_cli import api, console
-    from pochi_cli.installation import require_torch
+    from pochi_cli.installation import load_torch
 
-    require_torch()
+    load_torch()
     from pochi_cli.inference.model import is_encoder
 
     if is_encoder(model, work_dir):

@@ -94,7 +94,9 @@ def _infer(run: Run, source: ImageSource, overrides: Sequence[str]) -> Inference
     from pochi_cli import api, console
     from pochi_cli.display import counting
     from pochi_cli.inference.results import read_results
+    from pochi_cli.installation import load_torch
 
+    load_torch()
     loaded = api.load_model(run, overrides=overrides)
     for text in (*(f"warning: {warning}" for warning in source.warnings), *loaded.messages):
         console.note(text)

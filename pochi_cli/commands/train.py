@@ -75,7 +75,8 @@ def train(
     from pochi_cli.data.findings import raise_errors
     from pochi_cli.data.missing import missing_data
     from pochi_cli.display import create_progress
-    from pochi_cli.runs.continuation import find_unfinished
+    from pochi_cli.installation import load_torch
+    from pochi_cli.runs.continuation import continued_config, find_unfinished
     from pochi_cli.runs.records import require_file
     from pochi_cli.runs.summary import summarize
 
@@ -119,6 +120,9 @@ def train(
             console.note(_found(run, valid))
         elif run is None and resume is not None:
             run = api.load_run(resume, valid.work_dir)
+        if run is not None:
+            valid = continued_config(run, valid)  # what does not fit is told at once as well
+        load_torch()
         if run is None:
             run = api.train(valid, progress=create_progress())
         else:

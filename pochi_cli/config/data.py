@@ -58,7 +58,14 @@ class DataConfig(StrictModel):
         "the run's own config holds both numbers that were found.",
     )
     num_workers: Workers = Field(
-        "auto", description="Processes that decode and transform images; `auto` fits them to the machine."
+        "auto",
+        description="Processes that decode and transform images; `auto` measures how long an image takes.",
+    )
+    cache: Literal["auto", "none", "ram", "disk"] = Field(
+        "auto",
+        description="Where decoded images are kept, the first steps applied that are the same each time. "
+        "`ram`: in memory, as many as fit; `disk`: in a file that later runs find; `auto`: in memory, if "
+        "they take at most a quarter of what is free.",
     )
     on_bad_image: Literal["error", "skip"] = Field(
         "error", description="An image that cannot be decoded stops the run, or is left out and listed."

@@ -28,8 +28,9 @@ class HardwareConfig(StrictModel):
     )
     precision: Precision = Field(
         "auto",
-        description="Arithmetic of the forward and backward pass; for images `auto` takes half precision on "
-        "a GPU, for vectors it is `fp32`.",
+        description="Arithmetic of the forward and backward pass. For images `auto` measures the start of a "
+        "run that is long enough and takes the fastest that the hardware has, else half precision on a GPU "
+        "and, for heavy models, on a CPU with bf16; for vectors and with `deterministic` it is `fp32`.",
     )
     compile: bool = Field(False, description="Compile the model with torch.compile.")
     threads: Annotated[int, Field(ge=1, le=1024)] | None = Field(
@@ -44,7 +45,8 @@ class ImageHardwareConfig(HardwareConfig):
 
     channels_last: AutoFlag = Field(
         "auto",
-        description="Memory layout with the channels innermost; `auto` goes with half precision on a GPU.",
+        description="Memory layout with the channels innermost; `auto` is measured together with "
+        "`precision`, else it goes with half precision.",
     )
     cudnn_benchmark: bool = Field(
         False, description="Let cuDNN choose algorithms by measuring; for inputs of one size."

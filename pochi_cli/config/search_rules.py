@@ -26,7 +26,15 @@ SEARCH_RULES = Rules(TrainingConfig)  # type: ignore[type-abstract]  # nothing i
 
 SPACE: KeyPath = ("optuna", "search_space")
 
-_NOT_LEARNT = {*ONLOOKERS, "gradient_tracking_config", "num_workers", "device", "threads", "on_bad_image"}
+_NOT_LEARNT = {
+    *ONLOOKERS,
+    "gradient_tracking_config",
+    "num_workers",
+    "cache",
+    "device",
+    "threads",
+    "on_bad_image",
+}
 _UNSEARCHABLE = {
     **dict.fromkeys(_NOT_LEARNT, "nothing that is learnt depends on it"),
     "task": "it is the same in every trial",

@@ -43,6 +43,7 @@ pretrained = true
             "val_split",
             "batch_size",
             "num_workers",
+            "cache",
             "on_bad_image",
         ),
         "Where the images are and how they are loaded. Paths are relative to the working directory. "

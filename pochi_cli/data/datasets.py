@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
-from PIL import Image
 from torch.utils.data import Dataset
 
 from pochi_cli.characters import printable
+from pochi_cli.data.cache import ImageCache, NoCache
 from pochi_cli.data.folder import FolderIndex
 from pochi_cli.data.images import BadImageError
 from pochi_cli.data.sampling import SampleKey, derive_seed
-from pochi_cli.data.transforms import ImagePipeline, StepError
+from pochi_cli.data.transforms import ImageLike, ImagePipeline, StepError, to_pixels
 
 
 @dataclass(frozen=True, eq=False)
 class Sample:
-    """One image: float32 (3, height, width), its label, and its position in the data."""
+    """One image, (3, height, width), its label, and its position in the data.
+
+    The image is uint8 where the pipeline has something left to do with whole batches, else float32.
+    """
 
     image: torch.Tensor
     label: int
@@ -64,16 +67,19 @@ class Batch:
     """Images of one size.
 
     Attributes:
-        images: float32 (N, 3, height, width); (0, 3, 0, 0) where every image was bad.
+        images: (N, 3, height, width), float32 once they are `finish`ed, uint8 or float32 before;
+            (0, 3, 0, 0) where every image was bad.
         labels: int64 (N,).
         indices: int64 (N,), positions in the data.
         bad: The images that are missing from the batch.
+        finish: What makes float32 of the images; `None` where that is done.
     """
 
     images: torch.Tensor
     labels: torch.Tensor
     indices: torch.Tensor
     bad: tuple[BadImage, ...] = ()
+    finish: Callable[[torch.Tensor], torch.Tensor] | None = None
 
     def __len__(self) -> int:
         """Count the images."""
@@ -82,16 +88,23 @@ class Batch:
     def to(
         self, device: torch.device | str, *, non_blocking: bool = False, channels_last: bool = False
     ) -> Batch:
-        """Copy to a device; with `channels_last` the images are rearranged there."""
+        """Copy to a device; there the images are finished, and with `channels_last` rearranged."""
         images = self.images.to(device, non_blocking=non_blocking)
-        if channels_last:
-            images = images.contiguous(memory_format=torch.channels_last)
+        if self.finish is not None:
+            images = self.finish(images)
+        layout = torch.channels_last if channels_last and images.ndim == 4 else torch.contiguous_format
+        images = images.contiguous(memory_format=layout)
         labels = self.labels.to(device, non_blocking=non_blocking)
         return Batch(images, labels, self.indices.to(device, non_blocking=non_blocking), self.bad)
 
     def pin_memory(self) -> Batch:
         """Copy to page-locked memory; the loader calls it where a GPU is used."""
-        return Batch(self.images.pin_memory(), self.labels.pin_memory(), self.indices.pin_memory(), self.bad)
+        return replace(
+            self,
+            images=self.images.pin_memory(),
+            labels=self.labels.pin_memory(),
+            indices=self.indices.pin_memory(),
+        )
 
 
 class ImageDataset(Dataset[Sample | BadImage]):
@@ -103,12 +116,16 @@ class ImageDataset(Dataset[Sample | BadImage]):
         index: The images.
         pipeline: What turns an image into a tensor.
         seed: Seed of the random steps.
+        cache: What keeps decoded images.
     """
 
-    def __init__(self, index: FolderIndex, pipeline: ImagePipeline, seed: int) -> None:
+    def __init__(
+        self, index: FolderIndex, pipeline: ImagePipeline, seed: int, cache: ImageCache | None = None
+    ) -> None:
         self.index = index
         self.pipeline = pipeline
         self.seed = seed
+        self.cache = cache or NoCache()
 
     def __len__(self) -> int:
         """Count the images."""
@@ -116,24 +133,43 @@ class ImageDataset(Dataset[Sample | BadImage]):
 
     def __getitem__(self, key: SampleKey) -> Sample | BadImage:
         """Decode and transform one image; what cannot be is returned as a `BadImage`."""
-        path = self.index.file(key.index)
         try:
-            image = self.index.read_rgb(key.index)
+            tensor = self._vary(self._prepared(key.index), key)
         except BadImageError as error:
             is_lost = error.is_unread and self.index.file_bytes[key.index] >= 0
-            return BadImage(printable(path), error.reason, "read" if is_lost else "decode")
-        try:
-            tensor = self._transform(image, key)
+            return BadImage(self._name(key.index), error.reason, "read" if is_lost else "decode")
         except StepError as error:
-            size = f"{image.height} x {image.width} (height x width)"
-            return BadImage(printable(path), f"the transform cannot take its {size}: {error}", "transform")
+            height, width = self.index.read_size(key.index)
+            size = f"{height} x {width} (height x width)"
+            return BadImage(
+                self._name(key.index), f"the transform cannot take its {size}: {error}", "transform"
+            )
         return Sample(tensor, self.index.labels[key.index], key.index)
 
-    def _transform(self, image: Image.Image, key: SampleKey) -> torch.Tensor:
+    def _name(self, index: int) -> str:
+        return printable(self.index.file(index))
+
+    def _prepared(self, index: int) -> ImageLike:
+        """Take an image from the cache, or decode it and do what is the same each time."""
+        if (kept := self.cache.get(index)) is not None:
+            return kept
+        prepared = self.pipeline.prepare(self._decoded(index))
+        if self.cache.keeps:
+            prepared = to_pixels(prepared)
+            self.cache.put(index, prepared)
+        return prepared
+
+    def _decoded(self, index: int) -> ImageLike:
+        pixels = self.index.pixels
+        if pixels is not None and pixels.mode == "RGB":
+            return torch.from_numpy(pixels.values[index]).permute(2, 0, 1)
+        return self.index.read_rgb(index)
+
+    def _vary(self, image: ImageLike, key: SampleKey) -> torch.Tensor:
         if not self.pipeline.is_random:
-            return self.pipeline(image)
+            return self.pipeline.vary(image)
         with seeded(derive_seed(self.seed, *key)):
-            return self.pipeline(image)
+            return self.pipeline.vary(image)
 
 
 @contextmanager
@@ -167,9 +203,19 @@ def collate(samples: Sequence[Sample | BadImage]) -> Batch | MixedSizes:
     for sample in good:
         if sample.image.shape != good[0].image.shape:
             return MixedSizes((good[0].index, sample.index), (_size(good[0]), _size(sample)))
-    images = torch.stack([sample.image for sample in good]) if good else torch.empty(0, 3, 0, 0)
+    images = _stacked([sample.image for sample in good]) if good else torch.empty(0, 3, 0, 0)
     labels = torch.tensor([sample.label for sample in good], dtype=torch.int64)
     return Batch(images, labels, torch.tensor([sample.index for sample in good], dtype=torch.int64), bad)
+
+
+def _stacked(images: Sequence[torch.Tensor]) -> torch.Tensor:
+    """Copy images into one tensor; pixels with the channels innermost, as they mostly lie."""
+    if images[0].dtype != torch.uint8:
+        return torch.stack(list(images))
+    _, height, width = images[0].shape
+    stacked = torch.empty((len(images), height, width, 3), dtype=torch.uint8).permute(0, 3, 1, 2)
+    torch.stack(list(images), out=stacked)
+    return stacked
 
 
 def _size(sample: Sample) -> tuple[int, int]:

@@ -9,6 +9,7 @@ import signal
 import threading
 import weakref
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from multiprocessing.synchronize import Event
 from types import FrameType
@@ -21,9 +22,11 @@ from pochi_cli.characters import printable
 from pochi_cli.config.data import DataConfig
 from pochi_cli.config.steps.nested import Pipeline
 from pochi_cli.data.batches import Loaders
+from pochi_cli.data.cache_choice import choose_cache
 from pochi_cli.data.datasets import BadImage, Batch, ImageDataset, MixedSizes, Sample, collate
-from pochi_cli.data.decoding import usable_cores
+from pochi_cli.data.digits import cache_directory
 from pochi_cli.data.folder import FolderIndex
+from pochi_cli.data.loading import Loading, choose_loading
 from pochi_cli.data.prepare import Data
 from pochi_cli.data.sampling import EpochBatchSampler, Order
 from pochi_cli.data.transforms import build_pipeline
@@ -31,6 +34,10 @@ from pochi_cli.errors import DataError
 
 # An exception inside a worker reads "Caught ... in DataLoader worker process", and is another matter.
 _DEAD_WORKER = re.compile(r"DataLoader worker \(pid")
+
+_NICENESS = 10
+"""Of processes that load where the model is computed on the same cores: they take what it leaves, and all of
+them while it waits. Each step waits for its slowest thread: one that shares its core would hold up all."""
 
 
 class Remedies(NamedTuple):
@@ -58,6 +65,7 @@ class BatchLoader:
     Attributes:
         dataset: The images.
         sampler: Their order.
+        loading: How they are loaded.
         skipped: Bad images left out so far, each once; only with `on_bad_image = "skip"`.
     """
 
@@ -66,8 +74,8 @@ class BatchLoader:
         dataset: ImageDataset,
         sampler: EpochBatchSampler,
         *,
-        workers: int,
-        pin_memory: bool,
+        loading: Loading,
+        device_type: str,
         on_bad_image: Literal["error", "skip"],
         minimum: int,
         remedies: Remedies = _IN_TRAINING,
@@ -77,14 +85,15 @@ class BatchLoader:
         Args:
             dataset: The images.
             sampler: Their order.
-            workers: Processes that load; 0 loads in this one.
-            pin_memory: Whether batches go to page-locked memory.
+            loading: How they are loaded.
+            device_type: Type of the device that computes, such as `cuda`.
             on_bad_image: What a file that cannot be decoded does.
             minimum: Batches with fewer good images are passed over.
             remedies: What errors advise.
         """
         self.dataset = dataset
         self.sampler = sampler
+        self.loading = loading
         self.skipped: list[BadImage] = []
         self._told = 0
         self._on_bad_image = on_bad_image
@@ -97,10 +106,10 @@ class BatchLoader:
             dataset,
             batch_sampler=sampler,
             collate_fn=collate,
-            num_workers=workers,
-            pin_memory=pin_memory,
-            persistent_workers=workers > 0,
-            worker_init_fn=partial(_start_worker, stopping),
+            num_workers=loading.workers,
+            pin_memory=device_type == "cuda",
+            persistent_workers=loading.workers > 0,
+            worker_init_fn=partial(_start_worker, stopping, is_nice=device_type == "cpu"),
             # Its own, or each epoch would draw from the generator that models are initialised with.
             generator=torch.Generator(),
         )
@@ -137,7 +146,8 @@ class BatchLoader:
             batch = self._checked(loaded)
             if len(batch) >= self._minimum:
                 used += 1
-                yield number, batch
+                yield number, replace(batch, finish=self.dataset.pipeline.finish)
+        self.dataset.cache.flush()
         if not used and start_batch == 0:
             raise DataError(
                 f"no batch of {self.dataset.index.root} could be used: "
@@ -208,59 +218,54 @@ def create_loaders(
     *,
     seed: int,
     device_type: str,
-    sampler: Literal["shuffle", "balanced"] = "shuffle",
+    order: Order = "shuffle",
+    epochs: int = 1,
+    free_memory: int | None = None,
 ) -> Loaders[BatchLoader]:
     """Create the loaders of training and validation data.
 
     Args:
-        config: Batch size, workers, transforms, normalisation, bad images.
+        config: Batch size, workers, transforms, normalisation, cache, bad images.
         data: The prepared data.
         seed: Seed of order and random steps.
         device_type: Type of the device that computes, such as `cuda`.
-        sampler: Order of the training data.
+        order: Order of the training data.
+        epochs: How often the images are read.
+        free_memory: Bytes of main memory that are free; `None` if unknown.
 
     Raises:
         DataError: If there are validation data but no `val_transform`, or a transform cannot be built.
+        StorageError: If a cache on the disk cannot be made.
     """
-    workers = resolve_workers(config.num_workers, device_type)
 
-    def create(index: FolderIndex, steps: Pipeline, order: Order, minimum: int) -> BatchLoader:
+    def create(
+        index: FolderIndex, steps: Pipeline, ordered: Order, minimum: int, free: int | None
+    ) -> BatchLoader:
+        cached = choose_cache(
+            config.cache, index, steps, passes=epochs, free=free, directory=cache_directory() / "images"
+        )
+        dataset = ImageDataset(index, build_pipeline(steps, config.mean, config.std), seed, cached.cache)
         return BatchLoader(
-            ImageDataset(index, build_pipeline(steps, config.mean, config.std), seed),
-            EpochBatchSampler(index.labels, config.images_per_batch, seed, order),
-            workers=workers,
-            pin_memory=device_type == "cuda",
+            dataset,
+            EpochBatchSampler(index.labels, config.images_per_batch, seed, ordered),
+            loading=choose_loading(config.num_workers, device_type, dataset, epochs, cached),
+            device_type=device_type,
             on_bad_image=config.on_bad_image,
             minimum=minimum,
         )
 
-    train = create(data.train, config.train_transform, sampler, min(2, config.images_per_batch))
+    # Training batches are joined so that none has one image; those of an order that is kept are not.
+    least = 1 if order == "sequential" else min(2, config.images_per_batch)
+    train = create(data.train, config.train_transform, order, least, free_memory)
     if data.val is None:
         return Loaders(train, None)
     if config.val_transform is None:
         raise DataError("val_transform is missing, and there are validation data")
-    return Loaders(train, create(data.val, config.val_transform, "sequential", 1))
+    left = None if free_memory is None else max(0, free_memory - train.loading.cached.claimed)
+    return Loaders(train, create(data.val, config.val_transform, "sequential", 1, left))
 
 
-def resolve_workers(
-    num_workers: int | Literal["auto"], device_type: str, cpu_count: int | None = None
-) -> int:
-    """Decide how many processes load images.
-
-    Args:
-        num_workers: A number, which is kept, or `auto`: for a GPU one per core up to 8; on a CPU, which
-            computes on the same cores, a quarter of them up to 4. One core always stays free.
-        device_type: Type of the device that computes.
-        cpu_count: Cores; `None`: those this process may use.
-    """
-    if num_workers != "auto":
-        return num_workers
-    cores = usable_cores() if cpu_count is None else cpu_count
-    wanted = min(8, cores) if device_type == "cuda" else min(4, cores // 4)
-    return max(0, min(wanted, cores - 1))
-
-
-def _start_worker(stopping: Event, worker: int) -> None:  # noqa: ARG001 - DataLoader gives its number
+def _start_worker(stopping: Event, worker: int, *, is_nice: bool) -> None:  # noqa: ARG001 - DataLoader gives its number
     """Prepare a process that loads.
 
     Ctrl+C and many a SIGTERM reach the whole group of processes: the main one decides, and a worker obeys
@@ -274,3 +279,5 @@ def _start_worker(stopping: Event, worker: int) -> None:  # noqa: ARG001 - DataL
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, obey)
     torch.set_num_threads(1)
+    if is_nice and hasattr(os, "nice"):  # not on Windows
+        os.nice(_NICENESS)

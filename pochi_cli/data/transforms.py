@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from itertools import takewhile
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -15,47 +16,143 @@ from torchvision.transforms.v2 import functional as F  # noqa: N812 - the custom
 
 from pochi_cli.config.steps.arguments import Size
 from pochi_cli.config.steps.color import Grayscale
-from pochi_cli.config.steps.nested import AnyStep, RandomApply, RandomChoice, RandomOrder
-from pochi_cli.config.steps.sizes import Letterbox
+from pochi_cli.config.steps.geometry import RandomHorizontalFlip, RandomVerticalFlip
+from pochi_cli.config.steps.nested import AnyStep, Pipeline, RandomApply, RandomChoice, RandomOrder
+from pochi_cli.config.steps.sizes import CenterCrop, Letterbox, Pad, RandomCrop, RandomResizedCrop, Resize
 from pochi_cli.config.steps.tensors import Normalize, ToTensor
 from pochi_cli.errors import DataError
 
 Triple = tuple[float, float, float]
 ImageLike = Image.Image | torch.Tensor
+"""An image, or its pixels: uint8 (3, height, width), or floating point behind ToTensor."""
 Transform = Callable[[Any], Any]
 """A torchvision transform, or one of ours."""
+
+Form = Literal["image", "pixels", "either"]
+"""What a step works on: Pillow's images, uint8 tensors, or whichever it is given."""
 
 
 class StepError(Exception):
     """A step cannot take an image."""
 
 
+class BuiltStep(NamedTuple):
+    """A step of a pipeline.
+
+    Attributes:
+        name: As in the config.
+        transform: What does it.
+        form: What it works on.
+        is_random: Whether its result is drawn anew each time.
+    """
+
+    name: str
+    transform: Transform
+    form: Form
+    is_random: bool
+
+    def __call__(self, image: ImageLike) -> ImageLike:
+        """Apply it.
+
+        Raises:
+            StepError: It cannot take the image, mostly because that is too small.
+        """
+        if self.form == "pixels":
+            image = to_pixels(image)
+        elif self.form == "image" and isinstance(image, torch.Tensor):
+            image = F.to_pil_image(image)
+        try:
+            result: ImageLike = self.transform(image)
+        except (ValueError, RuntimeError, IndexError) as error:  # whichever the library raises
+            raise StepError(f"{self.name}: {error}") from error
+        return result
+
+
+def to_pixels(image: ImageLike) -> torch.Tensor:
+    """Turn an RGB image into uint8 (3, height, width), the channels innermost in memory; a tensor stays.
+
+    torch resizes pixels that lie so several times as fast as others, and as Pillow.
+    """
+    if isinstance(image, torch.Tensor):
+        return image
+    return torch.from_numpy(np.array(image)).permute(2, 0, 1)
+
+
+def fixed_steps(steps: Pipeline) -> Pipeline:
+    """Take the leading steps on images that are the same each time; what they give can be kept."""
+    return steps[: _count_fixed(steps)]
+
+
+def is_finished_in_batches(steps: Sequence[BuiltStep] | Pipeline) -> bool:
+    """Tell whether images stay uint8 until they are batches: only what treats all alike can wait for that."""
+    names = [step.name for step in steps]
+    return all(name == "Normalize" for name in names[names.index("ToTensor") + 1 :])
+
+
+def _count_fixed(steps: Sequence[BuiltStep] | Pipeline) -> int:
+    return len(list(takewhile(lambda step: not step.is_random and step.name != "ToTensor", steps)))
+
+
 class ImagePipeline:
     """A built pipeline; it can be pickled.
 
+    It has three parts, one after the other: what is the same each time and can be kept (`prepare`), the
+    rest that is done image by image (`vary`), and what is done with whole batches (`finish`).
+
+    Args:
+        steps: All of them, in their order.
+
     Attributes:
-        steps: Name and transform of each step.
+        steps: The same.
         is_random: Whether two passes over the same image may differ.
     """
 
-    def __init__(self, steps: Sequence[tuple[str, Transform]], *, is_random: bool) -> None:
+    def __init__(self, steps: Sequence[BuiltStep]) -> None:
         self.steps = tuple(steps)
-        self.is_random = is_random
+        self.is_random = any(step.is_random for step in steps)
+        to_tensor = next(i for i, step in enumerate(steps) if step.name == "ToTensor")
+        fixed = _count_fixed(steps)
+        last = to_tensor if is_finished_in_batches(steps) else len(steps)
+        self._fixed = self.steps[:fixed]
+        self._varied = self.steps[fixed:last]
+        self._finishing = self.steps[last:]
+
+    def prepare(self, image: ImageLike) -> ImageLike:
+        """Apply the leading steps that are the same each time to an RGB image.
+
+        Raises:
+            StepError: A step cannot take the image.
+        """
+        for step in self._fixed:
+            image = step(image)
+        return image
+
+    def vary(self, image: ImageLike) -> torch.Tensor:
+        """Apply the steps behind to what `prepare` gave.
+
+        Returns:
+            (3, height, width), uint8, or float32 where there is nothing left to `finish`.
+
+        Raises:
+            StepError: A step cannot take the image.
+        """
+        for step in self._varied:
+            image = step(image)
+        return to_pixels(image)
+
+    def finish(self, images: torch.Tensor) -> torch.Tensor:
+        """Turn what `vary` gave, (..., 3, height, width) on any device, into float32 of the same layout."""
+        for step in self._finishing:
+            images = step.transform(images)
+        return images
 
     def __call__(self, image: Image.Image) -> torch.Tensor:
         """Turn an RGB image into a contiguous float32 tensor (3, height, width).
 
         Raises:
-            StepError: A step cannot take the image, mostly because it is too small.
+            StepError: A step cannot take the image.
         """
-        result: Any = image
-        for name, step in self.steps:
-            try:
-                result = step(result)
-            except (ValueError, RuntimeError, IndexError) as error:  # whichever the library raises
-                raise StepError(f"{name}: {error}") from error
-        tensor: torch.Tensor = result
-        return tensor.contiguous()
+        return self.finish(self.vary(self.prepare(image))).contiguous()
 
     def pictures(self, images: torch.Tensor) -> NDArray[np.uint8]:
         """Turn what the pipeline gives back into pictures, its last Normalize undone.
@@ -67,9 +164,10 @@ class ImagePipeline:
             uint8 (N, height, width, 3); what is darker than black or lighter than white is cut off.
         """
         values = images.detach().float().cpu()
-        for _, step in self.steps[::-1]:
-            if isinstance(step, v2.Normalize):
-                mean, std = (torch.tensor(of)[:, None, None] for of in (step.mean, step.std))
+        for step in self.steps[::-1]:
+            done = step.transform
+            if isinstance(done, v2.Normalize):
+                mean, std = (torch.tensor(of)[:, None, None] for of in (done.mean, done.std))
                 values = values * std + mean
                 break
         pixels: NDArray[np.uint8] = (values.clamp(0, 1) * 255).round().byte().permute(0, 2, 3, 1).numpy()
@@ -118,10 +216,10 @@ def build_pipeline(steps: Sequence[AnyStep], mean: Triple, std: Triple) -> Image
         DataError: If ToTensor is missing, or nested in another step.
     """
     builder = _Builder(mean, std)
-    built = [(step.name, builder.build(step)) for step in steps]
+    built = [builder.build(step) for step in steps]
     if not builder.on_tensors:
         raise DataError("the transform has no ToTensor step", 'add { name = "ToTensor" } before Normalize')
-    return ImagePipeline(built, is_random=any(step.is_random for step in steps))
+    return ImagePipeline(built)
 
 
 class _Builder:
@@ -132,7 +230,12 @@ class _Builder:
         self.std = std
         self.on_tensors = False
 
-    def build(self, step: AnyStep) -> Transform:
+    def build(self, step: AnyStep) -> BuiltStep:
+        is_behind = self.on_tensors or isinstance(step, ToTensor)
+        form = "either" if is_behind else _form(step)
+        return BuiltStep(step.name, self._transform(step, on_pixels=form == "pixels"), form, step.is_random)
+
+    def _transform(self, step: AnyStep, *, on_pixels: bool) -> Transform:
         transform: Transform
         match step:
             case ToTensor():
@@ -148,19 +251,19 @@ class _Builder:
                 transform = LetterboxTransform(size, **self._arguments(step, leave_out={"size"}))
             case RandomApply() | RandomChoice() | RandomOrder():
                 nested = [self._build_nested(inner) for inner in step.transforms]
-                transform = self._by_name(step, transforms=nested)
+                transform = self._by_name(step, on_pixels=True, transforms=nested)
             case _:
-                transform = self._by_name(step)
+                transform = self._by_name(step, on_pixels=on_pixels)
         return transform
 
     def _build_nested(self, step: AnyStep) -> Transform:
         if isinstance(step, ToTensor):
             raise DataError("ToTensor must be a step of its own, not one of a Random... step")
-        return self.build(step)
+        return self._transform(step, on_pixels=self.on_tensors)
 
-    def _by_name(self, step: AnyStep, **given: Any) -> Transform:
+    def _by_name(self, step: AnyStep, *, on_pixels: bool, **given: Any) -> Transform:
         transform: Transform = getattr(v2, step.name)(**given, **self._arguments(step, leave_out=set(given)))
-        if getattr(step, "antialias", True) or self.on_tensors:
+        if getattr(step, "antialias", True) or on_pixels:
             return transform
         # Pillow always smooths when it shrinks; on tensors it can be left out.
         unsmoothed: Transform = v2.Compose([v2.ToImage(), transform])
@@ -178,3 +281,22 @@ class _Builder:
         if name in ("fill", "threshold") and self.on_tensors:
             return value / 255
         return value
+
+
+def _form(step: AnyStep) -> Form:
+    """Decide what a step before ToTensor works on.
+
+    torch resizes smoothly several times as fast as Pillow, to the same values but for 1 of 255 in a few of a
+    thousand; Pillow is the faster at colours and rotations. Cutting and mirroring are the same for both.
+    """
+    match step:
+        case Resize() | RandomResizedCrop():
+            return "image" if step.antialias and step.interpolation == "nearest" else "pixels"
+        case Letterbox():
+            return "image" if step.interpolation == "nearest" else "pixels"
+        case CenterCrop() | RandomHorizontalFlip() | RandomVerticalFlip():
+            return "either"
+        case RandomCrop() | Pad():  # Pillow's images can also be mirrored by more than they are long
+            return "either" if step.padding_mode == "constant" else "image"
+        case _:
+            return "image"

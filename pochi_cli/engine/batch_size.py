@@ -151,7 +151,7 @@ def _run_step(
 ) -> None:
     """Run the batches of a step on a copy of the model, beside memory for the optimizer's averages."""
     held = torch.empty(averages, dtype=torch.uint8, device=runtime.device)
-    copied = copy.deepcopy(model)
+    copied = copy.deepcopy(model).to(memory_format=runtime.memory_format)
     train_mode(copied)
     for _ in range(batches):
         pixels = torch.zeros(shape, device=runtime.device).to(memory_format=runtime.memory_format)

@@ -2,133 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
-from torch import Tensor, nn
+from torch import nn
 
 from pochi_cli.config.root import ClassificationConfig
 from pochi_cli.data.balance import balanced_weights
-from pochi_cli.data.datasets import Batch
-from pochi_cli.data.loaders import BatchLoader, create_loaders, resolve_workers
 from pochi_cli.data.prepare import Data, prepare_data
 from pochi_cli.data.published import Tell
 from pochi_cli.engine.averaging import ExponentialAverage, NoAverage
 from pochi_cli.engine.batch_size import decide_batch_size, explaining_memory
 from pochi_cli.engine.board import NoBoard
-from pochi_cli.engine.evaluate import evaluate
-from pochi_cli.engine.losses import CrossEntropy, SampleLosses
-from pochi_cli.engine.mixing import Mixing, NoMixing, create_mixing
-from pochi_cli.engine.objectives import EpochFacts, Metrics, OnBatch, Parts, StepInput
+from pochi_cli.engine.image_parts import ImageParts
+from pochi_cli.engine.objectives import Parts
 from pochi_cli.engine.resolving import resolve
 from pochi_cli.engine.runtime import Runtime
 from pochi_cli.engine.state import ModelSpec, TrainingState
-from pochi_cli.engine.totals import ClassificationTotals
 from pochi_cli.models.factory import check_input, create_model
 from pochi_cli.models.freezing import freeze
-from pochi_cli.runs.epochs import ClassificationEpoch
 
 if TYPE_CHECKING:
     from pochi_cli.engine.image_board import ImageBoard
-
-
-class ClassificationObjective:
-    """Cross-entropy, with MixUp or CutMix and label smoothing in training only.
-
-    Args:
-        training_loss: With label smoothing.
-        validation_loss: Without.
-        mixing: MixUp, CutMix or neither.
-        runtime: Device, precision and layout.
-        validation: The validation data, if there are any.
-    """
-
-    metrics = ("train_loss", "train_accuracy", "val_loss", "val_accuracy")
-
-    def __init__(
-        self,
-        training_loss: CrossEntropy,
-        validation_loss: CrossEntropy,
-        mixing: Mixing | NoMixing,
-        runtime: Runtime,
-        validation: BatchLoader | None,
-    ) -> None:
-        self._training_loss = training_loss.to(runtime.device)
-        self._validation_loss = validation_loss.to(runtime.device)
-        self._mixing = mixing
-        self._runtime = runtime
-        self._validation = validation
-
-    def totals(self) -> ClassificationTotals:
-        """Begin to sum what an epoch gives."""
-        return ClassificationTotals(self._runtime)
-
-    def prepare(self, batch: Batch, epoch: int, number: int) -> StepInput:
-        """Move a batch to the device, mix and weigh it."""
-        moved = _moved(batch, self._runtime)
-        images, targets = self._mixing(moved.images, moved.labels, epoch, number)
-        return StepInput(images, targets, self._training_loss.weight_of(targets))
-
-    def training_losses(self, outputs: Tensor, step: StepInput) -> SampleLosses:
-        """Compute the smoothed, weighted cross-entropy of each sample."""
-        losses: SampleLosses = self._training_loss(outputs, step.targets)
-        return losses
-
-    def validate(self, model: nn.Module, epoch: int, on_batch: OnBatch) -> Metrics:  # noqa: ARG002
-        """Compute loss and accuracy over all validation images, independent of the batches' sizes."""
-        assert self._validation is not None
-        batches = self._validation.batches(epoch=0)
-        means = evaluate_images(model, self._validation_loss, batches, self._runtime, on_batch)
-        return {f"val_{name}": mean for name, mean in means.items()}
-
-    def noticed(self) -> Sequence[str]:
-        """Nothing is."""
-        return ()
-
-    def record(
-        self, facts: EpochFacts, means: Mapping[str, float], validation: Metrics | None
-    ) -> ClassificationEpoch:
-        """Make the record of an epoch."""
-        train = {f"train_{name}": mean for name, mean in means.items()}
-        return ClassificationEpoch(**asdict(facts), **train, **(validation or {}))  # type: ignore[arg-type]  # by name
-
-
-def evaluate_images(
-    model: nn.Module,
-    loss: CrossEntropy,
-    batches: Iterable[tuple[int, Batch]],
-    runtime: Runtime,
-    on_batch: OnBatch,
-) -> dict[str, float]:
-    """Compute loss and accuracy over all images; both are independent of the batches' sizes.
-
-    Args:
-        model: Set to eval mode.
-        loss: On the device.
-        batches: Numbered, on the CPU.
-        runtime: Device, precision and layout.
-        on_batch: Told of each batch's logits and labels.
-
-    Returns:
-        `loss`, sum(w_i l_i) / sum(w_i), and `accuracy` in percent.
-    """
-
-    def losses(outputs: Tensor, step: StepInput) -> SampleLosses:
-        found: SampleLosses = loss(outputs, step.targets)
-        return found
-
-    def steps() -> Iterator[tuple[int, StepInput]]:
-        for number, batch in batches:
-            moved = _moved(batch, runtime)
-            yield number, StepInput(moved.images, moved.labels, loss.weight_of(moved.labels))
-
-    return evaluate(model, losses, steps(), ClassificationTotals(runtime), runtime, on_batch)
-
-
-def _moved(batch: Batch, runtime: Runtime) -> Batch:
-    return batch.to(runtime.device, non_blocking=True, channels_last=runtime.channels_last)
 
 
 @dataclass(frozen=True)
@@ -177,10 +74,8 @@ class ClassificationTask:
 
     def settings(self, runtime: Runtime) -> dict[str, Any]:
         """List what a run records of its data and how they are loaded."""
-        workers = resolve_workers(self.config.num_workers, runtime.device.type)
         return {
             "channels_last": runtime.channels_last,
-            "num_workers": workers,
             "image_size": list(self.data.size),
             **self.samples,
         }
@@ -227,20 +122,26 @@ class ClassificationTask:
         config, messages = decide_batch_size(self.config, self.data, runtime, state)
         return replace(self, config=config), messages
 
-    def parts(self, runtime: Runtime) -> Parts:
-        """Create the loaders, and the loss with the class weights that config and data give."""
-        config, weights = self.config, self.class_weights
-        loaders = create_loaders(
-            config, self.data, seed=config.seed, device_type=runtime.device.type, sampler=config.sampler
-        )
-        objective = ClassificationObjective(
-            CrossEntropy(weights, config.label_smoothing),
-            CrossEntropy(weights),
-            create_mixing(config, len(self.class_names), config.seed),
-            runtime,
-            loaders.val,
-        )
-        return Parts(loaders, objective)
+    def parts(
+        self,
+        runtime: Runtime,
+        trained: nn.Module | None = None,
+        tell: Tell = lambda _: None,
+        before: Mapping[str, Any] | None = None,
+    ) -> Parts:
+        """Create the loaders, and the loss with the class weights that config and data give.
+
+        Args:
+            runtime: Device, precision and layout.
+            trained: The model that will be trained with them, if one will: of a frozen backbone the
+                features may take the place of the images.
+            tell: Told what takes a while.
+            before: The settings with which a run began that goes on.
+        """
+        parts = ImageParts(self.config, self.data, self.class_weights, runtime)
+        if trained is None:
+            return parts.images(epochs=1)
+        return parts.features(trained, tell, before) or parts.images(self.config.epochs)
 
     @property
     def class_weights(self) -> tuple[float, ...] | None:

@@ -64,6 +64,11 @@ class DistanceObjective:
         vectors = batch.to(self._runtime.device, non_blocking=True)
         return StepInput(vectors, vectors, torch.full((), float(len(vectors)), device=vectors.device))
 
+    def outputs(self, model: nn.Module, inputs: Tensor) -> Tensor:
+        """Encode a batch."""
+        outputs: Tensor = model(inputs)
+        return outputs
+
     def training_losses(self, outputs: Tensor, step: StepInput) -> SampleLosses:
         """Compute the loss of a batch, times its vectors."""
         losses = self._loss(step.targets, outputs)
@@ -77,7 +82,7 @@ class DistanceObjective:
             (number, self.prepare(batch, epoch, number))
             for number, batch in self._validation.batches(epoch=0)
         )
-        means = evaluate(model, self.training_losses, steps, self.totals(), self._runtime, on_batch)
+        means = evaluate(model, model, self.training_losses, steps, self.totals(), self._runtime, on_batch)
         found: dict[str, float | None] = {"val_total_loss": means["total_loss"]}
         found |= {recall_name(k): None for k in self._config.measured_ks}
         if self._neighborhoods is not None and self._config.has_recall(epoch):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -221,7 +221,13 @@ class EmbeddingTask:
         """Nothing is left open."""
         return self, ()
 
-    def parts(self, runtime: Runtime) -> Parts:
+    def parts(
+        self,
+        runtime: Runtime,
+        trained: nn.Module | None = None,  # noqa: ARG002
+        tell: Tell = lambda _: None,  # noqa: ARG002
+        before: Mapping[str, Any] | None = None,  # noqa: ARG002
+    ) -> Parts:
         """Create the loaders, the loss and what judges the encoder."""
         config = self.config
         train = VectorLoader(self.vectors, self.train, config.batch_size, config.seed)

@@ -16,6 +16,7 @@ from pochi_cli.engine.totals import EpochTotals
 @torch.inference_mode()
 def evaluate(
     model: nn.Module,
+    forward: Callable[[Tensor], Tensor],
     losses: Callable[[Tensor, StepInput], SampleLosses],
     batches: Iterable[tuple[int, StepInput]],
     totals: EpochTotals,
@@ -26,6 +27,7 @@ def evaluate(
 
     Args:
         model: Set to eval mode.
+        forward: What computes its outputs from the inputs of a step.
         losses: Computes the losses of a batch from the model's outputs.
         batches: Numbered, on the device.
         totals: What is summed.
@@ -38,7 +40,7 @@ def evaluate(
     model.eval()
     for number, step in batches:
         with runtime.autocast():
-            outputs = model(step.inputs)
+            outputs = forward(step.inputs)
         totals.add(losses(outputs, step), outputs, step.targets)
         on_batch(number + 1, outputs, step.targets)
     return totals.read()

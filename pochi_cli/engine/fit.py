@@ -7,7 +7,8 @@ import shlex
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, NoReturn, TypeVar
+from statistics import fmean
+from typing import Any, Literal, NamedTuple, NoReturn, TypeVar
 
 import torch
 from torch import Tensor
@@ -76,7 +77,7 @@ def fit(job: Job) -> None:
         rates = set_learning_rates(state.optimizer, config, epoch)
         rate = config.learning_rate if config.layer_rates else next(iter(rates.values()))
         try:
-            means, speed = train_epoch(job, epoch, rate)
+            trained = train_epoch(job, epoch, rate)
         except NonFiniteLossError as error:
             record_steps(job)  # they show how it came to that
             state.board.fail(error.message)
@@ -88,9 +89,10 @@ def fit(job: Job) -> None:
             learning_rate=rate,
             layer_rates={pattern: rates[pattern] for pattern in config.layer_rates},
             duration_s=time.monotonic() - started,
-            samples_per_second=speed,
+            samples_per_second=trained.samples_per_second,
+            waiting_share=trained.waiting_share,
         )
-        record = job.objective.record(facts, means, validation)
+        record = job.objective.record(facts, trained.means, validation)
         loss = record.validation_loss
         if loss is not None and not math.isfinite(loss):
             job.progress.warning(f"the validation loss of epoch {epoch} is not finite: {loss}")
@@ -110,12 +112,22 @@ def fit(job: Job) -> None:
     state.board.end(job.files.record)
 
 
-def train_epoch(job: Job, epoch: int, learning_rate: float) -> tuple[dict[str, float], float]:
-    """Run the steps of an epoch, from where the state stands in it.
+class TrainedEpoch(NamedTuple):
+    """What the steps of an epoch gave.
 
-    Returns:
-        The means by their names, and training samples per second.
+    Attributes:
+        means: By their names.
+        samples_per_second: Samples over the time.
+        waiting_share: Share of the time, from 0 to 1, spent waiting for data, since the training went on.
     """
+
+    means: dict[str, float]
+    samples_per_second: float
+    waiting_share: float
+
+
+def train_epoch(job: Job, epoch: int, learning_rate: float) -> TrainedEpoch:
+    """Run the steps of an epoch, from where the state stands in it."""
     state, config, runtime, objective = job.state, job.config, job.runtime, job.objective
     totals, guard = objective.totals(), FiniteGuard(runtime)
     if state.position.sums:
@@ -126,7 +138,9 @@ def train_epoch(job: Job, epoch: int, learning_rate: float) -> tuple[dict[str, f
     state.tracer.begin(epoch, step)
     state.monitor.begin(epoch, learning_rate)
     state.board.begin(totals)
-    started = time.monotonic() - state.position.duration_s
+    began = time.monotonic()
+    started = began - state.position.duration_s
+    waiting = Waiting()
 
     def stand_here() -> None:
         """Make what was just done the place from which a training goes on; waits for the device."""
@@ -135,7 +149,8 @@ def train_epoch(job: Job, epoch: int, learning_rate: float) -> tuple[dict[str, f
         sums = tuple(totals.state())
         state.position = Position(epoch, done, step, sums, time.monotonic() - started)
 
-    for numbers, batches in in_groups(job.loaders.train, epoch, done, config.accumulate_steps):
+    loaded = waiting.timed(job.loaders.train.batches(epoch, done))
+    for numbers, batches in in_groups(loaded, config.accumulate_steps):
         step, done = step + 1, numbers[-1] + 1
         inputs = [
             objective.prepare(batch, epoch, number) for number, batch in zip(numbers, batches, strict=True)
@@ -145,7 +160,7 @@ def train_epoch(job: Job, epoch: int, learning_rate: float) -> tuple[dict[str, f
         state.board.batch(inputs[0].inputs)
         for part in inputs:
             with runtime.autocast():
-                outputs = state.model(part.inputs)
+                outputs = objective.outputs(state.model, part.inputs)
             losses = objective.training_losses(outputs, part)
             loss = losses.losses.sum() / weight
             state.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
@@ -178,23 +193,46 @@ def train_epoch(job: Job, epoch: int, learning_rate: float) -> tuple[dict[str, f
     stand_here()
     if job.signals.number is not None:
         interrupt(job)
-    return totals.read(), totals.count() / max(state.position.duration_s, 1e-9)
+    return TrainedEpoch(
+        totals.read(),
+        totals.count() / max(state.position.duration_s, 1e-9),
+        waiting.seconds / max(time.monotonic() - began, 1e-9),
+    )
 
 
-def in_groups(
-    loader: Loader[B], epoch: int, start_batch: int, size: int
-) -> Iterator[tuple[list[int], list[B]]]:
+class Waiting:
+    """Measures how long batches are waited for.
+
+    Attributes:
+        seconds: So far.
+    """
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+
+    def timed(self, batches: Iterator[B]) -> Iterator[B]:
+        """Pass batches on."""
+        while True:
+            asked = time.monotonic()
+            batch = next(batches, None)
+            self.seconds += time.monotonic() - asked
+            if batch is None:
+                return
+            yield batch
+
+
+def in_groups(batches: Iterator[tuple[int, B]], size: int) -> Iterator[tuple[list[int], list[B]]]:
     """Yield the batches of each optimizer step with their numbers."""
     numbers: list[int] = []
-    batches: list[B] = []
-    for number, batch in loader.batches(epoch, start_batch):
+    group: list[B] = []
+    for number, batch in batches:
         numbers.append(number)
-        batches.append(batch)
-        if len(batches) == size:
-            yield numbers, batches
-            numbers, batches = [], []
-    if batches:
-        yield numbers, batches
+        group.append(batch)
+        if len(group) == size:
+            yield numbers, group
+            numbers, group = [], []
+    if group:
+        yield numbers, group
 
 
 def validate(job: Job, epoch: int) -> Metrics | None:
@@ -249,6 +287,7 @@ def record_epoch(job: Job, record: EpochRecord, rates: Mapping[str, float], *, i
     changes: dict[str, Any] = {
         "epochs_done": len(state.history),
         "duration_s": state.duration_s,
+        "waiting_share": fmean(shares) if (shares := state.history.waiting_shares) else None,
         "skipped_images": sum(len(loader.skipped) for loader in job.loaders if loader),
     }
     if best:

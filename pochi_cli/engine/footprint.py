@@ -16,8 +16,9 @@ from torch.utils._pytree import tree_leaves
 from pochi_cli.config.batches import batch_starts
 from pochi_cli.config.root import ClassificationConfig
 from pochi_cli.config.steps.arguments import Size
-from pochi_cli.data.loaders import resolve_workers
+from pochi_cli.data.loading import resolve_workers
 from pochi_cli.data.prepare import Data
+from pochi_cli.data.transforms import is_finished_in_batches
 from pochi_cli.engine.preserving import untouched
 from pochi_cli.engine.runtime import Runtime
 from pochi_cli.models.freezing import train_mode
@@ -61,7 +62,7 @@ class Footprint:
         image, val_image: Bytes of an image of training and of validation.
         train_images, val_images: How many there are.
         copies: How often each image of a step is held.
-        batches_ahead: Batches that are loaded beforehand.
+        batches_ahead: Batches that are loaded beforehand, counted in batches of float32.
     """
 
     device: torch.device
@@ -74,7 +75,7 @@ class Footprint:
     train_images: int
     val_images: int
     copies: int
-    batches_ahead: int
+    batches_ahead: float
 
     def step_tensors(self, batch_size: int, accumulate_steps: int) -> int:
         """Count the bytes of an optimizer step's tensors at its peak.
@@ -87,9 +88,9 @@ class Footprint:
         # When the forward pass ends all that it saved is there, and of a step's later batches the gradients,
         # too. Then the backward pass makes gradients of activations, and frees what was saved.
         peak = self.training.fixed + images * (self.training.per_image + self.training.largest)
-        waiting = min(batch_size * accumulate_steps, self.train_images) * self.copies - images
+        waiting: float = min(batch_size * accumulate_steps, self.train_images) * self.copies - images
         waiting += batch_size * self.batches_ahead
-        return int(peak) + self.gradients + self.averages + waiting * self.image
+        return int(peak + waiting * self.image) + self.gradients + self.averages
 
     def step_bytes(self, batch_size: int, accumulate_steps: int) -> int:
         """Estimate what the process takes for an optimizer step; for the arguments see `step_tensors`."""
@@ -101,7 +102,7 @@ class Footprint:
             return 0
         images = min(batch_size, self.val_images)
         peak = self.validation.fixed + images * self.validation.per_image
-        return with_overhead(self.device, int(peak) + images * self.batches_ahead * self.val_image)
+        return with_overhead(self.device, int(peak + images * self.batches_ahead * self.val_image))
 
     def needed_bytes(self, batch_size: int, accumulate_steps: int) -> int:
         """Estimate what the process takes for the whole training."""
@@ -144,8 +145,13 @@ def measure_footprint(
         copies=2 if on_cpu and changes_images else 1,
         # torch's loader keeps two batches ready per process; for other devices they wait in main memory.
         # Without processes there are, while the next batch is stacked, its images and the batch before.
-        batches_ahead=2 * max(1, resolve_workers(config.num_workers, runtime.device.type)) if on_cpu else 0,
+        batches_ahead=_batches_ahead(config, runtime) if on_cpu else 0,
     )
+
+
+def _batches_ahead(config: ClassificationConfig, runtime: Runtime) -> float:
+    batches = 2 * max(1, resolve_workers(config.num_workers, runtime.device.type))
+    return batches / 4 if is_finished_in_batches(config.train_transform) else batches
 
 
 def largest_batch(batch_size: int, images: int) -> int:

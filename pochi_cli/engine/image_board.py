@@ -18,6 +18,7 @@ from pochi_cli.data.datasets import ImageDataset, Sample
 from pochi_cli.engine.averaging import ExponentialAverage, NoAverage
 from pochi_cli.engine.board import Tell
 from pochi_cli.engine.examples import load_examples, spread
+from pochi_cli.engine.features import FeatureLoader
 from pochi_cli.engine.precision_recall import PrecisionRecall
 from pochi_cli.engine.runtime import Runtime
 from pochi_cli.engine.tensorboard import TensorBoardWriter
@@ -78,8 +79,11 @@ class ImageBoard(TensorBoardWriter):
             )
 
     def batch(self, inputs: Tensor) -> None:
-        """See a training batch, (N, 3, height, width); the first of a training is drawn."""
-        if self._has_begun:
+        """See a training batch, (N, 3, height, width); the first of a training is drawn.
+
+        A run that began without pictures may go on with them, and train on features.
+        """
+        if self._has_begun or isinstance(self._loaders.train, FeatureLoader):
             return
         height, width = inputs.shape[-2:]
         count = min(len(inputs), _MOST_IN_GRID, max(4, _GRID_PIXELS // (height * width)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 from torch import Tensor, nn
@@ -47,6 +48,7 @@ class EpochFacts:
     layer_rates: Mapping[str, float]
     duration_s: float
     samples_per_second: float
+    waiting_share: float
 
 
 class Objective(Protocol[B_contra]):
@@ -65,6 +67,9 @@ class Objective(Protocol[B_contra]):
 
     def prepare(self, batch: B_contra, epoch: int, number: int) -> StepInput:
         """Turn batch `number` of an epoch into what a training step takes, on the device."""
+
+    def outputs(self, model: nn.Module, inputs: Tensor) -> Tensor:
+        """Compute the model's outputs from the inputs of a step."""
 
     def training_losses(self, outputs: Tensor, step: StepInput) -> SampleLosses:
         """Compute what is minimised."""
@@ -93,7 +98,12 @@ class Parts(NamedTuple):
     Attributes:
         loaders: The data.
         objective: What a step computes.
+        messages, warnings: What to tell the user of how the data are loaded.
+        settings: The same, as a run records it.
     """
 
     loaders: Loaders[Loader[Any]]
     objective: Objective[Any]
+    messages: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+    settings: Mapping[str, Any] = MappingProxyType({})

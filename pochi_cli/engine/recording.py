@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 import signal
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime
@@ -43,6 +43,7 @@ def open_files(
     history: History,
     blocks: tuple[str, ...],
     run: Run | None,
+    chosen: Mapping[str, Any],
 ) -> RunFiles:
     """Write the records that a run has from its beginning.
 
@@ -54,6 +55,7 @@ def open_files(
         history: The finished epochs.
         blocks: Those whose gradients are traced, if any.
         run: The run that goes on, if one does.
+        chosen: More settings that were chosen at run time.
 
     Raises:
         StorageError: Writing failed.
@@ -68,6 +70,7 @@ def open_files(
         "threads": runtime.threads,
         "seed": config.seed,
         **task.settings(runtime),
+        **chosen,
     }
     if run is None:
         record = RunRecord(

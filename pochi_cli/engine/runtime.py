@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import platform
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
+from itertools import product
 from typing import Any, Literal
 
 import numpy as np
@@ -16,6 +18,7 @@ from pochi_cli.config.recording import HardwareConfig, ImageHardwareConfig
 from pochi_cli.errors import DeviceError
 
 _HALF = {"bf16": torch.bfloat16, "fp16": torch.float16}
+_X86 = frozenset({"x86_64", "amd64"})
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,16 @@ class Runtime:
         return torch.channels_last if self.channels_last else torch.contiguous_format
 
     @property
+    def arithmetic(self) -> str:
+        """Precision and layout in words."""
+        return f"{self.precision} channels-last" if self.channels_last else self.precision
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether it is what torch does by itself."""
+        return self.precision == "fp32" and not self.channels_last
+
+    @property
     def sum_dtype(self) -> torch.dtype:
         """Dtype for sums over an epoch: float64 where the device has it."""
         return torch.float32 if self.device.type == "mps" else torch.float64
@@ -56,30 +69,80 @@ class Runtime:
 
 
 def choose_runtime(config: HardwareConfig) -> Runtime:
-    """Choose what the config leaves open.
+    """Choose what the config leaves open, as far as that can be done without a model.
 
-    For images `precision = "auto"` takes bf16 on CUDA devices that have it, fp16 on older ones and fp32
-    elsewhere; `channels_last = "auto"` goes with half precision on CUDA. Vectors are computed in fp32, which
-    their distances need.
+    What `by_rule` says of a model that is heavy work for a GPU and none for a CPU.
+
+    Raises:
+        DeviceError: The device or precision asked for is not there.
+    """
+    possible = candidates(config)
+    return by_rule(possible, is_heavy=possible[0].device.type == "cuda")
+
+
+def candidates(config: HardwareConfig) -> tuple[Runtime, ...]:
+    """List the precisions and memory layouts that a config leaves open, fp32 with channels outermost first.
+
+    What the hardware only emulates is none. Vectors are computed in fp32, which their distances need. A
+    deterministic training has no choice: the fastest may be another one tomorrow.
 
     Raises:
         DeviceError: The device or precision asked for is not there.
     """
     device = _choose_device(config.device)
-    precision = config.precision
+    is_open = isinstance(config, ImageHardwareConfig) and not config.deterministic
+    precisions: list[Literal["fp32", "bf16", "fp16"]] = ["fp32"]
     if config.deterministic:
-        precision = "fp32"
-    elif precision == "auto":
-        precision = "fp32"
-        if device.type == "cuda" and isinstance(config, ImageHardwareConfig):
-            with torch.cuda.device(device):
-                has_bf16 = torch.cuda.is_bf16_supported(including_emulation=False)
-            precision = "bf16" if has_bf16 else "fp16"
-    elif precision == "fp16" and device.type == "cpu":
+        pass
+    elif config.precision != "auto":
+        precisions = [config.precision]
+    elif is_open and (half := native_half(device)):
+        precisions.append(half)
+    if precisions == ["fp16"] and device.type == "cpu":
         raise DeviceError("precision is fp16, which needs a GPU; the device is cpu", hint="use bf16 or fp32")
     layout = config.channels_last if isinstance(config, ImageHardwareConfig) else False
-    channels_last = (device.type == "cuda" and precision != "fp32") if layout == "auto" else layout
-    return Runtime(device, precision, channels_last, config.threads or torch.get_num_threads())
+    layouts = [layout] if layout != "auto" else [False, True] if is_open and device.type != "mps" else [False]
+    threads = config.threads or torch.get_num_threads()
+    return tuple(
+        Runtime(device, precision, channels_last, threads)
+        for precision, channels_last in product(precisions, layouts)
+    )
+
+
+def by_rule(possible: Sequence[Runtime], *, is_heavy: bool) -> Runtime:
+    """Choose without measuring: half precision with channels innermost for heavy work, else neither.
+
+    Args:
+        possible: As `candidates` gives them.
+        is_heavy: Whether a batch is work enough for half precision to pay.
+    """
+
+    def distance(runtime: Runtime) -> tuple[bool, bool]:
+        is_half = runtime.precision != "fp32"
+        return is_half != is_heavy, runtime.channels_last != (is_half and is_heavy)
+
+    return min(possible, key=distance)
+
+
+def native_half(device: torch.device) -> Literal["bf16", "fp16"] | None:
+    """Find the half precision that a device computes in itself; `None` where it would emulate it."""
+    if device.type == "cuda":
+        with torch.cuda.device(device):
+            has_bf16 = torch.cuda.is_bf16_supported(including_emulation=False)
+        return "bf16" if has_bf16 else "fp16"
+    return "bf16" if device.type == "cpu" and _processor_has_bf16() else None
+
+
+def _processor_has_bf16() -> bool:
+    # Whether training in bf16 pays on ARM has not been measured.
+    if platform.machine().lower() not in _X86:
+        return False
+    if not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
+        return False
+    # torch has no public name for these.
+    names = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+    probes = [getattr(torch.cpu, name, None) for name in names]
+    return any(probe() for probe in probes if probe is not None)
 
 
 def own_runtime(config: HardwareConfig) -> Runtime:

@@ -11,7 +11,8 @@ from pathlib import Path
 
 from pochi_cli.config.root import Config
 from pochi_cli.data.loaders import raise_if_worker_died
-from pochi_cli.engine.building import build_state
+from pochi_cli.engine.building import build_state, equip
+from pochi_cli.engine.deciding import decide
 from pochi_cli.engine.fit import Job, OnEpoch, fit
 from pochi_cli.engine.log import LoggedProgress
 from pochi_cli.engine.memory import is_out_of_memory
@@ -106,12 +107,18 @@ def _train(
         task = task.resolved(runtime)
         checkpoint = latest_checkpoint(run, task.config) if run else None
         state, messages = build_state(task, runtime, from_scratch=checkpoint is None)
+        decided = decide(config, task, runtime, state, may_measure=trial is None, tell=progress.message)
+        task, runtime, config = decided.task, decided.runtime, decided.task.config
+        equip(state, task, runtime)
         if run and checkpoint is not None:
-            restore(state, checkpoint, task.config, run)
-            messages = (*messages, describe_continuation(run.record, task.config, state.position))
-        task, chosen = task.decided(runtime, state)
-        config = task.config
-        loaders, objective = task.parts(runtime)
+            restore(state, checkpoint, config, run)
+            messages = (*messages, describe_continuation(run.record, config, state.position))
+        before = run.record.settings if run else None
+        parts = task.parts(runtime, state.model, progress.message, before)
+        loaders, objective = parts.loaders, parts.objective
+        # A run that goes on keeps what it chose when it began, and where that came from.
+        speed = (before or {}).get("speed") or decided.speed
+        chosen = {**parts.settings, **({} if speed is None else {"speed": speed})}
         if config.compile:
             state.model.compile()
 
@@ -122,17 +129,20 @@ def _train(
             try:
                 if run is None:
                     stack.enter_context(locked(layout.lock))
-                files = open_files(layout, task, values, runtime, state.history, state.tracer.blocks, run)
+                files = open_files(
+                    layout, task, values, runtime, state.history, state.tracer.blocks, run, chosen
+                )
             except StorageError:
                 if run is None:
                     shutil.rmtree(layout.directory, ignore_errors=True)  # nothing is left half-made
                 raise
             told = LoggedProgress(progress, layout.log)
             stack.enter_context(closing(files, told, signals))
-            for text in (*messages, *chosen, *task.introduction(files.record.experiment_id)):
+            introduction = task.introduction(files.record.experiment_id)
+            for text in (*messages, *decided.messages, *parts.messages, *introduction):
                 told.message(text)
             lost = mend_best(run) if run else None
-            for text in (*task.warnings, *([lost] if lost else ())):
+            for text in (*task.warnings, *parts.warnings, *([lost] if lost else ())):
                 told.warning(text)
             told.start(
                 Start(

@@ -177,7 +177,7 @@ def _prepared_images(
             f"for {size[0]} x {size[1]}",
             "compare on images like those of its training: --data DIR_OR_FILE",
         )
-    return batch.images, names, tuple(f"{bad.path}: {bad.reason}" for bad in loader.skipped)
+    return batch.to("cpu").images, names, tuple(f"{bad.path}: {bad.reason}" for bad in loader.skipped)
 
 
 @torch.no_grad()

@@ -26,7 +26,7 @@ from pochi_cli.runs.index import Run, choose_checkpoint, find_run, names_file, r
 
 _MAY_CHANGE = (
     "device", "precision", "channels_last", "threads", "cudnn_benchmark", "deterministic", "batch_size",
-    "num_workers", "on_bad_image", "train_data_root", "val_data_root", "val_transform",
+    "num_workers", "cache", "on_bad_image", "train_data_root", "val_data_root", "val_transform",
     "confusion_matrix_config",
 )  # fmt: skip
 """Keys that say how the model is asked; all others say what it is."""

@@ -20,10 +20,11 @@ from pochi_cli.data.datasets import BadImage, Batch, ImageDataset
 from pochi_cli.data.findings import counted
 from pochi_cli.data.folder import FolderIndex
 from pochi_cli.data.images import as_rgb, read_rgb
-from pochi_cli.data.loaders import BatchLoader, Remedies, resolve_workers
+from pochi_cli.data.loaders import BatchLoader, Remedies
+from pochi_cli.data.loading import Loading, resolve_workers
 from pochi_cli.data.sampling import EpochBatchSampler
 from pochi_cli.data.transforms import StepError
-from pochi_cli.engine.classification import evaluate_images
+from pochi_cli.engine.classification_objective import evaluate_images
 from pochi_cli.engine.losses import CrossEntropy
 from pochi_cli.engine.memory import explaining_batches
 from pochi_cli.errors import DataError, ModelError
@@ -99,6 +100,7 @@ def ask(loaded: LoadedModel, source: ImageSource, tell: Tell = lambda *_: None) 
         started = time.perf_counter()
         loader = create_loader(loaded, index, workers)
         means = evaluate_images(
+            loaded.model,
             loaded.model,
             CrossEntropy(loaded.class_weights).to(runtime.device),
             collected.noting(_of_its_size(loaded, loader.batches(epoch=0))),
@@ -183,8 +185,8 @@ def create_loader(
     return BatchLoader(
         ImageDataset(index, loaded.transform, config.seed),
         EpochBatchSampler(index.labels, batch_size or config.images_per_batch, config.seed, "sequential"),
-        workers=workers,
-        pin_memory=loaded.runtime.device.type == "cuda",
+        loading=Loading(workers),
+        device_type=loaded.runtime.device.type,
         on_bad_image=config.on_bad_image,
         minimum=1,
         remedies=remedies,

@@ -13,7 +13,7 @@ from pochi_cli.characters import printable
 from pochi_cli.data.datasets import Batch
 from pochi_cli.data.findings import counted, raise_errors
 from pochi_cli.data.folder import FolderIndex
-from pochi_cli.data.loaders import resolve_workers
+from pochi_cli.data.loading import resolve_workers
 from pochi_cli.data.prepare import find_folders
 from pochi_cli.data.vectors import read_rows
 from pochi_cli.engine.embedding import EmbeddingTask

@@ -86,13 +86,13 @@ def _compute(run: Run, config: Config | None, path: Path, tell: Tell) -> FreshPa
             raise DataError("their classes are no longer those of the run")
         model, _ = task.build_model(runtime, from_scratch=False)
         is_averaged = load_weights(model, checkpoint, path)
-        loaders, objective = task.parts(runtime)
-        batches = list(islice(loaders.train.batches(_EPOCH), _BATCHES))
+        parts = task.parts(runtime)
+        batches = list(islice(parts.loaders.train.batches(_EPOCH), _BATCHES))
         tell(0, len(batches))
         flow = measure_gradient_flow(
             model,
             batches,
-            _loss_of_one_step(objective, batches, runtime),
+            _loss_of_one_step(parts.objective, batches, runtime),
             lambda done: tell(done, len(batches)),
         )
     has_changed = task.fingerprint != run.record.data_fingerprint
@@ -132,7 +132,7 @@ def _for_one_pass(config: Config) -> Config:
     """Leave out what a single unmixed pass has no use for."""
     changes: dict[str, Any] = {}
     if isinstance(config, ClassificationConfig):
-        changes = {"mixup_alpha": 0.0, "cutmix_alpha": 0.0, "num_workers": 0}
+        changes = {"mixup_alpha": 0.0, "cutmix_alpha": 0.0, "num_workers": 0, "cache": "none"}
     if config.precision == "fp16":
         changes["precision"] = "fp32"  # without a scaled loss small gradients would become 0
     return config.model_copy(update=changes)

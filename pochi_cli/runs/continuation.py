@@ -21,6 +21,7 @@ _MAY_CHANGE = frozenset(
         "epochs",
         "optuna",
         "num_workers",
+        "cache",
         "device",
         "work_dir",
         "save_interval",

@@ -78,6 +78,8 @@ def epoch_text(record: EpochRecord) -> Iterator[str]:
             raise AssertionError(record)
     yield f"learning rate {record.learning_rate:g}"
     yield f"{record.samples_per_second:.1f} {speed}/s"
+    if record.waiting_share is not None:
+        yield f"waited {100 * record.waiting_share:.1f} % of the time for data"
 
 
 class EpochTable:
@@ -100,16 +102,14 @@ class EpochTable:
         ]
         self._epochs = epochs
         self._is_encoder = "total_loss" in metrics
-        least, *self._widths = (7, 8, 5) if self._is_encoder else (9, 9, 6)
-        self._first = max(least, 2 * len(str(epochs)) + 1)
+        self._first = max(7, 2 * len(str(epochs)) + 1)
 
     def header(self) -> str:
         """Name the columns."""
         cells = [f"{'epoch':>{self._first}}"]
         cells += [f"{heading:>{width}}" for _, heading, width in self._columns]
-        rate, speed = self._widths
-        unit = "vec/s" if self._is_encoder else "img/s"
-        return "  ".join([*cells, f"{'lr':>{rate}}", f"{unit:>{speed}}"])
+        cells += [f"{'lr':>8}", "vec/s"] if self._is_encoder else [f"{'lr':>8}", "img/s", "wait"]
+        return "  ".join(cells)
 
     def line(self, record: EpochRecord, *, is_best: bool, checkpoint: str | None) -> str:
         """Write an epoch's line."""
@@ -118,8 +118,10 @@ class EpochTable:
         for name, _, width in self._columns:
             value = record.metrics.get(name)
             cells.append(f"{self._cell(name, value):>{width}}")
-        rate, speed = self._widths
-        cells += [f"{record.learning_rate:>{rate}.3g}", f"{record.samples_per_second:>{speed}.0f}"]
+        cells += [f"{record.learning_rate:>8.3g}", f"{record.samples_per_second:>5.0f}"]
+        if not self._is_encoder:  # vectors are in memory
+            share = record.waiting_share
+            cells.append(f"{'-' if share is None else f'{share:.0%}':>4}")
         marks = (["best"] if is_best else []) + (["saved"] if checkpoint else [])
         return f"{'  '.join(cells)}  {' '.join(marks)}".rstrip()
 

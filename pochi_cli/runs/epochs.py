@@ -18,6 +18,8 @@ class EpochRecord:
         layer_rates: Rate used for each pattern of the layer-wise rates.
         duration_s: Time of the whole epoch in seconds.
         samples_per_second: Training samples over the time of the training part.
+        waiting_share: Share of that time, from 0 to 1, that was spent waiting for data; `None` where it was
+            not measured.
     """
 
     epoch: int
@@ -25,6 +27,7 @@ class EpochRecord:
     layer_rates: Mapping[str, float] = field(default_factory=dict)
     duration_s: float = 0.0
     samples_per_second: float = 0.0
+    waiting_share: float | None = None
 
     @property
     def metrics(self) -> Mapping[str, float | None]:

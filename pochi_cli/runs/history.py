@@ -16,7 +16,7 @@ from pochi_cli.runs.typed import read_count, read_number
 _RATE = "lr_"
 _CLASSIFICATION = (
     "learning_rate", "train_loss", "train_accuracy", "val_loss", "val_accuracy", "duration_s",
-    "samples_per_second",
+    "samples_per_second", "waiting_share",
 )  # fmt: skip
 _EMBEDDING = {
     "learning_rate": "learning_rate",
@@ -26,9 +26,10 @@ _EMBEDDING = {
     "val_total_loss": "val_total_loss",
     "duration_s": "epoch_times",
     "samples_per_second": "samples_per_second",
+    "waiting_share": "waiting_share",
 }
 """Names of an embedding history's arrays, by the fields that they hold."""
-_OPTIONAL = ("val_loss", "val_accuracy", "val_total_loss")
+_OPTIONAL = ("val_loss", "val_accuracy", "val_total_loss", "waiting_share")
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,11 @@ class History:
         """The epochs, if they are an encoder's; else none."""
         return tuple(record for record in self.epochs if isinstance(record, EmbeddingEpoch))
 
+    @property
+    def waiting_shares(self) -> tuple[float, ...]:
+        """Share of the time, from 0 to 1, that each epoch waited for data, where it was measured."""
+        return tuple(record.waiting_share for record in self.epochs if record.waiting_share is not None)
+
     def best(self, metric: str) -> EpochRecord | None:
         """Find the epoch that is best by a metric; on a tie the earlier, `None` where none was measured."""
         place = best_place((record.metrics.get(metric) for record in self.epochs), metric)
@@ -79,6 +85,7 @@ class History:
         Raises:
             KeyError, TypeError, ValueError: It is something else.
         """
+        columns = {"waiting_share": [None] * len(columns["epochs"]), **columns}  # older versions have none
         is_embedding = "total_loss" in columns
         names = list(_EMBEDDING.values() if is_embedding else _CLASSIFICATION)
         names = ["epochs", *names, *(name for name in columns if name.startswith(_RATE))]

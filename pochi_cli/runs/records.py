@@ -42,6 +42,8 @@ class RunRecord:
         baselines: Recall of encodings that are not learnt, by their names and `recall_at_<k>`.
         best_epoch, best_value: By `best_metric`; `None` without validation data.
         skipped_images: Files that could not be decoded and were left out.
+        waiting_share: Share of the time, from 0 to 1, that the training waited for data; the mean of what the
+            history has of each epoch.
         environment: Versions, platform, git commit.
         settings: What was chosen at run time: device, precision, layout, workers, threads, seed.
     """
@@ -67,6 +69,7 @@ class RunRecord:
     ended_at: Moment | None = None
     duration_s: Seconds = 0.0
     skipped_images: int = 0
+    waiting_share: float | None = None
     reason: str | None = None
     baselines: Mapping[str, Any] | None = None
 

@@ -11,6 +11,9 @@ from pochi_cli.runs.layout import RunLayout
 from pochi_cli.runs.quantities import duration_text, metric_text
 from pochi_cli.runs.records import RunRecord
 
+_LONG_WAIT = 0.1
+"""Share of the time that is worth telling."""
+
 
 def summarize(run: Run) -> tuple[str, list[tuple[str, str]]]:
     """Tell in words what a run came to and where its files lie.
@@ -28,7 +31,10 @@ def summarize(run: Run) -> tuple[str, list[tuple[str, str]]]:
 
 def describe_results(record: RunRecord, history: History) -> list[tuple[str, str]]:
     """Tell in words how far a run came, and how well."""
-    rows = [("epochs", f"{record.epochs_done} of {record.epochs}, {duration_text(record.duration_s)}")]
+    epochs = f"{record.epochs_done} of {record.epochs}, {duration_text(record.duration_s)}"
+    if record.waiting_share is not None and record.waiting_share >= _LONG_WAIT:
+        epochs += f"; {record.waiting_share:.0%} of the training waited for data"
+    rows = [("epochs", epochs)]
     if record.best_epoch is not None and record.best_value is not None:
         value = metric_text(record.best_metric, record.best_value)
         rows.append(("best", f"{record.best_metric} {value} in epoch {record.best_epoch}"))

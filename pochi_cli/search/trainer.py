@@ -21,7 +21,7 @@ from pochi_cli.config.root import ClassificationConfig
 from pochi_cli.data.decoding import usable_cores
 from pochi_cli.engine.progress import SilentProgress, Start, StepRecord
 from pochi_cli.errors import InstallationError, Interrupted, PochiError
-from pochi_cli.installation import require_torch
+from pochi_cli.installation import load_torch
 from pochi_cli.runs.epochs import EpochRecord
 from pochi_cli.search import messages
 from pochi_cli.search.messages import (
@@ -61,7 +61,7 @@ def main() -> None:
     inbox: queue.Queue[Message] = queue.Queue()
     threading.Thread(target=_listen, args=(orders, inbox), daemon=True).start()
     try:
-        require_torch()
+        load_torch()
     except InstallationError as error:
         send(told, Unusable(error.message, error.hint))
         return
@@ -120,7 +120,7 @@ def with_share(config: Config, jobs: int, index: int) -> Config:
         return config
     import torch
 
-    from pochi_cli.data.loaders import resolve_workers
+    from pochi_cli.data.loading import resolve_workers
 
     devices = torch.cuda.device_count() if config.device is None else 0
     device = f"cuda:{index % devices}" if devices else config.device
@@ -128,7 +128,7 @@ def with_share(config: Config, jobs: int, index: int) -> Config:
     cores = max(1, usable_cores() // jobs)
     changes: dict[str, Any] = {"device": device, "threads": config.threads or cores}
     if isinstance(config, ClassificationConfig):
-        changes["num_workers"] = resolve_workers(config.num_workers, kind, cores)
+        changes["num_workers"] = resolve_workers(config.num_workers, kind, cpu_count=cores)
     return config.model_copy(update=changes)
 
 

@@ -45,7 +45,7 @@ def test_sample(digits: Path) -> None:
     with Image.open(data.index.file(700)) as gray:
         expected = torch.from_numpy(np.asarray(gray).copy()) / 255
     for channel in range(3):
-        torch.testing.assert_close(sample.image[channel], expected)
+        torch.testing.assert_close(data.pipeline.finish(sample.image)[channel], expected)
     assert (sample.label, sample.index) == (data.index.labels[700], 700)
     assert len(data) == len(data.index)
 

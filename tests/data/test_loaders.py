@@ -14,7 +14,8 @@ from pochi_cli.data.batches import Loaders
 from pochi_cli.data.datasets import Batch, ImageDataset
 from pochi_cli.data.folder import index_folder
 from pochi_cli.data.images import read_rgb
-from pochi_cli.data.loaders import BatchLoader, create_loaders, resolve_workers
+from pochi_cli.data.loaders import BatchLoader, create_loaders
+from pochi_cli.data.loading import Loading, resolve_workers
 from pochi_cli.data.prepare import prepare_data
 from pochi_cli.data.sampling import EpochBatchSampler
 from pochi_cli.errors import DataError
@@ -49,7 +50,7 @@ def loaders(root: Path, sampler: Any = "shuffle", **keys: Any) -> Loaders[BatchL
         **keys,
     }
     config = DataConfig.model_validate({"train_data_root": str(root / "train"), **keys})
-    return create_loaders(config, prepare_data(config, 0), seed=0, device_type="cpu", sampler=sampler)
+    return create_loaders(config, prepare_data(config, 0), seed=0, device_type="cpu", order=sampler)
 
 
 def same(first: list[tuple[int, Batch]], second: list[tuple[int, Batch]]) -> bool:
@@ -169,7 +170,7 @@ def test_mixed_sizes_name_two_files(tmp_path: Path) -> None:
     index = index_folder(write_photos(tmp_path), "train_data_root")
     sampler = EpochBatchSampler(index.labels, 4, 0, "sequential")
     data = ImageDataset(index, build(TO_TENSOR), 0)
-    loader = BatchLoader(data, sampler, workers=0, pin_memory=False, on_bad_image="skip", minimum=1)
+    loader = BatchLoader(data, sampler, loading=Loading(0), device_type="cpu", on_bad_image="skip", minimum=1)
     first, second = index.file(0), index.file(1)
     sizes = [f"({image.height} x {image.width})" for image in (read_rgb(first), read_rgb(second))]
     with pytest.raises(DataError) as caught:
@@ -177,28 +178,33 @@ def test_mixed_sizes_name_two_files(tmp_path: Path) -> None:
     assert f"{first} {sizes[0]} and {second} {sizes[1]}" in caught.value.message
 
 
-class DyingPipeline:
+class PlainPipeline:
     is_random = False
 
-    def __call__(self, _image: Any) -> torch.Tensor:
+    def prepare(self, image: Any) -> Any:
+        return image
+
+    def finish(self, images: torch.Tensor) -> torch.Tensor:
+        return images
+
+
+class DyingPipeline(PlainPipeline):
+    def vary(self, _image: Any) -> torch.Tensor:
         os.kill(os.getpid(), signal.SIGKILL)
         raise AssertionError
 
 
-class BuggyPipeline:
-    is_random = False
-
-    def __call__(self, _image: Any) -> torch.Tensor:
+class BuggyPipeline(PlainPipeline):
+    def vary(self, _image: Any) -> torch.Tensor:
         raise KeyError("a bug")
 
 
-class CountingThreads:
+class CountingThreads(PlainPipeline):
     """Gets the signals that a whole group of processes gets."""
 
-    is_random = False
     told = False
 
-    def __call__(self, _image: Any) -> torch.Tensor:
+    def vary(self, _image: Any) -> torch.Tensor:
         if not self.told:
             self.told = True
             for number in (signal.SIGINT, signal.SIGTERM):
@@ -210,7 +216,7 @@ def loader_with(digits: Path, pipeline: Any, workers: int) -> BatchLoader:
     index = index_folder(digits / "train", "train_data_root")
     return BatchLoader(
         ImageDataset(index, pipeline, 0), EpochBatchSampler(index.labels, 100, 0, "shuffle"),
-        workers=workers, pin_memory=False, on_bad_image="error", minimum=1,
+        loading=Loading(workers), device_type="cpu", on_bad_image="error", minimum=1,
     )  # fmt: skip
 
 
@@ -231,10 +237,8 @@ def test_workers_compute_alone_and_leave_signals_to_the_main_process(digits: Pat
     assert set(batch.images.flatten().tolist()) == {1.0}
 
 
-class TellingProcess:
-    is_random = False
-
-    def __call__(self, _image: Any) -> torch.Tensor:
+class TellingProcess(PlainPipeline):
+    def vary(self, _image: Any) -> torch.Tensor:
         return torch.full((3, 1, 1), float(os.getpid()))
 
 
@@ -252,16 +256,16 @@ def test_workers_stay_for_the_next_epoch(few: Path) -> None:
         ("auto", "cuda", 4, 3),
         ("auto", "cuda", 1, 0),
         ("auto", "cpu", 1, 0),
-        ("auto", "cpu", 2, 0),
-        ("auto", "cpu", 4, 1),
-        ("auto", "cpu", 64, 4),
-        ("auto", "mps", 8, 2),
+        ("auto", "cpu", 2, 2),
+        ("auto", "cpu", 4, 4),
+        ("auto", "cpu", 64, 8),
+        ("auto", "mps", 8, 7),
         (6, "cpu", 2, 6),
         (0, "cuda", 16, 0),
     ],
 )
 def test_number_of_workers(num_workers: Any, device: str, cores: int, expected: int) -> None:
-    assert resolve_workers(num_workers, device, cores) == expected
+    assert resolve_workers(num_workers, device, cpu_count=cores) == expected
 
 
 def test_number_of_workers_here() -> None:

@@ -38,7 +38,7 @@ def naive_steps(config: Config) -> list[NaiveStep]:
     with configured(config, runtime):
         task = prepare_task(config, lambda _: None)
         state, _ = build_state(task, runtime, from_scratch=True)
-        loaders, objective = task.parts(runtime)
+        loaders, objective, *_ = task.parts(runtime)
         parameters = dict(state.model.named_parameters())
         for epoch in range(1, config.epochs + 1):
             set_learning_rates(state.optimizer, config, epoch)

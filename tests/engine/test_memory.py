@@ -70,6 +70,7 @@ def large_images(data: Path, work_dir: Path, **changes: Any) -> dict[str, Any]:
         "batch_size": 64,
     }
     settings |= {"train_transform": steps, "val_transform": steps, "num_workers": 0, "threads": 1}
+    settings |= {"precision": "fp32", "channels_last": False}
     return tiny_raw(data, work_dir=str(work_dir), **settings | changes)
 
 

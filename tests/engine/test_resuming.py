@@ -424,6 +424,7 @@ def test_data_that_vanish_fail_the_run_and_it_goes_on_when_they_are_back(
     data = shutil.copytree(few_digits, tmp_path / "data")
     away = tmp_path / "away"
     settings = {"work_dir": str(tmp_path / "runs"), "num_workers": num_workers, "on_bad_image": on_bad_image}
+    settings["cache"] = "none"  # else nothing is missed
 
     def unmount(record: EpochRecord) -> None:
         if record.epoch == 1:

@@ -3,19 +3,29 @@
 from __future__ import annotations
 
 import random
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-from pochi_cli.engine.runtime import choose_runtime, configured, random_state, restore_random_state
+from pochi_cli.engine import runtime
+from pochi_cli.engine.runtime import (
+    by_rule,
+    candidates,
+    choose_runtime,
+    configured,
+    random_state,
+    restore_random_state,
+)
 from pochi_cli.errors import DeviceError
 from tests.engine.tiny import tiny_config
 
 
 def test_cpu_computes_in_fp32_unless_told_otherwise() -> None:
-    runtime = choose_runtime(tiny_config(threads=1))
-    assert (runtime.device.type, runtime.precision, runtime.channels_last, runtime.threads) == (
+    found = choose_runtime(tiny_config(threads=1))
+    assert (found.device.type, found.precision, found.channels_last, found.threads) == (
         "cpu",
         "fp32",
         False,
@@ -59,3 +69,64 @@ def test_random_state_round_trip(tmp_path_factory: pytest.TempPathFactory) -> No
     assert torch.equal(torch.rand(3), expected[0])
     assert np.array_equal(np.random.standard_normal(3), expected[1])
     assert random.random() == expected[2]
+
+
+@pytest.fixture
+def native(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A processor with bf16, whether this one has it or not."""
+    monkeypatch.setattr(runtime, "_processor_has_bf16", lambda: True)
+
+
+def names(possible: tuple[runtime.Runtime, ...]) -> list[str]:
+    return [candidate.arithmetic for candidate in possible]
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({}, ["fp32", "fp32 channels-last", "bf16", "bf16 channels-last"]),
+        ({"precision": "fp32"}, ["fp32", "fp32 channels-last"]),
+        ({"precision": "bf16"}, ["bf16", "bf16 channels-last"]),
+        ({"channels_last": True}, ["fp32 channels-last", "bf16 channels-last"]),
+        ({"channels_last": False}, ["fp32", "bf16"]),
+        ({"precision": "bf16", "channels_last": False}, ["bf16"]),
+        ({"deterministic": True}, ["fp32"]),
+        ({"deterministic": True, "channels_last": True}, ["fp32 channels-last"]),
+    ],
+)
+@pytest.mark.usefixtures("native")
+def test_what_the_config_fixes_is_no_choice(changes: dict[str, Any], expected: list[str]) -> None:
+    assert names(candidates(tiny_config(**changes))) == expected
+
+
+def test_what_a_processor_emulates_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runtime, "_processor_has_bf16", lambda: False)
+    assert names(candidates(tiny_config())) == ["fp32", "fp32 channels-last"]
+    assert names(candidates(tiny_config(precision="bf16", channels_last=True))) == ["bf16 channels-last"]
+
+
+def test_native_bf16_is_what_the_kernel_says() -> None:
+    flags = Path("/proc/cpuinfo")
+    if not flags.exists():
+        pytest.skip("this system has no /proc/cpuinfo")
+    words = flags.read_text().split()
+    has = "avx512_bf16" in words or "amx_bf16" in words
+    assert (runtime.native_half(torch.device("cpu")) == "bf16") == has
+
+
+@pytest.mark.parametrize(
+    ("changes", "light", "heavy"),
+    [
+        ({}, "fp32", "bf16 channels-last"),
+        ({"precision": "fp32"}, "fp32", "fp32"),
+        ({"precision": "bf16"}, "bf16", "bf16 channels-last"),
+        ({"channels_last": True}, "fp32 channels-last", "bf16 channels-last"),
+        ({"channels_last": False}, "fp32", "bf16"),
+        ({"deterministic": True}, "fp32", "fp32"),
+    ],
+)
+@pytest.mark.usefixtures("native")
+def test_the_rule(changes: dict[str, Any], light: str, heavy: str) -> None:
+    possible = candidates(tiny_config(**changes))
+    assert by_rule(possible, is_heavy=False).arithmetic == light
+    assert by_rule(possible, is_heavy=True).arithmetic == heavy

@@ -37,7 +37,7 @@ EVERYTHING: dict[str, Any] = {
 }
 """Keys that switch on all that has a state."""
 
-_TIMES = frozenset({"duration_s", "samples_per_second", "epoch_times"})
+_TIMES = frozenset({"duration_s", "samples_per_second", "epoch_times", "waiting_share"})
 
 
 def going_on(run: Run, overrides: Sequence[str] = ()) -> Config:

@@ -65,7 +65,7 @@ def test_the_epoch_and_the_files_are_those_of_the_run(few_digits: Path, tmp_path
     plan = make_plan(
         config, DataFacts(len(data.train), len(data.val or ()), data.class_names, data.size, data.val_size)
     )
-    loaders = create_loaders(config, data, seed=0, device_type="cpu", sampler="shuffle")
+    loaders = create_loaders(config, data, seed=0, device_type="cpu", order="shuffle")
     assert plan.steps is not None
     assert plan.steps.batches_per_epoch == len(loaders.train)
     run = train(config)

@@ -58,9 +58,9 @@ def inspect(
 def _inspect(model: str, images: int | None, device: str | None, work_dir: Path) -> ActivationReport:
     from pochi_cli import api, console
     from pochi_cli.display import counting
-    from pochi_cli.installation import require_torch
+    from pochi_cli.installation import load_torch
 
-    require_torch()
+    load_torch()
     from pochi_cli.inference.model import is_encoder
     from pochi_cli.inspection.run_activations import inspect_encoder, inspect_model
 

@@ -84,7 +84,9 @@ def inspect(
     """Inspect what a model looks at, and draw it."""
     from pochi_cli import api
     from pochi_cli.display import counting
+    from pochi_cli.installation import load_torch
 
+    load_torch()
     loaded = api.load_model(run, work_dir, [] if device is None else [f"device={quoted(device)}"])
     from pochi_cli.inspection.run_attention import inspect_attention
 

@@ -35,12 +35,12 @@ def inspect(run: str, device: str | None, output_dir: Path | None, work_dir: Pat
     from pochi_cli.config.load import load_config
     from pochi_cli.display import counting
     from pochi_cli.inspection.gradient_text import caption
-    from pochi_cli.installation import require_torch
+    from pochi_cli.installation import load_torch
     from pochi_cli.plots.gradient_flow import write_gradient_flow_figure
 
     found = api.load_run(run, work_dir)
     config = None if device is None else load_config(found.layout.config_toml, [f"device={quoted(device)}"])
-    require_torch()
+    load_torch()
     from pochi_cli.inspection.run_gradients import inspect_gradients
 
     with counting("computing gradients") as progress:

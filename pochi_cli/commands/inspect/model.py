@@ -75,10 +75,10 @@ def inspect(
     """Inspect a network, and draw it where there is a place for pictures."""
     from pochi_cli.display import counting
     from pochi_cli.inspection.model_text import caption
-    from pochi_cli.installation import require_torch
+    from pochi_cli.installation import load_torch
     from pochi_cli.plots.model import write_model_figures
 
-    require_torch()
+    load_torch()
     from pochi_cli.inspection.run_model import inspect_model
 
     subject = _subject(what, shape, device, work_dir)

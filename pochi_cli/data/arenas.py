@@ -1,0 +1,183 @@
+"""Memory for decoded images that this process shares with those that load."""
+
+from __future__ import annotations
+
+import mmap
+import multiprocessing
+import os
+import shutil
+import tempfile
+import weakref
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+_HEADER = 8
+_GROWTH = 64 << 20
+_FREE_ON_DISK = 1 << 30
+"""Bytes of a disk that are left to others."""
+
+
+class Arena(Protocol):
+    """Bytes that are taken from the front to the end, and never given back."""
+
+    def take(self, size: int) -> int | None:
+        """Take so many bytes; one process at a time may.
+
+        Returns:
+            Where they begin; `None` where there are too few.
+        """
+
+    def view(self, offset: int, size: int) -> NDArray[np.uint8]:
+        """Look at bytes that were taken, uint8 (size,); what is written there all processes see."""
+
+    def flush(self) -> None:
+        """Wait until all that was written is where it outlasts this process, if it is to."""
+
+
+class SharedBytes:
+    """Bytes, all zero at first, that the processes share to which this object is given.
+
+    Where those are forked they inherit the memory, which no limit on /dev/shm concerns. Else they open the
+    file that holds it, which vanishes with the object that made it.
+
+    Args:
+        size: How many.
+        file: A file of that size that holds them; by default a temporary one where one is needed.
+
+    Raises:
+        OSError: There is no room for them.
+    """
+
+    def __init__(self, size: int, file: Path | None = None) -> None:
+        self._size = size
+        if file is None and multiprocessing.get_start_method() != "fork":
+            file = _temporary_file(size)
+            weakref.finalize(self, file.unlink, missing_ok=True)
+        self._file = file
+        self._open()
+
+    def _open(self) -> None:
+        if self._file is None:
+            self._map = mmap.mmap(-1, self._size)
+        else:
+            with self._file.open("r+b") as file:
+                self._map = mmap.mmap(file.fileno(), self._size)
+        self.values: NDArray[np.uint8] = np.frombuffer(self._map, dtype=np.uint8)
+
+    def __getstate__(self) -> tuple[int, Path]:
+        """Name the file for another process."""
+        assert self._file is not None, "forked processes inherit the memory"
+        return self._size, self._file
+
+    def __setstate__(self, state: tuple[int, Path]) -> None:
+        """Open the file."""
+        self._size, self._file = state
+        self._open()
+
+    def flush(self) -> None:
+        """Wait until a file that holds the bytes is on the disk."""
+        self._map.flush()
+
+
+def _temporary_file(size: int) -> Path:
+    """Make a file of so many zeros in memory if there is room, else in the directory for temporary files."""
+    in_memory = Path("/dev/shm")  # noqa: S108 - of a name of its own, and readable by its owner alone
+    has_room = in_memory.is_dir() and shutil.disk_usage(in_memory).free > 2 * size
+    descriptor, name = tempfile.mkstemp(prefix="pochi-", dir=in_memory if has_room else None)
+    with os.fdopen(descriptor, "wb") as file:
+        file.truncate(size)
+    return Path(name)
+
+
+class MemoryArena:
+    """An arena in main memory; a page of it is taken from the system when it is first written.
+
+    Args:
+        capacity: Its size in bytes.
+
+    Raises:
+        OSError: There is no room for it.
+    """
+
+    def __init__(self, capacity: int) -> None:
+        self._capacity = capacity
+        self._bytes = SharedBytes(_HEADER + capacity)
+
+    @property
+    def _taken(self) -> NDArray[np.int64]:
+        return self._bytes.values[:_HEADER].view(np.int64)
+
+    def take(self, size: int) -> int | None:
+        """Take bytes."""
+        offset = int(self._taken[0])
+        if offset + size > self._capacity:
+            return None
+        self._taken[0] = offset + size
+        return offset
+
+    def view(self, offset: int, size: int) -> NDArray[np.uint8]:
+        """Look at bytes."""
+        return self._bytes.values[_HEADER + offset : _HEADER + offset + size]
+
+    def flush(self) -> None:
+        """Do nothing."""
+
+
+class DiskArena:
+    """An arena in a file that grows, of which the system keeps in memory what fits.
+
+    Args:
+        file: It is made where it is missing.
+        taken: How much of it holds something already, in bytes.
+
+    Raises:
+        OSError: The file cannot be opened.
+    """
+
+    def __init__(self, file: Path, taken: int) -> None:
+        self._file = file
+        file.touch()
+        self._shared = SharedBytes(_HEADER)
+        self._taken[0] = taken
+        self._mapped = SharedBytes(file.stat().st_size, file) if file.stat().st_size else None
+
+    @property
+    def _taken(self) -> NDArray[np.int64]:
+        return self._shared.values.view(np.int64)
+
+    def take(self, size: int) -> int | None:
+        """Take bytes; the file grows in large steps, and not where the disk has little room left."""
+        offset = int(self._taken[0])
+        missing = offset + size - self._file.stat().st_size
+        if missing > 0 and not self._grow(max(missing, _GROWTH)):
+            return None
+        self._taken[0] = offset + size
+        return offset
+
+    def _grow(self, size: int) -> bool:
+        if shutil.disk_usage(self._file.parent).free < size + _FREE_ON_DISK:
+            return False
+        with self._file.open("r+b") as file:
+            end = file.seek(0, os.SEEK_END)
+            # Blocks that only seem to be there would end a process that writes to them when the disk is full.
+            if hasattr(os, "posix_fallocate"):
+                os.posix_fallocate(file.fileno(), end, size)
+            else:
+                file.write(bytes(size))
+        return True
+
+    def view(self, offset: int, size: int) -> NDArray[np.uint8]:
+        """Look at bytes."""
+        if self._mapped is None or len(self._mapped.values) < offset + size:
+            self._mapped = SharedBytes(self._file.stat().st_size, self._file)  # another process made it grow
+        return self._mapped.values[offset : offset + size]
+
+    def flush(self) -> None:
+        """Wait until the file is on the disk."""
+        if self._file.stat().st_size:
+            self.view(0, self._file.stat().st_size)
+            assert self._mapped is not None
+            self._mapped.flush()

@@ -1,0 +1,150 @@
+"""Whether images are kept once they are decoded, and where."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from pochi_cli.config.steps.nested import AnyStep, Pipeline, final_size
+from pochi_cli.data.arenas import DiskArena, MemoryArena
+from pochi_cli.data.cache import ImageCache, NoCache, PixelCache
+from pochi_cli.data.cache_files import CacheFiles, cache_key, end_of
+from pochi_cli.data.folder import FolderIndex
+from pochi_cli.data.images import BadImageError
+from pochi_cli.data.transforms import fixed_steps
+from pochi_cli.errors import DataError, StorageError
+
+CacheMode = Literal["auto", "none", "ram", "disk"]
+
+_OWN_SHARE = 0.25
+"""Share of the free memory that is used unasked."""
+_ASKED_SHARE = 0.8
+"""Share of the free memory that is used at most."""
+_RESERVE = 1.1
+"""How much more is laid aside than was reckoned: sizes are taken from a few of the images."""
+_LOOKED_AT = 64
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """What was chosen for one part of the data.
+
+    Attributes:
+        cache: It.
+        place: Where images are kept.
+        size: Bytes that they take, about; 0 where none are kept.
+        claimed: Bytes of the free memory that others should not reckon with.
+        warning: What is doubtful.
+    """
+
+    cache: ImageCache
+    place: Literal["none", "ram", "disk"] = "none"
+    size: int = 0
+    claimed: int = 0
+    warning: str | None = None
+
+
+NOTHING = Chosen(NoCache())
+
+
+def choose_cache(
+    mode: CacheMode,
+    index: FolderIndex,
+    steps: Pipeline,
+    *,
+    passes: int,
+    free: int | None,
+    directory: Path,
+) -> Chosen:
+    """Choose where the images of one part of the data are kept.
+
+    Args:
+        mode: As in the config. `auto`: in memory, if they fit into a quarter of what is free and are read
+            more than once.
+        index: The images.
+        steps: The transform; those of its steps that are the same each time are done before.
+        passes: How often each image is read.
+        free: Bytes of memory that are free; `None` if unknown.
+        directory: Where caches on the disk lie.
+
+    Raises:
+        DataError: There is no memory for it at all.
+        StorageError: The cache on the disk cannot be made.
+    """
+    fixed = fixed_steps(steps)
+    is_decoded = index.pixels is not None and index.pixels.mode == "RGB"
+    if mode == "none" or not len(index) or (is_decoded and not fixed):
+        return NOTHING
+    size = _expected_bytes(index, fixed)
+    if mode == "disk":
+        return _on_disk(index, fixed, size, directory)
+    if mode == "auto":
+        fits = free is not None and size * _RESERVE <= free * _OWN_SHARE
+        return _in_memory(index, size, free, _OWN_SHARE) if fits and passes > 1 else NOTHING
+    return _in_memory(index, size, free, _ASKED_SHARE)
+
+
+def _in_memory(index: FolderIndex, size: int, free: int | None, share: float) -> Chosen:
+    """Keep them in memory, or as many as fit into the free part of it."""
+    capacity = int(size * _RESERVE) + _largest_fault(size)
+    warning = None
+    if free is not None and size * _RESERVE > free * share:
+        capacity = int(free * share)
+        warning = (
+            f"cache ram: the images of {index.root} take about {shown_bytes(size)}, and "
+            f"{shown_bytes(free)} are free: as many are kept as fit, the others are decoded each time"
+        )
+    try:
+        cache = PixelCache(len(index), MemoryArena(capacity))
+    except OSError as error:
+        raise DataError(
+            f"no room in memory for {shown_bytes(size)} of decoded images: {error.strerror or error}",
+            hint='set cache = "none", or "disk"',
+        ) from error
+    kept = min(size, capacity)
+    return Chosen(cache, "ram", kept, int(kept / share), warning)
+
+
+def _largest_fault(size: int) -> int:
+    """Bytes laid aside where there are so few images that one larger than the others counts."""
+    return max(1 << 20, min(size, 64 << 20))
+
+
+def _on_disk(index: FolderIndex, fixed: Pipeline, size: int, directory: Path) -> Chosen:
+    files = CacheFiles(directory / cache_key(index, fixed))
+    warning = None
+    if not files.is_ours:
+        warning = f"cache disk: another process fills {files.directory}; here it is only read"
+    try:
+        arena = DiskArena(files.pixels, end_of(files.read_table(len(index))))
+    except OSError as error:
+        raise StorageError(f"cannot open {files.pixels}: {error.strerror or error}") from error
+    return Chosen(PixelCache(len(index), arena, files, keeps=files.is_ours), "disk", size, warning=warning)
+
+
+def _expected_bytes(index: FolderIndex, fixed: Sequence[AnyStep]) -> int:
+    """Reckon how many bytes the decoded images take, from the sizes of some of them."""
+    areas = list(_areas(index, tuple(fixed)))
+    if not areas:
+        return 0
+    return 3 * len(index) * sum(areas) // len(areas)
+
+
+def _areas(index: FolderIndex, fixed: Pipeline) -> Iterator[int]:
+    if fixed and (same := final_size(fixed)) is not None:
+        yield same[0] * same[1]
+        return
+    count = min(_LOOKED_AT, len(index))
+    for at in range(count):
+        with suppress(BadImageError):
+            size = index.read_size(at * len(index) // count)
+            if (kept := final_size(fixed, size) if fixed else size) is not None:
+                yield kept[0] * kept[1]
+
+
+def shown_bytes(size: float) -> str:
+    """Write a number of bytes."""
+    return f"{size / 2**30:.1f} GiB" if size >= 2**30 else f"{size / 2**20:.0f} MiB"

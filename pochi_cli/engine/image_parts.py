@@ -1,0 +1,140 @@
+"""What the training of a classifier works with: its images or their features, and its loss."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from pochi_cli.config.root import ClassificationConfig
+from pochi_cli.data.batches import Loader, Loaders
+from pochi_cli.data.cache_choice import CacheMode
+from pochi_cli.data.datasets import Batch
+from pochi_cli.data.loaders import BatchLoader, create_loaders
+from pochi_cli.data.loading import loading_text
+from pochi_cli.data.prepare import Data
+from pochi_cli.data.published import Tell
+from pochi_cli.data.sampling import EpochBatchSampler, Order
+from pochi_cli.engine.classification_objective import ClassificationObjective
+from pochi_cli.engine.features import FeatureLoader, Tail, compute_features, frozen_tail
+from pochi_cli.engine.losses import CrossEntropy
+from pochi_cli.engine.memory import available_memory
+from pochi_cli.engine.mixing import create_mixing
+from pochi_cli.engine.objectives import Parts
+from pochi_cli.engine.runtime import Runtime
+
+_PLACE = "features"
+"""What a run's settings say of where images are kept, if their features are."""
+_SHARE = 0.25
+"""Share of the free memory that features may take."""
+
+
+def are_images_fixed(config: ClassificationConfig) -> bool:
+    """Tell whether the model sees an image the same in each epoch, and nothing else looks at images."""
+    pipelines = (config.train_transform, config.val_transform or ())
+    return (
+        config.cache != "none"
+        and config.epochs > 1
+        and not (config.mixup_alpha or config.cutmix_alpha or config.enable_tensorboard)
+        and not any(step.is_random for steps in pipelines for step in steps)
+    )
+
+
+@dataclass(frozen=True)
+class ImageParts:
+    """Makes them.
+
+    Attributes:
+        config: Without open choices.
+        data: The images.
+        class_weights: In the loss; `None` for equal ones.
+        runtime: Device, precision and layout.
+    """
+
+    config: ClassificationConfig
+    data: Data
+    class_weights: Sequence[float] | None
+    runtime: Runtime
+
+    def images(self, epochs: int) -> Parts:
+        """Train on images, which are read so many times."""
+        loaders = self._loaders(epochs, self.config.cache, self.config.sampler)
+        loadings = [loader.loading for loader in loaders if loader]
+        return Parts(
+            loaders,
+            self._objective(loaders.val),
+            messages=(loading_text(loadings),),
+            warnings=tuple(loading.cached.warning for loading in loadings if loading.cached.warning),
+            settings={
+                "num_workers": [loading.workers for loading in loadings],
+                "cache": [loading.cached.place for loading in loadings],
+            },
+        )
+
+    def features(self, model: nn.Module, tell: Tell, before: Mapping[str, Any] | None) -> Parts | None:
+        """Train on features of the images, if nothing but what comes behind them is trained.
+
+        Args:
+            model: Frozen as it will be trained.
+            tell: Told what takes a while.
+            before: The settings with which a run began that goes on. It keeps to what it did: features and
+                images give the same but for rounding.
+
+        Returns:
+            `None` where the images are needed in each epoch, or the features don't fit into memory.
+        """
+        free = available_memory(torch.device("cpu"))
+        limit = None if free is None or before is not None else int(free * _SHARE)
+        is_wanted = are_images_fixed(self.config) if before is None else _PLACE in before.get("cache", ())
+        tail = frozen_tail(model, self.config.head) if is_wanted else None
+        if tail is None:
+            return None
+        images = self._loaders(1, "none", "sequential")
+        size = self.config.images_per_batch
+        wanted: tuple[tuple[BatchLoader | None, Order, int], ...] = (
+            (images.train, self.config.sampler, min(2, size)),
+            (images.val, "sequential", 1),
+        )
+        loaders: list[FeatureLoader] = []
+        for part, order, minimum in wanted:
+            if part is None:
+                continue
+            features = compute_features(model, tail, part, self.runtime, limit, tell)
+            if features is None:
+                return None
+            sampler = EpochBatchSampler(part.dataset.index.labels, size, self.config.seed, order)
+            loaders.append(FeatureLoader(part.dataset, features, sampler, minimum))
+        train, val = loaders[0], loaders[1] if len(loaders) > 1 else None
+        return Parts(
+            Loaders(train, val),
+            self._objective(val, tail),
+            messages=("trains on features that were computed once",),
+            settings={"cache": [_PLACE] * len(loaders)},
+        )
+
+    def _loaders(self, epochs: int, cache: CacheMode, order: Order) -> Loaders[BatchLoader]:
+        return create_loaders(
+            self.config.model_copy(update={"cache": cache}),
+            self.data,
+            seed=self.config.seed,
+            device_type=self.runtime.device.type,
+            order=order,
+            epochs=epochs,
+            free_memory=available_memory(torch.device("cpu")),
+        )
+
+    def _objective(
+        self, validation: Loader[Batch] | None, tail: Tail | None = None
+    ) -> ClassificationObjective:
+        config = self.config
+        return ClassificationObjective(
+            CrossEntropy(self.class_weights, config.label_smoothing),
+            CrossEntropy(self.class_weights),
+            create_mixing(config, len(self.data.class_names), config.seed),
+            self.runtime,
+            validation,
+            tail,
+        )

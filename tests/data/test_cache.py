@@ -1,0 +1,255 @@
+from __future__ import annotations
+
+import multiprocessing
+import os
+import pickle
+import shutil
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from pochi_cli.config.data import DataConfig
+from pochi_cli.data.arenas import DiskArena, MemoryArena, SharedBytes
+from pochi_cli.data.batches import Loaders
+from pochi_cli.data.cache import PixelCache
+from pochi_cli.data.cache_choice import choose_cache
+from pochi_cli.data.cache_files import CacheFiles, cache_key
+from pochi_cli.data.folder import FolderIndex, index_folder
+from pochi_cli.data.loaders import BatchLoader, create_loaders
+from pochi_cli.data.prepare import prepare_data
+from tests.data.photos import write_photos
+from tests.data.test_datasets import RANDOM_STEPS
+from tests.data.test_transforms import TO_TENSOR, parse
+
+pytestmark = pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+
+RESIZE = {"name": "Resize", "size": [20, 24]}
+FLIP = {"name": "RandomHorizontalFlip"}
+NORMALIZE = {"name": "Normalize"}
+
+
+@pytest.fixture
+def photos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Photographs of several sizes and formats, and a cache directory of the test's own."""
+    monkeypatch.setenv("POCHI_CACHE_DIR", str(tmp_path / "cache"))
+    return write_photos(tmp_path / "photos")
+
+
+def loaders(root: Path, **keys: Any) -> Loaders[BatchLoader]:
+    free = keys.pop("free", 1 << 30)
+    steps = [RESIZE, FLIP, TO_TENSOR, NORMALIZE]
+    keys = {"train_transform": steps, "batch_size": 4, "num_workers": 0, **keys}
+    config = DataConfig.model_validate({"train_data_root": str(root), **keys})
+    data = prepare_data(config, 0)
+    return create_loaders(config, data, seed=0, device_type="cpu", epochs=3, free_memory=free)
+
+
+def images(loader: BatchLoader, epoch: int) -> list[torch.Tensor]:
+    return [batch.to("cpu").images for _, batch in loader.batches(epoch)]
+
+
+def equal(first: list[torch.Tensor], second: list[torch.Tensor]) -> bool:
+    return len(first) == len(second) > 0 and all(map(torch.equal, first, second))
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("place", ["ram", "disk"])
+@pytest.mark.parametrize(
+    "steps",
+    [
+        [RESIZE, FLIP, TO_TENSOR, NORMALIZE],
+        [{"name": "RandomResizedCrop", "size": 9}, FLIP, TO_TENSOR, NORMALIZE],
+        [{"name": "Letterbox", "size": 16}, TO_TENSOR],
+        RANDOM_STEPS,
+    ],
+    ids=["resized", "whole", "fixed", "random"],
+)
+def test_a_cache_changes_no_value(photos: Path, steps: Any, place: str, workers: int) -> None:
+    keys = {"train_transform": steps, "num_workers": workers}
+    plain, cached = (loaders(photos, cache=cache, **keys).train for cache in ("none", place))
+    for epoch in (1, 2, 1):
+        assert equal(images(cached, epoch), images(plain, epoch))
+    assert isinstance(cached.dataset.cache, PixelCache)
+    assert cached.dataset.cache.count == len(plain.dataset)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_each_image_is_decoded_once(photos: Path, workers: int) -> None:
+    train = loaders(photos, cache="ram", num_workers=workers).train
+    first = images(train, 1)
+    shutil.rmtree(photos)
+    assert equal(images(train, 1), first)
+    assert len(images(train, 2)) == len(first)
+
+
+def test_a_later_run_finds_what_is_on_the_disk(photos: Path) -> None:
+    first = images(loaders(photos, cache="disk").train, 1)
+    index = index_folder(photos)
+    (directory,) = (photos.parent / "cache" / "images").iterdir()
+    code = (
+        "import sys, torch; from pathlib import Path; from tests.data.test_cache import read_again;"
+        "torch.save(read_again(Path(sys.argv[1])), sys.argv[2])"
+    )
+    again = photos.parent / "again.pt"
+    subprocess.run([sys.executable, "-c", code, str(photos), str(again)], check=True)
+    assert equal(torch.load(again), first)
+    assert directory.name == cache_key(index, parse(RESIZE))
+
+
+def read_again(root: Path) -> list[torch.Tensor]:
+    """Read an epoch from what another process left: the files themselves hold something else now."""
+    train = loaders(root, cache="disk").train
+    assert isinstance(train.dataset.cache, PixelCache)
+    assert train.dataset.cache.count == len(train.dataset)
+    return images(train, 1)
+
+
+def test_a_changed_file_or_step_has_another_cache(photos: Path) -> None:
+    index = index_folder(photos)
+    keys = [cache_key(index, parse(RESIZE)), cache_key(index, parse({"name": "Resize", "size": 21}))]
+    file = index.file(0)
+    os.utime(file, ns=(1, 1))  # of the same size, but written at another time
+    keys.append(cache_key(index, parse(RESIZE)))
+    file.write_bytes(file.read_bytes() + b" ")
+    os.utime(file, ns=(1, 1))
+    keys.append(cache_key(index, parse(RESIZE)))
+    assert len(set(keys)) == 4
+
+
+def test_a_damaged_table_is_made_anew(photos: Path) -> None:
+    first = images(loaders(photos, cache="disk").train, 1)
+    (table,) = (photos.parent / "cache" / "images").glob("*/table.npy")
+    kept = table.read_bytes()
+    for damaged in (b"", kept[:-8], b"x" * len(kept), kept[:-8] + (1 << 60).to_bytes(8, "little")):
+        table.write_bytes(damaged)
+        cache = loaders(photos, cache="disk").train
+        assert isinstance(cache.dataset.cache, PixelCache)
+        assert cache.dataset.cache.count == 0
+        assert equal(images(cache, 1), first)
+
+
+def test_bad_images_stay_bad(photos: Path) -> None:
+    (photos / "cats" / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\nbroken")
+    train = loaders(photos, cache="ram", on_bad_image="skip").train
+    first = images(train, 1)
+    assert equal(images(train, 1), first)
+    assert [bad.path for bad in train.skipped] == [str(photos / "cats" / "broken.png")]
+
+
+@pytest.mark.parametrize(
+    ("mode", "free", "passes", "steps", "place"),
+    [
+        ("auto", 1 << 30, 2, [RESIZE, TO_TENSOR], "ram"),
+        ("auto", 1 << 30, 1, [RESIZE, TO_TENSOR], "none"),
+        ("auto", None, 2, [RESIZE, TO_TENSOR], "none"),
+        ("auto", 30_000, 2, [RESIZE, TO_TENSOR], "none"),
+        ("auto", 1 << 30, 2, [FLIP, TO_TENSOR], "ram"),
+        ("none", 1 << 30, 2, [RESIZE, TO_TENSOR], "none"),
+        ("ram", 1 << 30, 1, [RESIZE, TO_TENSOR], "ram"),
+        ("ram", None, 1, [RESIZE, TO_TENSOR], "ram"),
+        ("disk", 0, 1, [RESIZE, TO_TENSOR], "disk"),
+    ],
+)
+def test_where_images_are_kept(
+    photos: Path, mode: Any, free: Any, passes: int, steps: Any, place: str
+) -> None:
+    index = index_folder(photos)
+    chosen = choose_cache(
+        mode, index, parse(*steps), passes=passes, free=free, directory=photos.parent / "cache"
+    )
+    assert chosen.place == place
+    assert chosen.warning is None
+    if steps[0] is RESIZE and place != "none":
+        assert chosen.size == len(index) * 20 * 24 * 3
+
+
+def test_as_many_are_kept_as_fit(photos: Path) -> None:
+    plain = loaders(photos, cache="none").train
+    image = 20 * 24 * 3
+    train = loaders(photos, cache="ram", free=int(4.5 * image / 0.8)).train
+    assert "as many are kept as fit" in str(train.loading.cached.warning)
+    for epoch in (1, 2):
+        assert equal(images(train, epoch), images(plain, epoch))
+    assert isinstance(train.dataset.cache, PixelCache)
+    assert train.dataset.cache.count == 4
+
+
+def test_arrays_in_memory_need_no_cache(photos: Path) -> None:
+    from pochi_cli.data.pixels import Pixels
+
+    values = np.zeros((2, 8, 8, 3), dtype=np.uint8)
+    index = FolderIndex(photos, ("a",), ("1", "2"), (0, 0), (192, 192), pixels=Pixels(values))
+    for steps, place in (([FLIP, TO_TENSOR], "none"), ([RESIZE, TO_TENSOR], "ram")):
+        chosen = choose_cache("ram", index, parse(*steps), passes=2, free=None, directory=photos)
+        assert chosen.place == place
+
+
+def test_two_processes_share_no_file_that_both_write(photos: Path) -> None:
+    cache = photos.parent / "cache" / "mine"
+    first = CacheFiles(cache)
+    assert first.is_ours
+    code = (
+        "import sys; from pathlib import Path; from pochi_cli.data.cache_files import CacheFiles;"
+        "print(CacheFiles(Path(sys.argv[1])).is_ours)"
+    )
+    run = subprocess.run([sys.executable, "-c", code, str(cache)], capture_output=True, text=True, check=True)
+    assert run.stdout.strip() == "False"
+
+
+def test_the_file_of_an_arena_grows(tmp_path: Path) -> None:
+    arena = DiskArena(tmp_path / "pixels.bin", 0)
+    places = [arena.take(40 << 20) for _ in range(3)]
+    assert places == [0, 40 << 20, 80 << 20]
+    arena.view(80 << 20, 3)[:] = (1, 2, 3)
+    arena.flush()
+    with (tmp_path / "pixels.bin").open("rb") as file:
+        file.seek(80 << 20)
+        assert file.read(3) == b"\1\2\3"
+
+
+def test_a_full_disk_ends_the_keeping(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    arena = DiskArena(tmp_path / "pixels.bin", 0)
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=1 << 20))
+    assert arena.take(10) is None
+
+
+def test_an_arena_in_memory_ends() -> None:
+    arena = MemoryArena(10)
+    assert [arena.take(4), arena.take(6), arena.take(1)] == [0, 4, None]
+
+
+def add(shared: SharedBytes) -> None:
+    shared.values[3] += 7
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
+def test_processes_see_the_same_bytes(method: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    if method not in multiprocessing.get_all_start_methods():
+        pytest.skip(f"this system cannot start processes by {method}")
+    monkeypatch.setattr(multiprocessing, "get_start_method", lambda: method)
+    shared = SharedBytes(10)
+    process = multiprocessing.get_context(method).Process(target=add, args=(shared,))
+    process.start()
+    process.join()
+    assert shared.values.tolist() == [0, 0, 0, 7, 0, 0, 0, 0, 0, 0]
+    if method != "fork":
+        assert pickle.loads(pickle.dumps(shared)).values.tolist() == shared.values.tolist()
+
+
+def test_an_image_that_is_drawn_twice_is_kept_once() -> None:
+    cache = PixelCache(3, MemoryArena(100))
+    pixels = torch.arange(27, dtype=torch.uint8).reshape(3, 3, 3)
+    for index in (1, 1, 2):
+        cache.put(index, pixels)
+    assert Counter(cache.get(index) is None for index in range(3)) == {False: 2, True: 1}
+    kept = cache.get(2)
+    assert kept is not None
+    assert torch.equal(kept, pixels)
+    assert cache.count == 2

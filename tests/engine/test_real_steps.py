@@ -1,0 +1,79 @@
+"""Steps that are measured: those of a training, on a copy."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+from torchvision.models import mobilenet_v3_small, resnet18
+
+from pochi_cli.engine.footprint import with_overhead
+from pochi_cli.engine.real_steps import RealSteps
+from pochi_cli.engine.runtime import Runtime, random_state
+from tests.engine.tiny import tiny_config
+
+CPU = torch.device("cpu")
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("channels_last", [False, True])
+def test_steps_change_neither_the_model_nor_randomness(precision: Any, channels_last: bool) -> None:
+    config = tiny_config(model_name="mobilenet_v3_small", stem=None, freeze=["features.0"])
+    model = mobilenet_v3_small(num_classes=10)  # has dropout and batch norms
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    random = random_state()
+    with RealSteps(config, model, (4, 3, 32, 32)).open(Runtime(CPU, precision, channels_last, 1)) as step:
+        step()
+        step()
+    torch.testing.assert_close(model.state_dict(), before, rtol=0, atol=0)
+    assert torch.equal(random_state()["torch"], random["torch"])
+    assert all(parameter.grad is None for parameter in model.parameters())
+    assert all(parameter.is_contiguous() for parameter in model.parameters())
+
+
+class Watched(nn.Module):
+    """Notes how it is called."""
+
+    calls: list[tuple[torch.dtype, bool, bool, bool]] = []  # noqa: RUF012 - copies note in the same list
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 3)
+        self.head = nn.Linear(4, 2)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        found = self.conv(images)
+        layout = torch.channels_last
+        is_last = (
+            images.is_contiguous(memory_format=layout),
+            self.conv.weight.is_contiguous(memory_format=layout),
+        )
+        self.calls.append((found.dtype, *is_last, self.training))
+        logits: torch.Tensor = self.head(found.mean((2, 3)))
+        return logits
+
+
+def test_steps_are_those_of_a_training_in_that_precision_and_layout() -> None:
+    model, config = Watched(), tiny_config()
+    Watched.calls.clear()
+    with RealSteps(config, model, (4, 3, 8, 8)).open(Runtime(CPU, "bf16", True, 1)) as step:
+        step()
+    with RealSteps(config, model, (4, 3, 8, 8)).open(Runtime(CPU, "fp32", False, 1)) as step:
+        step()
+    assert Watched.calls == [(torch.bfloat16, True, True, True), (torch.float32, False, False, True)]
+
+
+def test_what_may_not_fit_is_not_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+    steps = RealSteps(tiny_config(), resnet18(num_classes=4), (8, 3, 64, 64))
+    half, plain = (Runtime(CPU, precision, False, 1) for precision in ("bf16", "fp32"))
+    with steps.open(half) as step:
+        step()
+    assert steps._counted is not None
+    needed = with_overhead(CPU, steps._counted[1])
+    monkeypatch.setattr("pochi_cli.engine.real_steps.available_memory", lambda _: int(1.5 * needed))
+    with steps.open(half) as step:
+        step()
+    with pytest.raises(MemoryError, match="fp32 may not fit"), steps.open(plain):
+        pass
