@@ -13,7 +13,6 @@ def _grouped(groups: Mapping[str, str]) -> dict[str, str]:
 _SIZE = "the size is set by the transforms: Resize, CenterCrop or RandomResizedCrop"
 _CHANNELS = "leave it out: every image becomes RGB"
 _AUTOMATIC = "remove it: this is decided by what the device can do"
-_ABSENT = "this version of Pochi has no such key"
 
 
 def _step(*names: str) -> str:
@@ -32,6 +31,7 @@ KEYS: Mapping[str, str] = _grouped(
         "val_data_root": "val_dir val_path val_root val_data val_folder validation_data validation_dir",
         "val_split": "val_ratio validation_split val_fraction val_size validation_ratio val_percent",
         "batch_size": "bs batch train_batch_size per_device_train_batch_size",
+        "cache": "cache_images image_cache cache_dataset",
         "num_workers": "workers n_workers dataloader_num_workers",
         "train_transform": "transform transforms train_augmentation augmentation augmentations",
         "val_transform": "test_transform eval_transform validation_transform",
@@ -81,8 +81,6 @@ REMARKS: Mapping[str, str] = _grouped(
         _step("RandomRotation"): "degrees rotation",
         _CHANNELS: "channels in_channels in_chans num_channels image_channels",
         _AUTOMATIC: "train_pin_memory infer_pin_memory pin_memory gpu_non_blocking non_blocking",
-        # A key that is to come; only one that is unknown is ever looked up here.
-        _ABSENT: "cache",
     }
 )
 """What to say of unknown keys of the top level that no other key stands for."""

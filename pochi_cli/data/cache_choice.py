@@ -147,4 +147,6 @@ def _areas(index: FolderIndex, fixed: Pipeline) -> Iterator[int]:
 
 def shown_bytes(size: float) -> str:
     """Write a number of bytes."""
-    return f"{size / 2**30:.1f} GiB" if size >= 2**30 else f"{size / 2**20:.0f} MiB"
+    if size < 10 * 2**20:
+        return f"{size / 2**20:.1f} MiB"
+    return f"{size / 2**20:.0f} MiB" if size < 2**30 else f"{size / 2**30:.1f} GiB"

@@ -287,13 +287,15 @@ def _form(step: AnyStep) -> Form:
     """Decide what a step before ToTensor works on.
 
     torch resizes smoothly several times as fast as Pillow, to the same values but for 1 of 255 in a few of a
-    thousand; Pillow is the faster at colours and rotations. Cutting and mirroring are the same for both.
+    hundred. That is right where the part is drawn at random. Resize and Letterbox are Pillow's, which
+    whoever uses an exported model has as well; what they give is kept. Pillow is also the faster at colours
+    and rotations. Cutting and mirroring are the same for both.
     """
     match step:
-        case Resize() | RandomResizedCrop():
+        case RandomResizedCrop():
             return "image" if step.antialias and step.interpolation == "nearest" else "pixels"
-        case Letterbox():
-            return "image" if step.interpolation == "nearest" else "pixels"
+        case Resize():
+            return "image" if step.antialias else "pixels"
         case CenterCrop() | RandomHorizontalFlip() | RandomVerticalFlip():
             return "either"
         case RandomCrop() | Pad():  # Pillow's images can also be mirrored by more than they are long

@@ -429,7 +429,7 @@ def test_no_guess_is_better_than_a_silly_one(known: list[str], word: str) -> Non
         ({"early_stoping": {"patience": 3}}, "did you mean `early_stopping`?"),
         ({"graph_config": {}}, "it belongs to `layer_wise_lr_config`"),
         ({"monitor": {"port": 1}}, "known here: enabled, update_ratio_every"),
-        ({"cache": "ram"}, "this version of Pochi has no such key"),
+        ({"cache_images": True}, "did you mean `cache`?"),
         ({"test_data_root": "a"}, "`pochi schema --format markdown` lists all keys"),
         ({"dropout": 0.1}, "`pochi schema --format markdown` lists all keys"),
         ({"pin_memory": True}, "remove it: this is decided by what the device can do"),

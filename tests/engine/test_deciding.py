@@ -86,7 +86,7 @@ def test_a_short_run_takes_the_rules_choice_and_says_so(
     run = train(tiny_config(few_digits, work_dir=str(tmp_path / "runs")), progress=told)
     name = "bf16 channels-last" if chosen == "bf16" else "fp32"
     # 65 images in batches of 16; the last one joins the batch before. Two epochs.
-    reason = "8 steps are too few to measure"
+    reason = "8 steps would not pay for measuring"
     assert f"computes in {name}, by rule: {reason}" in told.messages
     assert speed_of(run) == {"choice_from": "rule", "reason": reason}
     assert run.record.settings["precision"] == chosen
