@@ -59,7 +59,8 @@ class DataConfig(StrictModel):
     )
     num_workers: Workers = Field(
         "auto",
-        description="Processes that decode and transform images; `auto` measures how long an image takes.",
+        description="Processes that decode and transform images; `auto`: if the first batches of a run show "
+        "that they gain something.",
     )
     cache: Literal["auto", "none", "ram", "disk"] = Field(
         "auto",

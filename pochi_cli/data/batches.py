@@ -23,6 +23,13 @@ class Loader(Protocol[B_co]):
     def __len__(self) -> int:
         """Count the batches of a whole epoch."""
 
+    @property
+    def worker_count(self) -> int:
+        """Processes that load."""
+
+    def newly_decided(self) -> Sequence[str]:
+        """Tell, once, what was decided while loading."""
+
     def newly_skipped(self) -> Sequence[BadImage]:
         """List what was left out since the last call."""
 

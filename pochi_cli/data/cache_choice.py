@@ -35,6 +35,7 @@ class Chosen:
     Attributes:
         cache: It.
         place: Where images are kept.
+        where: The same in words, with the directory on a disk.
         size: Bytes that they take, about; 0 where none are kept.
         claimed: Bytes of the free memory that others should not reckon with.
         warning: What is doubtful.
@@ -42,6 +43,7 @@ class Chosen:
 
     cache: ImageCache
     place: Literal["none", "ram", "disk"] = "none"
+    where: str = ""
     size: int = 0
     claimed: int = 0
     warning: str | None = None
@@ -105,7 +107,7 @@ def _in_memory(index: FolderIndex, size: int, free: int | None, share: float) ->
             hint='set cache = "none", or "disk"',
         ) from error
     kept = min(size, capacity)
-    return Chosen(cache, "ram", kept, int(kept / share), warning)
+    return Chosen(cache, "ram", "in memory", kept, int(kept / share), warning)
 
 
 def _largest_fault(size: int) -> int:
@@ -122,7 +124,13 @@ def _on_disk(index: FolderIndex, fixed: Pipeline, size: int, directory: Path) ->
         arena = DiskArena(files.pixels, end_of(files.read_table(len(index))))
     except OSError as error:
         raise StorageError(f"cannot open {files.pixels}: {error.strerror or error}") from error
-    return Chosen(PixelCache(len(index), arena, files, keeps=files.is_ours), "disk", size, warning=warning)
+    return Chosen(
+        PixelCache(len(index), arena, files, keeps=files.is_ours),
+        "disk",
+        f"in {directory}",
+        size,
+        warning=warning,
+    )
 
 
 def _expected_bytes(index: FolderIndex, fixed: Sequence[AnyStep]) -> int:
@@ -143,6 +151,13 @@ def _areas(index: FolderIndex, fixed: Pipeline) -> Iterator[int]:
             size = index.read_size(at * len(index) // count)
             if (kept := final_size(fixed, size) if fixed else size) is not None:
                 yield kept[0] * kept[1]
+
+
+def cache_text(chosen: Sequence[Chosen]) -> tuple[str, ...]:
+    """Tell where the parts of the data are kept, if they are."""
+    places = dict.fromkeys(one.where for one in chosen if one.place != "none")
+    size = shown_bytes(sum(one.size for one in chosen))
+    return tuple(f"decoded images are kept {where}, {size} in all" for where in places)
 
 
 def shown_bytes(size: float) -> str:

@@ -7,6 +7,7 @@ import os
 import re
 import signal
 import threading
+import time
 import weakref
 from collections.abc import Iterator
 from dataclasses import replace
@@ -22,11 +23,11 @@ from pochi_cli.characters import printable
 from pochi_cli.config.data import DataConfig
 from pochi_cli.config.steps.nested import Pipeline
 from pochi_cli.data.batches import Loaders
-from pochi_cli.data.cache_choice import choose_cache
+from pochi_cli.data.cache_choice import NOTHING, Chosen, choose_cache
 from pochi_cli.data.datasets import BadImage, Batch, ImageDataset, MixedSizes, Sample, collate
 from pochi_cli.data.digits import cache_directory
 from pochi_cli.data.folder import FolderIndex
-from pochi_cli.data.loading import Loading, choose_loading
+from pochi_cli.data.loading import Workers
 from pochi_cli.data.prepare import Data
 from pochi_cli.data.sampling import EpochBatchSampler, Order
 from pochi_cli.data.transforms import build_pipeline
@@ -65,7 +66,8 @@ class BatchLoader:
     Attributes:
         dataset: The images.
         sampler: Their order.
-        loading: How they are loaded.
+        workers: Processes that load.
+        cached: Where decoded images are kept.
         skipped: Bad images left out so far, each once; only with `on_bad_image = "skip"`.
     """
 
@@ -74,42 +76,50 @@ class BatchLoader:
         dataset: ImageDataset,
         sampler: EpochBatchSampler,
         *,
-        loading: Loading,
+        workers: Workers,
         device_type: str,
         on_bad_image: Literal["error", "skip"],
         minimum: int,
         remedies: Remedies = _IN_TRAINING,
+        cached: Chosen = NOTHING,
     ) -> None:
         """Start no process yet.
 
         Args:
             dataset: The images.
             sampler: Their order.
-            loading: How they are loaded.
+            workers: Processes that load.
             device_type: Type of the device that computes, such as `cuda`.
             on_bad_image: What a file that cannot be decoded does.
             minimum: Batches with fewer good images are passed over.
             remedies: What errors advise.
+            cached: Where decoded images are kept.
         """
         self.dataset = dataset
         self.sampler = sampler
-        self.loading = loading
+        self.workers = workers
+        self.cached = cached
         self.skipped: list[BadImage] = []
         self._told = 0
         self._on_bad_image = on_bad_image
         self._minimum = minimum
         self._remedies = remedies
-        stopping = multiprocessing.Event()
+        self._device_type = device_type
+        self._stopping = multiprocessing.Event()
         # Before Python's own clearing up at exit, which sends SIGTERM to the workers and waits for them.
-        weakref.finalize(self, stopping.set)
-        self._loader: DataLoader[Sample | BadImage] = DataLoader(
-            dataset,
-            batch_sampler=sampler,
+        weakref.finalize(self, self._stopping.set)
+        self._loader = self._create_loader()
+
+    def _create_loader(self) -> DataLoader[Sample | BadImage]:
+        count = self.workers.count
+        return DataLoader(
+            self.dataset,
+            batch_sampler=self.sampler,
             collate_fn=collate,
-            num_workers=loading.workers,
-            pin_memory=device_type == "cuda",
-            persistent_workers=loading.workers > 0,
-            worker_init_fn=partial(_start_worker, stopping, is_nice=device_type == "cpu"),
+            num_workers=count,
+            pin_memory=self._device_type == "cuda",
+            persistent_workers=count > 0,
+            worker_init_fn=partial(_start_worker, self._stopping, is_nice=self._device_type == "cpu"),
             # Its own, or each epoch would draw from the generator that models are initialised with.
             generator=torch.Generator(),
         )
@@ -117,6 +127,16 @@ class BatchLoader:
     def __len__(self) -> int:
         """Count the batches of a whole epoch."""
         return len(self.sampler)
+
+    @property
+    def worker_count(self) -> int:
+        """Processes that load."""
+        return self.workers.count
+
+    def newly_decided(self) -> list[str]:
+        """Tell, once, what was decided while loading."""
+        text, self.workers.text = self.workers.text, ""
+        return [text] if text else []
 
     def newly_skipped(self) -> list[BadImage]:
         """List the bad images left out since the last call."""
@@ -140,9 +160,8 @@ class BatchLoader:
                 cannot take an image, images differ in size, a worker process died, or no batch of a whole
                 epoch could be used.
         """
-        self.sampler.set_epoch(epoch, start_batch)
         used = 0
-        for number, loaded in enumerate(self._loaded(), start_batch):
+        for number, loaded in enumerate(self._loaded(epoch, start_batch), start_batch):
             batch = self._checked(loaded)
             if len(batch) >= self._minimum:
                 used += 1
@@ -155,12 +174,38 @@ class BatchLoader:
                 f"the first is {self.skipped[0].path}: {self.skipped[0].reason}" if self.skipped else None,
             )
 
-    def _loaded(self) -> Iterator[Batch | MixedSizes]:
+    def _loaded(self, epoch: int, start_batch: int) -> Iterator[Batch | MixedSizes]:
+        self.sampler.set_epoch(epoch, start_batch)
+        if self.workers.count == 0:
+            done = 0
+            for loaded in self._watched():
+                yield loaded
+                done += 1
+                if self.workers.count:
+                    break
+            else:
+                return
+            # From the next batch on, processes load.
+            self._loader = self._create_loader()
+            self.sampler.set_epoch(epoch, start_batch + done)
         try:
             yield from self._loader
         except RuntimeError as error:
             raise_if_worker_died(error)
             raise
+
+    def _watched(self) -> Iterator[Batch | MixedSizes]:
+        """Load in this process, and note how long that takes beside what is done with a batch."""
+        batches = iter(self._loader)
+        while True:
+            asked = time.perf_counter()
+            loaded = next(batches, None)
+            if loaded is None:
+                return
+            given = time.perf_counter()
+            yield loaded
+            if self.workers.is_open:
+                self.workers.watch(given - asked, time.perf_counter() - given)
 
     def _checked(self, loaded: Batch | MixedSizes) -> Batch:
         if isinstance(loaded, MixedSizes):
@@ -245,13 +290,15 @@ def create_loaders(
             config.cache, index, steps, passes=epochs, free=free, directory=cache_directory() / "images"
         )
         dataset = ImageDataset(index, build_pipeline(steps, config.mean, config.std), seed, cached.cache)
+        batches = EpochBatchSampler(index.labels, config.images_per_batch, seed, ordered)
         return BatchLoader(
             dataset,
-            EpochBatchSampler(index.labels, config.images_per_batch, seed, ordered),
-            loading=choose_loading(config.num_workers, device_type, dataset, epochs, cached),
+            batches,
+            workers=Workers(config.num_workers, device_type, len(batches) * epochs),
             device_type=device_type,
             on_bad_image=config.on_bad_image,
             minimum=minimum,
+            cached=cached,
         )
 
     # Training batches are joined so that none has one image; those of an order that is kept are not.
@@ -261,7 +308,7 @@ def create_loaders(
         return Loaders(train, None)
     if config.val_transform is None:
         raise DataError("val_transform is missing, and there are validation data")
-    left = None if free_memory is None else max(0, free_memory - train.loading.cached.claimed)
+    left = None if free_memory is None else max(0, free_memory - train.cached.claimed)
     return Loaders(train, create(data.val, config.val_transform, "sequential", 1, left))
 
 

@@ -1,98 +1,75 @@
-"""How images are loaded: by how many processes, and where decoded ones are kept."""
+"""How many processes load images."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Literal
 
-from pochi_cli.data.cache_choice import NOTHING, Chosen, shown_bytes
-from pochi_cli.data.datasets import ImageDataset
 from pochi_cli.data.decoding import usable_cores
-from pochi_cli.data.sampling import SampleKey
 
-_MEASURED_IMAGES = 17
-_MEASURED_S = 0.25
-"""How many images are loaded, and for how long at most, to find what one takes."""
-_WORTH_A_PROCESS_S = 1.0
+_WATCHED = 8
+"""Batches that are watched, after a first one that is always slower."""
+_WORTH_PROCESSES_S = 1.0
 """Seconds of loading in a whole run below which starting processes is not worth it."""
+_SMALL_SHARE = 0.15
+"""Share of the time below which loading is best left to the process that computes on the same cores: its
+steps wait for their slowest thread, and so for whatever takes a core from one of them."""
 
 
-@dataclass(frozen=True)
-class Loading:
-    """How the images of one part of the data are loaded.
+class Workers:
+    """Processes that load; where their number is left open, the first batches of a run decide it.
+
+    Until then the process that computes loads itself, and watches how long that takes beside its other work.
+
+    Args:
+        asked: As in the config.
+        device_type: Type of the device that computes.
+        batches: How many will be loaded in all.
 
     Attributes:
-        workers: Processes that load; 0: this one does.
-        image_s: Seconds that an image took to load, where that was measured.
-        cached: Where decoded images are kept.
+        count: How many there are; 0: the process that computes loads itself.
+        is_open: Whether that is to be decided.
+        text: What was decided, and why; empty where nothing was.
     """
 
-    workers: int
-    image_s: float | None = None
-    cached: Chosen = NOTHING
+    def __init__(self, asked: int | Literal["auto"], device_type: str = "cpu", batches: int = 0) -> None:
+        self.count = 0 if asked == "auto" else asked
+        self.is_open = asked == "auto"
+        self.text = ""
+        self._device_type = device_type
+        self._batches = batches
+        self._watched: list[tuple[float, float]] = []
 
-
-def loading_text(loadings: Sequence[Loading]) -> str:
-    """Tell how the parts of the data are loaded, the training data first."""
-    train = loadings[0]
-    text = f"loads with {'this process' if train.workers == 0 else f'{train.workers} processes'}"
-    if train.image_s is not None:
-        text += f", {1000 * train.image_s:.2g} ms an image"
-    places = dict.fromkeys(loading.cached.place for loading in loadings if loading.cached.place != "none")
-    if not places:
-        return f"{text}; decoded images are not kept"
-    kept = " and ".join({"ram": "in memory", "disk": "on the disk"}[place] for place in places)
-    return f"{text}; decoded images are kept {kept}, {shown_bytes(sum(one.cached.size for one in loadings))}"
-
-
-def choose_loading(
-    num_workers: int | Literal["auto"], device_type: str, dataset: ImageDataset, epochs: int, cached: Chosen
-) -> Loading:
-    """Decide how many processes load; for `auto` a few images are loaded to see how long that takes."""
-    if num_workers != "auto":
-        return Loading(num_workers, cached=cached)
-    image_s = measure_loading(dataset)
-    return Loading(
-        resolve_workers("auto", device_type, image_s * len(dataset) * epochs), image_s=image_s, cached=cached
-    )
-
-
-def measure_loading(dataset: ImageDataset) -> float:
-    """Measure how many seconds an image takes to load in this process: the mean of the quicker half."""
-    count = min(_MEASURED_IMAGES, len(dataset))
-    times: list[float] = []
-    for at in range(count):
-        started = time.perf_counter()
-        dataset[SampleKey(0, at * len(dataset) // count, 0)]
-        times.append(time.perf_counter() - started)
-        if sum(times) > _MEASURED_S:
-            break
-    quicker = sorted(times)[: (len(times) + 1) // 2]
-    return sum(quicker) / max(1, len(quicker))
+    def watch(self, loading_s: float, using_s: float) -> None:
+        """Note how long a batch took to load, and what was done with it; decide when enough were watched."""
+        self._watched.append((loading_s, using_s))
+        if len(self._watched) <= _WATCHED:
+            return
+        self.is_open = False
+        loading = sum(loading_s for loading_s, _ in self._watched[1:])
+        share = loading / max(loading + sum(using_s for _, using_s in self._watched[1:]), 1e-9)
+        if loading / _WATCHED * self._batches < _WORTH_PROCESSES_S:
+            return
+        # Beside a GPU processes are in nobody's way, and how long its steps take is not known here.
+        if self._device_type == "cpu" and share < _SMALL_SHARE:
+            return
+        self.count = resolve_workers("auto", self._device_type)
+        if self.count:
+            self.text = f"loads with {self.count} processes: {share:.0%} of the time went into loading"
 
 
 def resolve_workers(
-    num_workers: int | Literal["auto"],
-    device_type: str,
-    loading_s: float | None = None,
-    cpu_count: int | None = None,
+    num_workers: int | Literal["auto"], device_type: str, cpu_count: int | None = None
 ) -> int:
-    """Decide how many processes load images.
+    """Decide how many processes load, where they are worth it.
 
     Args:
-        num_workers: A number, which is kept, or `auto`: none where there is little to load. Else for a GPU
-            one per core up to 8, one core being left free; on a CPU one per core up to 8, too, which
-            computing comes before.
+        num_workers: A number, which is kept, or `auto`: one per core up to 8. Beside a GPU one core stays
+            free; where the model is computed on the same cores, that comes before loading.
         device_type: Type of the device that computes.
-        loading_s: Seconds that loading takes one process in all; `None` if unknown.
         cpu_count: Cores; `None`: those this process may use.
     """
     if num_workers != "auto":
         return num_workers
-    if loading_s is not None and loading_s < _WORTH_A_PROCESS_S:
-        return 0
     cores = usable_cores() if cpu_count is None else cpu_count
     if device_type == "cpu":
         return min(8, cores) if cores > 1 else 0

@@ -31,6 +31,7 @@ class VectorLoader:
 
     skipped: tuple[BadImage, ...] = ()
     """Bad rows are refused before; none is left out."""
+    worker_count = 0
 
     def __init__(
         self, vectors: Vectors, rows: NDArray[np.integer[Any]], batch_size: int, seed: int | None = None
@@ -48,6 +49,10 @@ class VectorLoader:
     def __len__(self) -> int:
         """Count the batches of a whole epoch."""
         return len(self._starts)
+
+    def newly_decided(self) -> tuple[str, ...]:
+        """Nothing ever is."""
+        return ()
 
     def newly_skipped(self) -> tuple[BadImage, ...]:
         """None ever is."""

@@ -161,6 +161,8 @@ class FeatureLoader:
         skipped: The bad ones.
     """
 
+    worker_count = 0
+
     def __init__(
         self, dataset: ImageDataset, features: Features, sampler: EpochBatchSampler, minimum: int
     ) -> None:
@@ -174,6 +176,10 @@ class FeatureLoader:
     def __len__(self) -> int:
         """Count the batches of a whole epoch."""
         return len(self._sampler)
+
+    def newly_decided(self) -> Sequence[str]:
+        """Nothing ever is."""
+        return ()
 
     def newly_skipped(self) -> Sequence[BadImage]:
         """List the bad images, once."""

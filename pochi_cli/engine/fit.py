@@ -251,11 +251,17 @@ def validate(job: Job, epoch: int) -> Metrics | None:
 
 
 def tell_noticed(job: Job) -> None:
-    """Warn of what is doubtful, and of each bad image that was left out, once."""
+    """Tell what was decided, and warn of what is doubtful and of each bad image left out, once."""
+    loaders = [loader for loader in job.loaders if loader]
+    if texts := [text for loader in loaders for text in loader.newly_decided()]:
+        for text in dict.fromkeys(texts):
+            job.progress.message(text)
+        counts = [loader.worker_count for loader in loaders]
+        job.files.update(settings={**job.files.record.settings, "num_workers": counts})
     for text in job.objective.noticed():
         job.progress.warning(text)
-    for loader in job.loaders:
-        for bad in loader.newly_skipped() if loader else ():
+    for loader in loaders:
+        for bad in loader.newly_skipped():
             job.progress.warning(f"left out {bad.path}: {bad.reason}")
 
 

@@ -11,10 +11,9 @@ from torch import nn
 
 from pochi_cli.config.root import ClassificationConfig
 from pochi_cli.data.batches import Loader, Loaders
-from pochi_cli.data.cache_choice import CacheMode
+from pochi_cli.data.cache_choice import CacheMode, cache_text
 from pochi_cli.data.datasets import Batch
 from pochi_cli.data.loaders import BatchLoader, create_loaders
-from pochi_cli.data.loading import loading_text
 from pochi_cli.data.prepare import Data
 from pochi_cli.data.published import Tell
 from pochi_cli.data.sampling import EpochBatchSampler, Order
@@ -62,16 +61,13 @@ class ImageParts:
     def images(self, epochs: int) -> Parts:
         """Train on images, which are read so many times."""
         loaders = self._loaders(epochs, self.config.cache, self.config.sampler)
-        loadings = [loader.loading for loader in loaders if loader]
+        cached = [loader.cached for loader in loaders if loader]
         return Parts(
             loaders,
             self._objective(loaders.val),
-            messages=(loading_text(loadings),),
-            warnings=tuple(loading.cached.warning for loading in loadings if loading.cached.warning),
-            settings={
-                "num_workers": [loading.workers for loading in loadings],
-                "cache": [loading.cached.place for loading in loadings],
-            },
+            messages=cache_text(cached),
+            warnings=tuple(one.warning for one in cached if one.warning),
+            settings={"cache": [one.place for one in cached]},
         )
 
     def features(self, model: nn.Module, tell: Tell, before: Mapping[str, Any] | None) -> Parts | None:

@@ -118,7 +118,8 @@ def _train(
         loaders, objective = parts.loaders, parts.objective
         # A run that goes on keeps what it chose when it began, and where that came from.
         speed = (before or {}).get("speed") or decided.speed
-        chosen = {**parts.settings, **({} if speed is None else {"speed": speed})}
+        workers = [loader.worker_count for loader in loaders if loader]
+        chosen = {"num_workers": workers, **parts.settings, **({} if speed is None else {"speed": speed})}
         if config.compile:
             state.model.compile()
 

@@ -21,7 +21,7 @@ from pochi_cli.data.findings import counted
 from pochi_cli.data.folder import FolderIndex
 from pochi_cli.data.images import as_rgb, read_rgb
 from pochi_cli.data.loaders import BatchLoader, Remedies
-from pochi_cli.data.loading import Loading, resolve_workers
+from pochi_cli.data.loading import Workers, resolve_workers
 from pochi_cli.data.sampling import EpochBatchSampler
 from pochi_cli.data.transforms import StepError
 from pochi_cli.engine.classification_objective import evaluate_images
@@ -185,7 +185,7 @@ def create_loader(
     return BatchLoader(
         ImageDataset(index, loaded.transform, config.seed),
         EpochBatchSampler(index.labels, batch_size or config.images_per_batch, config.seed, "sequential"),
-        loading=Loading(workers),
+        workers=Workers(workers),
         device_type=loaded.runtime.device.type,
         on_bad_image=config.on_bad_image,
         minimum=1,

@@ -173,7 +173,7 @@ def test_as_many_are_kept_as_fit(photos: Path) -> None:
     plain = loaders(photos, cache="none").train
     image = 20 * 24 * 3
     train = loaders(photos, cache="ram", free=int(4.5 * image / 0.8)).train
-    assert "as many are kept as fit" in str(train.loading.cached.warning)
+    assert "as many are kept as fit" in str(train.cached.warning)
     for epoch in (1, 2):
         assert equal(images(train, epoch), images(plain, epoch))
     assert isinstance(train.dataset.cache, PixelCache)

@@ -12,10 +12,11 @@ import torch
 from pochi_cli.config.data import DataConfig
 from pochi_cli.data.batches import Loaders
 from pochi_cli.data.datasets import Batch, ImageDataset
+from pochi_cli.data.decoding import usable_cores
 from pochi_cli.data.folder import index_folder
 from pochi_cli.data.images import read_rgb
 from pochi_cli.data.loaders import BatchLoader, create_loaders
-from pochi_cli.data.loading import Loading, resolve_workers
+from pochi_cli.data.loading import Workers, resolve_workers
 from pochi_cli.data.prepare import prepare_data
 from pochi_cli.data.sampling import EpochBatchSampler
 from pochi_cli.errors import DataError
@@ -170,7 +171,7 @@ def test_mixed_sizes_name_two_files(tmp_path: Path) -> None:
     index = index_folder(write_photos(tmp_path), "train_data_root")
     sampler = EpochBatchSampler(index.labels, 4, 0, "sequential")
     data = ImageDataset(index, build(TO_TENSOR), 0)
-    loader = BatchLoader(data, sampler, loading=Loading(0), device_type="cpu", on_bad_image="skip", minimum=1)
+    loader = BatchLoader(data, sampler, workers=Workers(0), device_type="cpu", on_bad_image="skip", minimum=1)
     first, second = index.file(0), index.file(1)
     sizes = [f"({image.height} x {image.width})" for image in (read_rgb(first), read_rgb(second))]
     with pytest.raises(DataError) as caught:
@@ -216,7 +217,7 @@ def loader_with(digits: Path, pipeline: Any, workers: int) -> BatchLoader:
     index = index_folder(digits / "train", "train_data_root")
     return BatchLoader(
         ImageDataset(index, pipeline, 0), EpochBatchSampler(index.labels, 100, 0, "shuffle"),
-        loading=Loading(workers), device_type="cpu", on_bad_image="error", minimum=1,
+        workers=Workers(workers), device_type="cpu", on_bad_image="error", minimum=1,
     )  # fmt: skip
 
 
@@ -265,8 +266,43 @@ def test_workers_stay_for_the_next_epoch(few: Path) -> None:
     ],
 )
 def test_number_of_workers(num_workers: Any, device: str, cores: int, expected: int) -> None:
-    assert resolve_workers(num_workers, device, cpu_count=cores) == expected
+    assert resolve_workers(num_workers, device, cores) == expected
 
 
 def test_number_of_workers_here() -> None:
     assert 0 <= resolve_workers("auto", "cuda") <= 8
+
+
+@pytest.mark.parametrize(
+    ("loading_s", "using_s", "batches", "device", "processes"),
+    [
+        (0.01, 0.05, 50, "cpu", False),  # half a second in all
+        (0.01, 0.04, 500, "cpu", True),
+        (0.01, 0.06, 500, "cpu", False),  # a small share
+        (0.01, 0.06, 500, "cuda", True),
+    ],
+)
+def test_the_first_batches_decide_whether_processes_load(
+    loading_s: float, using_s: float, batches: int, device: str, processes: bool
+) -> None:
+    workers = Workers("auto", device, batches)
+    workers.watch(5.0, 5.0)  # the first, which is always slower
+    for _ in range(8):
+        assert (workers.is_open, workers.count) == (True, 0)
+        workers.watch(loading_s, using_s)
+    assert not workers.is_open
+    if usable_cores() > 1:
+        assert (workers.count > 0) == bool(workers.text) == processes
+
+
+@pytest.mark.parametrize("start_batch", [0, 3])
+def test_processes_take_over_in_the_middle_of_an_epoch(few: Path, start_batch: int) -> None:
+    train, plain = (loaders(few, num_workers=count, batch_size=8).train for count in ("auto", 0))
+    train.workers = Workers("auto", "cuda", 10**9)  # however quick it is, it is worth it
+    first = list(train.batches(1, start_batch))
+    assert same(first, list(plain.batches(1, start_batch)))
+    if usable_cores() > 1:
+        assert train.worker_count > 0
+        assert len(train.newly_decided()) == 1
+    assert train.newly_decided() == []
+    assert same(list(train.batches(2)), list(plain.batches(2)))
