@@ -229,6 +229,7 @@ def test_a_model_that_gives_no_numbers_is_refused(
     assert left(own_run) == set()
 
 
+@pytest.mark.slow
 def test_what_was_not_as_in_training_is_said_and_no_report_takes_it(own_run: Run, tmp_path: Path) -> None:
     steps = (
         '[{ name = "Resize", size = 32 }, { name = "RandomVerticalFlip", p = 1.0 }, { name = "ToTensor" }]'

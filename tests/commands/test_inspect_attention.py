@@ -170,6 +170,7 @@ def test_an_image_of_another_shape_is_told(few_digits: Path, tmp_path: Path) -> 
         assert told in result.stderr
 
 
+@pytest.mark.slow
 def test_maps_are_those_of_the_chosen_layer(run: Run, tmp_path: Path) -> None:
     Image.new("RGB", (16, 16), "red").save(tmp_path / "red.png")
     command = ("inspect", "attention", run.directory, "--image", "red.png", "--json", "--layer")
@@ -180,6 +181,7 @@ def test_maps_are_those_of_the_chosen_layer(run: Run, tmp_path: Path) -> None:
     assert first[1]["values"] != last[1]["values"]
 
 
+@pytest.mark.slow
 def test_a_checkpoint_elsewhere_is_drawn_beside_it_or_where_one_says(run: Run, tmp_path: Path) -> None:
     (tmp_path / "elsewhere").mkdir()
     path = tmp_path / "elsewhere" / "model.pth"

@@ -120,6 +120,7 @@ def test_an_epoch_that_was_seen_and_not_saved_is_seen_again(few_digits: Path, tm
     assert timeless(resumed) == timeless(straight)
 
 
+@pytest.mark.slow
 def test_the_monitor_may_be_switched_on_within_a_run(few_digits: Path, tmp_path: Path) -> None:
     settings: dict[str, Any] = {"work_dir": str(tmp_path), "epochs": 3, "batch_size": 10, "threads": 1}
     straight = train(tiny_config(few_digits, **settings, **ON))

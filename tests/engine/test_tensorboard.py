@@ -267,6 +267,7 @@ def test_events_of_a_resumed_run_are_those_of_one_that_never_stopped(
     assert_same_events(read_events(resumed.layout.tensorboard), events)
 
 
+@pytest.mark.slow
 def test_events_beyond_the_checkpoint_are_forgotten(
     events: dict[str, list[tuple[int, Any]]], few_digits: Path, tmp_path: Path
 ) -> None:

@@ -326,6 +326,7 @@ linux = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
 
 
 @linux
+@pytest.mark.slow
 def test_killed_in_a_trial_the_same_command_goes_on(few_digits: Path, tmp_path: Path) -> None:
     config = long_search(tmp_path, few_digits)
     process = started(config, tmp_path)

@@ -107,6 +107,7 @@ def test_it_stands_alone(page: str) -> None:
     )
 
 
+@pytest.mark.slow
 def test_of_a_transformer_it_leads_to_the_explorer(few_digits: Path, tmp_path: Path) -> None:
     steps = [{"name": "Resize", "size": 16}, {"name": "ToTensor"}]
     config = tiny_config(
