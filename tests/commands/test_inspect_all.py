@@ -28,7 +28,6 @@ def test_everything_that_applies_in_one_object(own_run: Run, tmp_path: Path) -> 
     }  # fmt: skip
 
 
-@pytest.mark.slow
 def test_an_encoder_has_no_attention_part(tmp_path: Path) -> None:
     train(vector_config(write_vectors(tmp_path), epochs=2, work_dir=str(tmp_path / "work_dirs")))
     result = pochi("inspect", "all", cwd=tmp_path)
