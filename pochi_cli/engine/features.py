@@ -16,6 +16,7 @@ from pochi_cli.data.datasets import BadImage, Batch, ImageDataset
 from pochi_cli.data.loaders import BatchLoader
 from pochi_cli.data.published import Tell
 from pochi_cli.data.sampling import EpochBatchSampler
+from pochi_cli.engine.preserving import preserved
 from pochi_cli.engine.runtime import Runtime
 from pochi_cli.models.freezing import train_mode
 
@@ -61,11 +62,9 @@ def frozen_tail(model: nn.Module, head: str) -> Tail | None:
     trained = {id(p) for name in names for p in model.get_submodule(name).parameters()}
     if any(p.requires_grad and id(p) not in trained for p in model.parameters()):
         return None
-    was_training = {module: module.training for module in model.modules()}
-    train_mode(model)
-    varies = any(_varies(module) for module in model.modules() if id(module) not in tail)
-    for module, training in was_training.items():
-        module.training = training
+    with preserved(model):
+        train_mode(model)
+        varies = any(_varies(module) for module in model.modules() if id(module) not in tail)
     return None if varies else Tail(tuple(names))
 
 
@@ -119,12 +118,11 @@ def compute_features(
     first = model.get_submodule(tail.names[0])
     # A copy: the modules behind may work in place.
     hook = first.register_forward_pre_hook(lambda _, inputs: caught.append(inputs[0].clone()))
-    modes = {module: module.training for module in model.modules()}
     values: Tensor | None = None
     count = len(loader.dataset)
     known = torch.zeros(count, dtype=torch.bool)
-    model.eval()
-    try:
+    with hook, preserved(model):
+        model.eval()
         for _, batch in loader.batches(epoch=0):
             moved = batch.to(runtime.device, channels_last=runtime.channels_last)
             with runtime.autocast():
@@ -138,10 +136,6 @@ def compute_features(
                 values = found.new_zeros((count, *found.shape[1:]))
             values[moved.indices] = found
             known[batch.indices] = True
-    finally:
-        hook.remove()
-        for module, training in modes.items():
-            module.training = training
     assert values is not None, "a loader gives at least one batch"
     labels = torch.tensor(loader.dataset.index.labels, dtype=torch.int64)
     return Features(values, known, labels, tuple(loader.skipped))
