@@ -95,6 +95,21 @@ class PixelCache:
         pixels = self._arena.view(offset, height * width * 3).reshape(height, width, 3)
         return torch.from_numpy(pixels).permute(2, 0, 1)
 
+    def stacked(self) -> tuple[NDArray[np.uint8], NDArray[np.int64]] | None:
+        """Give all images at once, if all are kept and of one size.
+
+        Returns:
+            uint8 (M, height, width, 3), which must not be changed, and the position of each image in them,
+            int64 (N,).
+        """
+        offsets, heights, widths = self._table.T
+        height, width = int(heights[0]), int(widths[0])
+        if height == 0 or (heights != height).any() or (widths != width).any():
+            return None
+        size = height * width * 3
+        stored = self._arena.view(0, int(offsets.max()) + size)
+        return stored.reshape(-1, height, width, 3), offsets // size
+
     def put(self, index: int, pixels: torch.Tensor) -> None:
         """Keep a copy of an image, if there is room."""
         _, height, width = pixels.shape

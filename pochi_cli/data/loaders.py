@@ -27,6 +27,7 @@ from pochi_cli.data.cache_choice import NOTHING, Chosen, choose_cache
 from pochi_cli.data.datasets import BadImage, Batch, ImageDataset, MixedSizes, Sample, collate
 from pochi_cli.data.digits import cache_directory
 from pochi_cli.data.folder import FolderIndex
+from pochi_cli.data.held import HeldImages, Room, hold
 from pochi_cli.data.loading import Workers
 from pochi_cli.data.prepare import Data
 from pochi_cli.data.sampling import EpochBatchSampler, Order
@@ -82,6 +83,7 @@ class BatchLoader:
         minimum: int,
         remedies: Remedies = _IN_TRAINING,
         cached: Chosen = NOTHING,
+        room: Room | None = None,
     ) -> None:
         """Start no process yet.
 
@@ -94,6 +96,7 @@ class BatchLoader:
             minimum: Batches with fewer good images are passed over.
             remedies: What errors advise.
             cached: Where decoded images are kept.
+            room: Where they may be held, to make batches of them at once.
         """
         self.dataset = dataset
         self.sampler = sampler
@@ -101,6 +104,8 @@ class BatchLoader:
         self.cached = cached
         self.skipped: list[BadImage] = []
         self._told = 0
+        self._room = room
+        self._held: HeldImages | None = None
         self._on_bad_image = on_bad_image
         self._minimum = minimum
         self._remedies = remedies
@@ -176,6 +181,13 @@ class BatchLoader:
 
     def _loaded(self, epoch: int, start_batch: int) -> Iterator[Batch | MixedSizes]:
         self.sampler.set_epoch(epoch, start_batch)
+        if self._held is None and self._room is not None and (held := hold(self.dataset, self._room)):
+            self._held = held
+            self.workers.end()
+            self._loader = self._create_loader()  # without the processes that there may have been
+        if self._held is not None:
+            yield from map(self._held.batch, self.sampler)
+            return
         if self.workers.count == 0:
             done = 0
             for loaded in self._watched():
@@ -266,6 +278,7 @@ def create_loaders(
     order: Order = "shuffle",
     epochs: int = 1,
     free_memory: int | None = None,
+    room: Room | None = None,
 ) -> Loaders[BatchLoader]:
     """Create the loaders of training and validation data.
 
@@ -277,6 +290,7 @@ def create_loaders(
         order: Order of the training data.
         epochs: How often the images are read.
         free_memory: Bytes of main memory that are free; `None` if unknown.
+        room: Where images may be held once they are decoded, to make batches of them at once.
 
     Raises:
         DataError: If there are validation data but no `val_transform`, or a transform cannot be built.
@@ -299,6 +313,7 @@ def create_loaders(
             on_bad_image=config.on_bad_image,
             minimum=minimum,
             cached=cached,
+            room=None if cached.place == "disk" else room,
         )
 
     # Training batches are joined so that none has one image; those of an order that is kept are not.

@@ -56,6 +56,13 @@ class Workers:
         if self.count:
             self.text = f"loads with {self.count} processes: {share:.0%} of the time went into loading"
 
+    def end(self) -> None:
+        """Load without processes from now on: all images are decoded, and batches are made at once."""
+        self.is_open = False
+        if self.count:
+            self.text = "all images are decoded: from now on no processes load"
+        self.count = 0
+
 
 def resolve_workers(
     num_workers: int | Literal["auto"], device_type: str, cpu_count: int | None = None

@@ -104,6 +104,7 @@ class ImagePipeline:
 
     Attributes:
         steps: The same.
+        varied: Those that `vary` applies.
         is_random: Whether two passes over the same image may differ.
     """
 
@@ -114,8 +115,18 @@ class ImagePipeline:
         fixed = _count_fixed(steps)
         last = to_tensor if is_finished_in_batches(steps) else len(steps)
         self._fixed = self.steps[:fixed]
-        self._varied = self.steps[fixed:last]
+        self.varied = self.steps[fixed:last]
         self._finishing = self.steps[last:]
+
+    @property
+    def prepares(self) -> bool:
+        """Whether there is anything that `prepare` does."""
+        return bool(self._fixed)
+
+    @property
+    def finishes_batches(self) -> bool:
+        """Whether there is anything left for `finish`."""
+        return bool(self._finishing)
 
     def prepare(self, image: ImageLike) -> ImageLike:
         """Apply the leading steps that are the same each time to an RGB image.
@@ -136,7 +147,7 @@ class ImagePipeline:
         Raises:
             StepError: A step cannot take the image.
         """
-        for step in self._varied:
+        for step in self.varied:
             image = step(image)
         return to_pixels(image)
 

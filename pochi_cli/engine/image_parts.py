@@ -13,6 +13,7 @@ from pochi_cli.config.root import ClassificationConfig
 from pochi_cli.data.batches import Loader, Loaders
 from pochi_cli.data.cache_choice import CacheMode, cache_text
 from pochi_cli.data.datasets import Batch
+from pochi_cli.data.held import Room
 from pochi_cli.data.loaders import BatchLoader, create_loaders
 from pochi_cli.data.prepare import Data
 from pochi_cli.data.published import Tell
@@ -28,7 +29,7 @@ from pochi_cli.engine.runtime import Runtime
 _PLACE = "features"
 """What a run's settings say of where images are kept, if their features are."""
 _SHARE = 0.25
-"""Share of the free memory that features may take."""
+"""Share of the free memory that features, or images on a GPU, may take."""
 
 
 def are_images_fixed(config: ClassificationConfig) -> bool:
@@ -120,7 +121,19 @@ class ImageParts:
             order=order,
             epochs=epochs,
             free_memory=available_memory(torch.device("cpu")),
+            room=self._room,
         )
+
+    @property
+    def _room(self) -> Room | None:
+        """Where images may be held: on the device that computes, if that is a CUDA device."""
+        device = self.runtime.device
+        if device.type != "cuda":
+            return Room(torch.device("cpu"))
+        if self.config.cache == "none":
+            return None
+        free = available_memory(device)
+        return Room(device, None if free is None else int(free * _SHARE))
 
     def _objective(
         self, validation: Loader[Batch] | None, tail: Tail | None = None

@@ -23,7 +23,14 @@ from pochi_cli.runs.epochs import EpochRecord
 from pochi_cli.runs.index import Run, find_run
 from tests.data.published_files import write_published
 from tests.engine.tiny import classifier, tiny_config, tiny_raw
-from tests.engine.trained import EVERYTHING, assert_same_run, checkpoint, going_on, rows
+from tests.engine.trained import (
+    EVERYTHING,
+    assert_equal,
+    assert_same_run,
+    checkpoint,
+    going_on,
+    rows,
+)
 
 
 @pytest.fixture(scope="module")
@@ -81,6 +88,26 @@ def test_resuming_on_a_published_data_set(
     write_published("cifar10", tmp_path / "data", monkeypatch)
     with pytest.raises(RunError, match="data"):
         resume(resumed, going_on(resumed, ["epochs=3"]))
+
+
+def test_where_images_are_held_changes_no_value(few_digits: Path, tmp_path: Path) -> None:
+    """From the second epoch on they are cut out of memory in whole batches; a resumed run decodes anew."""
+    steps = [
+        {"name": "Resize", "size": 32},
+        {"name": "RandomCrop", "size": 30, "padding": 3, "fill": 100},
+        {"name": "RandomHorizontalFlip"},
+        {"name": "ToTensor"},
+        {"name": "Normalize"},
+    ]
+    keys = {"train_transform": steps, "val_transform": [steps[0], *steps[3:]], "num_workers": 0}
+    decoded = train(tiny_config(few_digits, **keys, work_dir=str(tmp_path), cache="none", epochs=4))
+    held = train(tiny_config(few_digits, **keys, work_dir=str(tmp_path), cache="ram", epochs=2))
+    held = resume(held, going_on(held, ["epochs=4"]))
+    one, other = (checkpoint(run.layout.latest_model) for run in (decoded, held))
+    assert_equal(one["model_state_dict"], other["model_state_dict"], "model")
+    assert [epoch.metrics for epoch in decoded.history.classification] == [
+        epoch.metrics for epoch in held.history.classification
+    ]
 
 
 def test_a_finished_run_has_nothing_left_to_do(few_digits: Path, tmp_path: Path) -> None:

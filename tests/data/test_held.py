@@ -1,0 +1,201 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from pochi_cli.config.data import DataConfig
+from pochi_cli.data.batches import Loaders
+from pochi_cli.data.datasets import ImageDataset
+from pochi_cli.data.folder import FolderIndex
+from pochi_cli.data.held import Room
+from pochi_cli.data.loaders import BatchLoader, create_loaders
+from pochi_cli.data.loading import Workers
+from pochi_cli.data.pixels import Pixels
+from pochi_cli.data.placing import placements
+from pochi_cli.data.prepare import prepare_data
+from pochi_cli.data.sampling import EpochBatchSampler
+from pochi_cli.data.transforms import build_pipeline
+from tests.data.photos import write_photos
+from tests.data.test_transforms import TO_TENSOR, build, parse
+
+pytestmark = pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+
+RESIZE = {"name": "Resize", "size": [12, 15]}
+FLIP = {"name": "RandomHorizontalFlip"}
+UPSIDE_DOWN = {"name": "RandomVerticalFlip", "p": 0.3}
+NORMALIZE = {"name": "Normalize"}
+
+
+def crop(size: Any, **keys: Any) -> dict[str, Any]:
+    return {"name": "RandomCrop", "size": size, **keys}
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    return write_photos(tmp_path / "photos")
+
+
+def loaders(root: Path, steps: Any, *, held: bool = True, **keys: Any) -> Loaders[BatchLoader]:
+    keys = {"batch_size": 4, "num_workers": 0, "cache": "ram", "train_transform": steps, **keys}
+    config = DataConfig.model_validate({"train_data_root": str(root), **keys})
+    room = Room(torch.device("cpu")) if held else None
+    return create_loaders(
+        config, prepare_data(config, 0), seed=5, device_type="cpu", epochs=3, free_memory=1 << 30, room=room
+    )
+
+
+def batches(loader: BatchLoader, epoch: int, start: int = 0) -> list[tuple[Any, ...]]:
+    return [
+        (number, batch.images, batch.to("cpu").images, batch.labels, batch.indices)
+        for number, batch in loader.batches(epoch, start)
+    ]
+
+
+def assert_equal(found: list[tuple[Any, ...]], expected: list[tuple[Any, ...]]) -> None:
+    assert len(found) == len(expected) > 0
+    for one, other in zip(found, expected, strict=True):
+        assert one[0] == other[0]
+        for tensor, wanted in zip(one[1:], other[1:], strict=True):
+            assert tensor.dtype == wanted.dtype
+            assert tensor.stride() == wanted.stride()
+            assert torch.equal(tensor, wanted)
+
+
+def is_held(loader: BatchLoader) -> bool:
+    return loader._held is not None
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize(
+    "moves",
+    [
+        [],
+        [FLIP],
+        [UPSIDE_DOWN, FLIP],
+        [crop(9)],
+        [crop([9, 15])],
+        [crop([12, 15])],
+        [crop(12, padding=3), FLIP],
+        [crop([12, 15], padding=[1, 2, 3, 4], fill=200), FLIP, UPSIDE_DOWN],
+        [crop([30, 8], pad_if_needed=True, fill=7)],
+        [crop([30, 40], padding=2, pad_if_needed=True)],
+        [FLIP, crop(10, padding=2, fill=9), crop(11, pad_if_needed=True, fill=9), FLIP],
+        [FLIP, {"name": "CenterCrop", "size": [7, 20]}],
+        [FLIP, {"name": "CenterCrop", "size": [9, 12]}, crop(5)],
+        [FLIP, {"name": "CenterCrop", "size": [16, 4]}, UPSIDE_DOWN],
+    ],
+    ids=repr,
+)
+def test_held_images_give_the_same_batches(photos: Path, moves: Any, workers: int) -> None:
+    steps = [RESIZE, *moves, TO_TENSOR, NORMALIZE]
+    held = loaders(photos, steps, num_workers=workers).train
+    plain = loaders(photos, steps, held=False, cache="none").train
+    for epoch in (1, 2, 3):
+        assert_equal(batches(held, epoch), batches(plain, epoch))
+        assert is_held(held) == (epoch > 1)
+    assert_equal(batches(held, 4, start=2), batches(plain, 4, start=2))
+
+
+@pytest.mark.parametrize("order", ["shuffle", "balanced", "sequential"])
+def test_arrays_in_memory_are_held_at_once(tmp_path: Path, order: Any) -> None:
+    values = np.random.default_rng(0).integers(0, 256, (23, 10, 9, 3), dtype=np.uint8)
+    names, labels = tuple(map(str, range(23))), tuple(at % 3 for at in range(23))
+    index = FolderIndex(tmp_path, ("a", "b", "c"), names, labels, (270,) * 23, pixels=Pixels(values))
+    steps = parse(crop(8, padding=2), FLIP, TO_TENSOR, NORMALIZE)
+    made = []
+    for room in (Room(torch.device("cpu")), None):
+        dataset = ImageDataset(index, build_pipeline(steps, (0.5,) * 3, (0.2,) * 3), seed=3)
+        sampler = EpochBatchSampler(labels, 4, 7, order)
+        workers = Workers(0)
+        loader = BatchLoader(
+            dataset, sampler, workers=workers, device_type="cpu", on_bad_image="error", minimum=1, room=room
+        )
+        made.append([batches(loader, epoch) for epoch in (1, 2)])
+        assert is_held(loader) == (room is not None)
+    for one, other in zip(*made, strict=True):
+        assert_equal(one, other)
+
+
+@pytest.mark.parametrize(
+    "steps",
+    [
+        [RESIZE, {"name": "ColorJitter", "brightness": 0.2}, TO_TENSOR],
+        [RESIZE, {"name": "RandomResizedCrop", "size": 9}, TO_TENSOR],
+        [RESIZE, crop(12, padding=3, padding_mode="reflect"), TO_TENSOR],
+        [RESIZE, crop(12, padding=3, fill=1), crop(12, padding=3, fill=2), TO_TENSOR],
+        [RESIZE, FLIP, TO_TENSOR, {"name": "RandomErasing"}],
+        [crop(5, pad_if_needed=True), TO_TENSOR],  # the images themselves are of several sizes
+    ],
+    ids=["colours", "resized", "reflected", "two fills", "erased", "sizes"],
+)
+def test_what_does_more_than_move_pixels_is_not_held(photos: Path, steps: Any) -> None:
+    train = loaders(photos, steps).train
+    for epoch in (1, 2, 3):
+        assert len(batches(train, epoch)) == len(train)
+    assert not is_held(train)
+
+
+def test_where_an_image_is_bad_none_is_held(photos: Path) -> None:
+    bad = next(photos.rglob("*.jpg"))
+    bad.write_bytes(b"no image")
+    train = loaders(photos, [RESIZE, FLIP, TO_TENSOR], on_bad_image="skip").train
+    for epoch in (1, 2):
+        assert sum(len(labels) for *_, labels, _ in batches(train, epoch)) == len(train.dataset) - 1
+    assert not is_held(train)
+    assert [skipped.path for skipped in train.skipped] == [str(bad)]
+
+
+@pytest.mark.parametrize("cache", ["none", "disk"])
+def test_files_are_held_only_in_memory(
+    photos: Path, cache: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("POCHI_CACHE_DIR", str(tmp_path / "cache"))
+    train = loaders(photos, [RESIZE, FLIP, TO_TENSOR], cache=cache).train
+    for epoch in (1, 2):
+        batches(train, epoch)
+    assert not is_held(train)
+
+
+def test_processes_end_once_all_images_are_decoded(photos: Path) -> None:
+    train = loaders(photos, [RESIZE, FLIP, TO_TENSOR], num_workers=2).train
+    batches(train, 1)
+    assert train.worker_count == 2
+    assert train.newly_decided() == []
+    batches(train, 2)
+    assert train.worker_count == 0
+    assert train.newly_decided() == ["all images are decoded: from now on no processes load"]
+    batches(train, 3)
+    assert train.newly_decided() == []
+
+
+def test_images_that_do_not_fit_onto_a_device_are_not_held(photos: Path) -> None:
+    count = sum(1 for _ in photos.rglob("*.*"))
+    size = count * 12 * 15 * 3
+    gpu = torch.device("cuda")
+    assert not Room(gpu, None).take(size)
+    room = Room(gpu, 2 * size + 1)
+    assert [room.take(size) for _ in range(3)] == [True, True, False]
+
+
+def test_a_crop_larger_than_the_image_is_left_to_what_can_name_the_file() -> None:
+    assert placements(build(crop(13), TO_TENSOR).varied, (12, 15)) is None
+    assert placements(build(crop(12), TO_TENSOR).varied, (12, 15)) is not None
+
+
+def test_each_image_is_placed_by_its_key_alone(photos: Path) -> None:
+    """Mirrored and cropped in about the shares that were asked for, and anew in each epoch."""
+    steps = [RESIZE, crop(9), {"name": "RandomHorizontalFlip", "p": 0.5}, TO_TENSOR]
+    train = loaders(photos, steps).train
+    seen = set()
+    for epoch in range(1, 30):
+        for _, images, *_, indices in batches(train, epoch):
+            chosen = (indices == 0).nonzero()
+            if len(chosen):
+                seen.add(images[int(chosen[0])].numpy().tobytes())
+    # 4 x 7 places, mirrored or not.
+    assert 12 < len(seen) <= 29
+    assert np.all([len(one) == 9 * 9 * 3 for one in seen])
