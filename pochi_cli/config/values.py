@@ -21,3 +21,10 @@ def show(value: Any) -> str:
     else:
         text = str(value)
     return text if len(text) <= 60 else text[:57] + "..."
+
+
+def show_bytes(size: float) -> str:
+    """Write a number of bytes in MiB, or in GiB where they are many."""
+    if size < 10 * 2**20:
+        return f"{size / 2**20:.1f} MiB"
+    return f"{size / 2**20:.0f} MiB" if size < 2**30 else f"{size / 2**30:.1f} GiB"

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from pochi_cli.config.steps.nested import AnyStep, Pipeline, final_size
+from pochi_cli.config.values import show_bytes
 from pochi_cli.data.arenas import DiskArena, MemoryArena
 from pochi_cli.data.cache import ImageCache, NoCache, PixelCache
 from pochi_cli.data.cache_files import CacheFiles, cache_key, end_of
@@ -96,14 +97,14 @@ def _in_memory(index: FolderIndex, size: int, free: int | None, share: float) ->
     if free is not None and size * _RESERVE > free * share:
         capacity = int(free * share)
         warning = (
-            f"cache ram: the images of {index.root} take about {shown_bytes(size)}, and "
-            f"{shown_bytes(free)} are free: as many are kept as fit, the others are decoded each time"
+            f"cache ram: the images of {index.root} take about {show_bytes(size)}, and "
+            f"{show_bytes(free)} are free: as many are kept as fit, the others are decoded each time"
         )
     try:
         cache = PixelCache(len(index), MemoryArena(capacity))
     except OSError as error:
         raise DataError(
-            f"no room in memory for {shown_bytes(size)} of decoded images: {error.strerror or error}",
+            f"no room in memory for {show_bytes(size)} of decoded images: {error.strerror or error}",
             hint='set cache = "none", or "disk"',
         ) from error
     kept = min(size, capacity)
@@ -156,12 +157,5 @@ def _areas(index: FolderIndex, fixed: Pipeline) -> Iterator[int]:
 def cache_text(chosen: Sequence[Chosen]) -> tuple[str, ...]:
     """Tell where the parts of the data are kept, if they are."""
     places = dict.fromkeys(one.where for one in chosen if one.place != "none")
-    size = shown_bytes(sum(one.size for one in chosen))
+    size = show_bytes(sum(one.size for one in chosen))
     return tuple(f"decoded images are kept {where}, {size} in all" for where in places)
-
-
-def shown_bytes(size: float) -> str:
-    """Write a number of bytes."""
-    if size < 10 * 2**20:
-        return f"{size / 2**20:.1f} MiB"
-    return f"{size / 2**20:.0f} MiB" if size < 2**30 else f"{size / 2**30:.1f} GiB"

@@ -15,10 +15,11 @@ from torch import nn
 
 from pochi_cli.config.root import ClassificationConfig
 from pochi_cli.config.steps.arguments import Size
+from pochi_cli.config.values import show_bytes
 from pochi_cli.data.prepare import Data
 from pochi_cli.engine.fit import validate
 from pochi_cli.engine.footprint import Footprint, largest_batch, measure_footprint, missing_averages
-from pochi_cli.engine.memory import available_memory, gib, held_memory, is_out_of_memory
+from pochi_cli.engine.memory import available_memory, held_memory, is_out_of_memory
 from pochi_cli.engine.runtime import Runtime
 from pochi_cli.engine.state import TrainingState
 from pochi_cli.errors import MemoryExhaustedError
@@ -100,11 +101,11 @@ def decide_batch_size(
         else:
             need = measure_footprint(config, data, runtime, state.model, averages).needed_bytes
         found = first_fitting(even_cuts(images, len(data.train)), need, _usable(available, runtime.device))
-        why = f"{gib(found.needed)} of {gib(available)}" if found else ""
+        why = f"{show_bytes(found.needed)} of {show_bytes(available)}" if found else ""
     if found is None:
         # The measurement is careful: whether they do fit, training tells.
         found = Cut(*even_cuts(images, _SMALLEST)[-1], 0)
-        text = f"batch_size auto: even {found.batch_size} images may not fit into {gib(available or 0)}"
+        text = f"batch_size auto: even {found.batch_size} images may not fit into {show_bytes(available or 0)}"
     else:
         text = f"batch_size auto: {found.batch_size} images fit ({why})"
     if found.accumulate_steps == 1:
@@ -201,7 +202,7 @@ def explaining_memory(
             if not is_out_of_memory(second):
                 raise
             if available is not None:
-                message += f": {gib(available)} are left, too little to measure what would fit"
+                message += f": {show_bytes(available)} are left, too little to measure what would fit"
             hint = f"try batch_size = {_SMALLEST}; or {_OTHER_WAYS}"
             raise MemoryExhaustedError(message, hint=hint) from error
         text, hint = _numbers(config, footprint, available, validating=validating)
@@ -228,11 +229,11 @@ def _numbers(
         return footprint.needed_bytes(batch_size, accumulate_steps)
 
     needed = need(config.images_per_batch, config.accumulate_steps)
-    text = f"a {'batch' if validating else 'step'} needs about {gib(needed)}"
+    text = f"a {'batch' if validating else 'step'} needs about {show_bytes(needed)}"
     # It did not fit, whatever the numbers say: they know nothing of what others took for a moment.
     usable = needed - 1.0
     if available is not None:
-        text += f", {gib(available)} are available"
+        text += f", {show_bytes(available)} are available"
         usable = min(usable, _usable(available, footprint.device))
     images = config.images_per_step
     whole = footprint.val_images if validating else footprint.train_images
@@ -248,7 +249,7 @@ def _numbers(
     kept = f"the same {images}" if made == images else f"{made} instead of {images}"
     return text, (
         f"set batch_size = {cut.batch_size} and accumulate_steps = {cut.accumulate_steps} "
-        f'(about {gib(cut.needed)}, {kept} images per step), or batch_size = "auto"'
+        f'(about {show_bytes(cut.needed)}, {kept} images per step), or batch_size = "auto"'
     )
 
 

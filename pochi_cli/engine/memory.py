@@ -87,11 +87,6 @@ def available_main_memory(proc: Path, cgroups: Path) -> int | None:
     return max(0, min(known)) if known else None
 
 
-def gib(size: int) -> str:
-    """Write a number of bytes, in MiB where they are few."""
-    return f"{size / 2**30:.1f} GiB" if size >= 2**30 else f"{size / 2**20:.0f} MiB"
-
-
 def _machine(proc: Path) -> Iterator[int]:
     told = re.search(r"^MemAvailable:\s*(\d+) kB", _read(proc / "meminfo"), re.MULTILINE)
     if told:

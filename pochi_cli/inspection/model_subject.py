@@ -14,9 +14,10 @@ from pochi_cli.config.image_sizes import misfit
 from pochi_cli.config.named_datasets import NAMED_DATASETS
 from pochi_cli.config.root import ClassificationConfig, Config, EmbeddingConfig
 from pochi_cli.config.steps.nested import final_size
+from pochi_cli.config.values import show_bytes
 from pochi_cli.data.prepare import find_folders
 from pochi_cli.data.vector_demands import open_train_vectors
-from pochi_cli.engine.memory import available_memory, gib
+from pochi_cli.engine.memory import available_memory
 from pochi_cli.engine.runtime import Runtime, choose_runtime
 from pochi_cli.errors import DataError, MemoryExhaustedError, ModelError, first_line
 from pochi_cli.inference.encoder import load_encoder
@@ -152,7 +153,7 @@ def _check_weights(shapes: nn.Module) -> None:
     needed, available = sum(map(byte_size, shapes.parameters())), available_memory(torch.device("cpu"))
     if available is not None and needed > available:
         raise MemoryExhaustedError(
-            f"the weights of the network take {gib(needed)}, but only {gib(available)} are free",
+            f"the weights of the network take {show_bytes(needed)}, but only {show_bytes(available)} are free",
             hint="give a smaller --input, or a config of a smaller network",
         )
 

@@ -69,12 +69,14 @@ WRONG = "epoch = 3\nmodel_name = 'resnet81'\n[early_stoping]\npatience = 0\n"
 
 
 def write_runs(work_dir: Path) -> None:
-    """Write as much of many runs as a list of them reads."""
+    """Write as much of many runs as a list of them, and what is told of one, reads."""
+    config = (CONFIGS / "quickstart.toml").read_bytes()
     for number in range(1, RUNS + 1):
         directory = work_dir / f"20261120_{number:03d}"
         directory.mkdir(parents=True)
         record = {**RECORD, "id": directory.name, "experiment_id": str(uuid.uuid4())}
         (directory / "run.json").write_text(json.dumps(record, indent=2))
+        (directory / "config.toml").write_bytes(config)
         (directory / ".lock").touch()
 
 
@@ -88,11 +90,16 @@ def write_photos(root: Path, images: int) -> None:
         small.resize((500, 375), Image.Resampling.BICUBIC).save(path, quality=90)
 
 
-def time_command(*arguments: str) -> float:
-    """Seconds that a Python process takes."""
+def time_command(*arguments: str, code: int = 0) -> float:
+    """Seconds that a Python process takes, which ends with that code."""
     started = time.perf_counter()
-    subprocess.run([sys.executable, *arguments], stdout=subprocess.DEVNULL, check=False)
-    return time.perf_counter() - started
+    done = subprocess.run(
+        [sys.executable, *arguments], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, check=False
+    )
+    taken = time.perf_counter() - started
+    if done.returncode != code:
+        raise RuntimeError(f"{arguments} ended with {done.returncode}: {done.stderr}")
+    return taken
 
 
 def compare_commands(directory: Path) -> None:
@@ -115,7 +122,7 @@ def compare_commands(directory: Path) -> None:
     times: dict[str, list[float]] = {name: [] for name in commands}
     for _ in range(ROUNDS):
         for name, arguments in commands.items():
-            times[name].append(time_command(*arguments))
+            times[name].append(time_command(*arguments, code=int(str(wrong) in arguments)))
     empty = median(times["python -c pass"])
     for name, taken in times.items():
         sys.stdout.write(f"{name:40} {median(taken):6.3f} s  {median(taken) / empty:6.1f} x\n")
