@@ -105,7 +105,8 @@ def decide_batch_size(
     if found is None:
         # The measurement is careful: whether they do fit, training tells.
         found = Cut(*even_cuts(images, _SMALLEST)[-1], 0)
-        text = f"batch_size auto: even {found.batch_size} images may not fit into {show_bytes(available or 0)}"
+        room = show_bytes(available or 0)
+        text = f"batch_size auto: even {found.batch_size} images may not fit into {room}"
     else:
         text = f"batch_size auto: {found.batch_size} images fit ({why})"
     if found.accumulate_steps == 1:

@@ -153,7 +153,7 @@ def _check_weights(shapes: nn.Module) -> None:
     needed, available = sum(map(byte_size, shapes.parameters())), available_memory(torch.device("cpu"))
     if available is not None and needed > available:
         raise MemoryExhaustedError(
-            f"the weights of the network take {show_bytes(needed)}, but only {show_bytes(available)} are free",
+            f"the weights of the network take {show_bytes(needed)}, but {show_bytes(available)} are free",
             hint="give a smaller --input, or a config of a smaller network",
         )
 

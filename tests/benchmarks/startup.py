@@ -93,9 +93,8 @@ def write_photos(root: Path, images: int) -> None:
 def time_command(*arguments: str, code: int = 0) -> float:
     """Seconds that a Python process takes, which ends with that code."""
     started = time.perf_counter()
-    done = subprocess.run(
-        [sys.executable, *arguments], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, check=False
-    )
+    command, nowhere = [sys.executable, *arguments], subprocess.DEVNULL
+    done = subprocess.run(command, stdout=nowhere, stderr=subprocess.PIPE, text=True, check=False)
     taken = time.perf_counter() - started
     if done.returncode != code:
         raise RuntimeError(f"{arguments} ended with {done.returncode}: {done.stderr}")
