@@ -28,6 +28,7 @@ from pochi_cli.commands import (
 )
 from pochi_cli.commands.inspect import group as inspect
 from pochi_cli.errors import Interrupted, MemoryExhaustedError, PochiError
+from pochi_cli.ranks import launched_rank
 from pochi_cli.version import __version__
 
 app = typer.Typer(
@@ -99,7 +100,9 @@ def main() -> None:
     except PochiError as error:
         from pochi_cli.console import show_error
 
-        show_error(error)
+        # Before processes that train together know of each other the first of each machine speaks for all.
+        if not (launched_rank().local_rank if error.is_told is None else error.is_told):
+            show_error(error)
         sys.exit(1)
     except MemoryError:
         from pochi_cli.console import show_error
@@ -111,5 +114,6 @@ def main() -> None:
 
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # impatience must not spoil the exit code
 
-        note(str(stop))
+        if not stop.is_told:
+            note(str(stop))
         sys.exit(128 + stop.signal_number)

@@ -10,7 +10,8 @@ PochiError                   an expected failure: told without a traceback, exit
 ├── InstallationError        a package is missing, or PyTorch and torchvision do not work together
 └── TrainingError            training itself failed
     ├── NonFiniteLossError   the loss or a weight became NaN or infinite
-    └── MemoryExhaustedError the device has too little memory
+    ├── MemoryExhaustedError the device has too little memory
+    └── PeerLostError        another of the processes that train together ended
 Interrupted                  SIGINT or SIGTERM was obeyed: exit code 128 + signal
 """
 
@@ -127,6 +128,9 @@ class PochiError(Exception):
         hint: The likely fix, or what is allowed.
     """
 
+    is_told: bool | None = None
+    """Whether the user is told by another of the processes that train together; `None` where none asked."""
+
     def __init__(self, message: str, hint: str | None = None) -> None:
         super().__init__(message)
         self.message = message
@@ -187,6 +191,19 @@ class MemoryExhaustedError(TrainingError):
     """The device has too little memory for this batch."""
 
 
+class PeerLostError(TrainingError):
+    """Another of the processes that train together ended.
+
+    Args:
+        reason: What it said, or that it said nothing.
+        is_told: Whether it told the user itself.
+    """
+
+    def __init__(self, reason: str, *, is_told: bool) -> None:
+        super().__init__(reason)
+        self.is_told = is_told
+
+
 class Interrupted(BaseException):
     """SIGINT or SIGTERM was obeyed, after saving. Like KeyboardInterrupt it is no Exception.
 
@@ -194,6 +211,9 @@ class Interrupted(BaseException):
         signal_number: The signal; the exit code is 128 plus it.
         message: What was saved and how to go on.
     """
+
+    is_told = False
+    """As for `PochiError`."""
 
     def __init__(self, signal_number: int, message: str = "") -> None:
         super().__init__(message or f"interrupted by signal {signal_number}")

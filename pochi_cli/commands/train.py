@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -53,6 +54,17 @@ def train(
         str | None, _short("--loss-function", "loss_function", "; of an encoder")
     ] = None,
     tau: Annotated[float | None, _short("--tau", "tau", "; of an encoder")] = None,
+    nproc: Annotated[
+        int | None,
+        typer.Option(
+            "--nproc",
+            min=1,
+            metavar="N",
+            help="Train with N processes on this machine, each on a GPU of its own or a share of the cores. "
+            "batch_size counts the images of all.",
+            show_default=False,
+        ),
+    ] = None,
     work_dir: Annotated[
         Path | None,
         typer.Option(
@@ -76,10 +88,17 @@ def train(
     from pochi_cli.data.missing import missing_data
     from pochi_cli.display import create_progress
     from pochi_cli.installation import load_torch
+    from pochi_cli.ranks import launched_rank
     from pochi_cli.runs.continuation import continued_config, find_unfinished
     from pochi_cli.runs.records import require_file
     from pochi_cli.runs.summary import summarize
 
+    rank = launched_rank()
+    if nproc is not None and not rank.is_alone and rank.local_world_size != nproc:
+        launched = f"and {rank.local_world_size} processes were launched on this machine"
+        raise typer.BadParameter(launched, param_hint="--nproc")
+    is_launcher = nproc is not None and nproc > 1 and rank.is_alone
+    tells = rank.is_first and not is_launcher  # one of several processes does
     options = {
         "device": device,
         "epochs": epochs,
@@ -105,29 +124,37 @@ def train(
     if run is None and (more := environment_changes(document, changes)):
         changes = [*more, *changes]
         document = read_document(config, [change.argument for change in changes])
-    for text in described(changes, read_document(config, ()).raw, document.raw):
-        console.note(text)
+    if tells:
+        for text in described(changes, read_document(config, ()).raw, document.raw):
+            console.note(text)
     checked = check_document(document)
     valid = checked.valid()
-    if checked.diagnostics and (run is None or changes):  # else they were told when the run began
+    if tells and checked.diagnostics and (run is None or changes):  # else they were told when the run began
         console.show_diagnostics(checked.diagnostics, document.path)
     with document.placing():
         raise_errors(missing_data(valid))  # at once: loading torch takes seconds
         if resume == "auto":
             run, unreadable = find_unfinished(valid)
-            for text in unreadable:
-                console.note(f"passed over: {text}")
-            console.note(_found(run, valid))
+            told = [*(f"passed over: {name}" for name in unreadable), _found(run, valid)]
+            for text in told if tells else ():
+                console.note(text)
         elif run is None and resume is not None:
             run = api.load_run(resume, valid.work_dir)
         if run is not None:
             valid = continued_config(run, valid)  # what does not fit is told at once as well
         load_torch()
+        if is_launcher:
+            from pochi_cli.engine.launching import launch
+
+            launch(nproc or 1, sys.argv[1:])
+            return
+        progress = create_progress() if tells else None
         if run is None:
-            run = api.train(valid, progress=create_progress())
+            run = api.train(valid, progress=progress)
         else:
-            run = api.resume(run, valid, progress=create_progress())
-    console.show_fields(*summarize(run))
+            run = api.resume(run, valid, progress=progress)
+    if tells:
+        console.show_fields(*summarize(run))
 
 
 def _found(run: Run | None, config: Config) -> str:

@@ -53,14 +53,14 @@ class DataConfig(StrictModel):
     )
     batch_size: BatchSize = Field(
         DEFAULT_BATCH_SIZE,
-        description="Images per batch. `auto`: a step takes as many images as with the default, "
+        description="Images per batch, of all processes. `auto`: a step takes as many as with the default, "
         f"{DEFAULT_BATCH_SIZE} for each of `accumulate_steps`, in as few equal batches as fit into memory; "
         "the run's own config holds both numbers that were found.",
     )
     num_workers: Workers = Field(
         "auto",
-        description="Processes that decode and transform images; `auto`: if the first batches of a run show "
-        "that they gain something.",
+        description="Processes that decode and transform images, in all on a machine; `auto`: if the first "
+        "batches of a run show that they gain something.",
     )
     cache: Literal["auto", "none", "ram", "disk"] = Field(
         "auto",

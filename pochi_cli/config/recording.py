@@ -34,7 +34,8 @@ class HardwareConfig(StrictModel):
     )
     compile: bool = Field(False, description="Compile the model with torch.compile.")
     threads: Annotated[int, Field(ge=1, le=1024)] | None = Field(
-        None, description="Threads of the computation on the CPU; chosen when omitted."
+        None,
+        description="Threads of the computation on the CPU, in all on a machine; chosen when omitted.",
     )
     seed: Annotated[int, Field(ge=0, lt=2**32)] = Field(0, description="Seed of all randomness.")
     deterministic: bool = Field(False, description="Only deterministic algorithms, at some cost in speed.")
@@ -50,6 +51,11 @@ class ImageHardwareConfig(HardwareConfig):
     )
     cudnn_benchmark: bool = Field(
         False, description="Let cuDNN choose algorithms by measuring; for inputs of one size."
+    )
+    sync_batch_norm: bool = Field(
+        False,
+        description="Of several processes: normalise by the images of all of them, as one process would; "
+        "else each by its own, which is faster, and then the number of processes matters.",
     )
 
 

@@ -13,6 +13,7 @@ from pochi_cli.config.base import StrictModel
 from pochi_cli.config.catalogue import CATALOGUE, parameter_shapes
 from pochi_cli.config.data import DEFAULT_BATCH_SIZE, DataConfig
 from pochi_cli.config.embedding import (
+    DIGITS,
     DistanceLossConfig,
     EmbeddingOptimConfig,
     EncoderConfig,
@@ -138,6 +139,11 @@ class ClassificationConfig(
         return CATALOGUE[self.model_name].head
 
     @property
+    def downloads(self) -> bool:
+        """Whether images or weights may have to be downloaded or made before the training."""
+        return self.dataset is not None or (self.pretrained and self.weights is None)
+
+    @property
     def has_validation(self) -> bool:
         """Whether the config names validation data (the named data sets bring their own)."""
         return self.val_data_root is not None or self.val_split is not None or self.dataset != "folder"
@@ -199,6 +205,11 @@ class EmbeddingConfig(
     def head(self) -> str:
         """Name of the encoder's last layer."""
         return "head"
+
+    @property
+    def downloads(self) -> bool:
+        """Whether vectors have to be made before the training."""
+        return self.train_vectors == DIGITS
 
     @property
     def has_validation(self) -> bool:

@@ -147,6 +147,7 @@ cmap = "viridis"
             "channels_last",
             "compile",
             "cudnn_benchmark",
+            "sync_batch_norm",
             "threads",
             "seed",
             "deterministic",

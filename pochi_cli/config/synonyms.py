@@ -60,6 +60,7 @@ KEYS: Mapping[str, str] = _grouped(
         "precision": "amp fp16 bf16 half use_amp mixed_precision use_fp16 autocast",
         "compile": "torchcompile torch_compile",
         "cudnn_benchmark": "benchmark",
+        "sync_batch_norm": "sync_bn sync_batchnorm syncbn convert_sync_batchnorm",
         "seed": "random_seed manual_seed random_state",
         "work_dir": "output output_dir out_dir save_dir save_path log_dir default_root_dir",
         "save_interval": "save_period save_freq checkpoint_interval save_every",

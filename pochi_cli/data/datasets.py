@@ -15,6 +15,7 @@ from pochi_cli.data.cache import ImageCache, NoCache
 from pochi_cli.data.folder import FolderIndex
 from pochi_cli.data.images import BadImageError
 from pochi_cli.data.sampling import SampleKey, derive_seed
+from pochi_cli.data.shares import Portion
 from pochi_cli.data.transforms import ImageLike, ImagePipeline, StepError, to_pixels
 
 
@@ -73,6 +74,7 @@ class Batch:
         indices: int64 (N,), positions in the data.
         bad: The images that are missing from the batch.
         finish: What makes float32 of the images; `None` where that is done.
+        portion: What they are of the batch that several processes share; `None`: all of it.
     """
 
     images: torch.Tensor
@@ -80,6 +82,7 @@ class Batch:
     indices: torch.Tensor
     bad: tuple[BadImage, ...] = ()
     finish: Callable[[torch.Tensor], torch.Tensor] | None = None
+    portion: Portion | None = None
 
     def __len__(self) -> int:
         """Count the images."""
@@ -95,7 +98,8 @@ class Batch:
         layout = torch.channels_last if channels_last and images.ndim == 4 else torch.contiguous_format
         images = images.contiguous(memory_format=layout)
         labels = self.labels.to(device, non_blocking=non_blocking)
-        return Batch(images, labels, self.indices.to(device, non_blocking=non_blocking), self.bad)
+        indices = self.indices.to(device, non_blocking=non_blocking)
+        return Batch(images, labels, indices, self.bad, portion=self.portion)
 
     def pin_memory(self) -> Batch:
         """Copy to page-locked memory; the loader calls it where a GPU is used."""

@@ -31,6 +31,7 @@ from pochi_cli.data.held import HeldImages, Room, hold
 from pochi_cli.data.loading import Workers
 from pochi_cli.data.prepare import Data
 from pochi_cli.data.sampling import EpochBatchSampler, Order
+from pochi_cli.data.shares import ALONE, Peers, Portion, least_portion, whole
 from pochi_cli.data.transforms import build_pipeline
 from pochi_cli.errors import DataError
 
@@ -84,6 +85,7 @@ class BatchLoader:
         remedies: Remedies = _IN_TRAINING,
         cached: Chosen = NOTHING,
         room: Room | None = None,
+        peers: Peers = ALONE,
     ) -> None:
         """Start no process yet.
 
@@ -97,6 +99,7 @@ class BatchLoader:
             remedies: What errors advise.
             cached: Where decoded images are kept.
             room: Where they may be held, to make batches of them at once.
+            peers: The processes that share the batches, as the sampler has it.
         """
         self.dataset = dataset
         self.sampler = sampler
@@ -105,6 +108,7 @@ class BatchLoader:
         self.skipped: list[BadImage] = []
         self._told = 0
         self._room = room
+        self._peers = peers
         self._held: HeldImages | None = None
         self._on_bad_image = on_bad_image
         self._minimum = minimum
@@ -144,7 +148,9 @@ class BatchLoader:
         return [text] if text else []
 
     def newly_skipped(self) -> list[BadImage]:
-        """List the bad images left out since the last call."""
+        """List the bad images left out since the last call, by this process or its peers."""
+        for left_out in self._peers.gather(self.skipped[self._told :]):
+            self.skipped += [bad for bad in left_out if bad not in self.skipped]
         new = self.skipped[self._told :]
         self._told = len(self.skipped)
         return new
@@ -166,21 +172,43 @@ class BatchLoader:
                 epoch could be used.
         """
         used = 0
-        for number, loaded in enumerate(self._loaded(epoch, start_batch), start_batch):
-            batch = self._checked(loaded)
-            if len(batch) >= self._minimum:
+        self.sampler.set_epoch(epoch, start_batch)
+        numbers = self.sampler.numbers()
+        for number, loaded in zip(numbers, self._loaded(), strict=True):
+            batch = self._shared(number, self._checked(loaded))
+            if (len(batch) if batch.portion is None else batch.portion.total) >= self._minimum:
                 used += 1
                 yield number, replace(batch, finish=self.dataset.pipeline.finish)
         self.dataset.cache.flush()
-        if not used and start_batch == 0:
+        if not used and start_batch == 0 and len(numbers):
             raise DataError(
                 f"no batch of {self.dataset.index.root} could be used: "
                 f"{len(self.skipped)} bad images were skipped",
                 f"the first is {self.skipped[0].path}: {self.skipped[0].reason}" if self.skipped else None,
             )
 
-    def _loaded(self, epoch: int, start_batch: int) -> Iterator[Batch | MixedSizes]:
-        self.sampler.set_epoch(epoch, start_batch)
+    def _shared(self, number: int, batch: Batch) -> Batch:
+        """Note what is loaded of a batch that is shared; where images of it are bad, that takes agreement."""
+        if self._peers.size == 1 or self.sampler.order == "sequential":
+            return batch
+        planned = self.sampler.portion_in(number)
+        if planned.is_whole:
+            return replace(batch, portion=whole(len(batch)))
+        if self._on_bad_image == "error":
+            return replace(batch, portion=planned)
+        counts = self._peers.counts(len(batch))
+        start, total = sum(counts[: self._peers.rank]), sum(counts)
+        if min(counts) >= least_portion(self.sampler.batch_size, self._peers.size):
+            return replace(batch, portion=Portion(start, start + len(batch), total))
+        # One has too few for a step: what is left of the batch is shared anew.
+        found = self._peers.gather((batch.images, batch.labels, batch.indices))
+        there = [part for part in found if len(part[1])] or found[:1]
+        images, labels, indices = (torch.cat(parts) for parts in zip(*there, strict=True))
+        portion = self.sampler.portion(total)
+        own = slice(portion.start, portion.stop)
+        return replace(batch, images=images[own], labels=labels[own], indices=indices[own], portion=portion)
+
+    def _loaded(self) -> Iterator[Batch | MixedSizes]:
         if self._held is None and self._room is not None and (held := hold(self.dataset, self._room)):
             self._held = held
             self.workers.end()
@@ -199,7 +227,7 @@ class BatchLoader:
                 return
             # From the next batch on, processes load.
             self._loader = self._create_loader()
-            self.sampler.set_epoch(epoch, start_batch + done)
+            self.sampler.pass_over(done)
         try:
             yield from self._loader
         except RuntimeError as error:
@@ -279,6 +307,7 @@ def create_loaders(
     epochs: int = 1,
     free_memory: int | None = None,
     room: Room | None = None,
+    peers: Peers = ALONE,
 ) -> Loaders[BatchLoader]:
     """Create the loaders of training and validation data.
 
@@ -291,6 +320,7 @@ def create_loaders(
         epochs: How often the images are read.
         free_memory: Bytes of main memory that are free; `None` if unknown.
         room: Where images may be held once they are decoded, to make batches of them at once.
+        peers: The processes that share the batches.
 
     Raises:
         DataError: If there are validation data but no `val_transform`, or a transform cannot be built.
@@ -304,7 +334,9 @@ def create_loaders(
             config.cache, index, steps, passes=epochs, free=free, directory=cache_directory() / "images"
         )
         dataset = ImageDataset(index, build_pipeline(steps, config.mean, config.std), seed, cached.cache)
-        batches = EpochBatchSampler(index.labels, config.images_per_batch, seed, ordered)
+        batches = EpochBatchSampler(
+            index.labels, config.images_per_batch, seed, ordered, peers.rank, peers.size
+        )
         return BatchLoader(
             dataset,
             batches,
@@ -314,6 +346,7 @@ def create_loaders(
             minimum=minimum,
             cached=cached,
             room=None if cached.place == "disk" else room,
+            peers=peers,
         )
 
     # Training batches are joined so that none has one image; those of an order that is kept are not.

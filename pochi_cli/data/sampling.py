@@ -11,6 +11,7 @@ import torch
 from torch.utils.data import Sampler
 
 from pochi_cli.config.batches import batch_starts
+from pochi_cli.data.shares import Portion, least_portion, portion_of, whole
 
 Order = Literal["sequential", "shuffle", "balanced"]
 
@@ -44,13 +45,19 @@ class EpochBatchSampler(Sampler[list[SampleKey]]):
         seed: Decides the order.
         order: `sequential` for evaluation; `shuffle`: each image once, in random order; `balanced`: as many
             draws as there are images, with replacement, every class equally likely.
+        rank, size: Number of this process among those that share the batches, and how many these are. Of each
+            batch they train on they take portions; evaluated are whole batches in turn.
     """
 
-    def __init__(self, labels: Sequence[int], batch_size: int, seed: int, order: Order) -> None:
+    def __init__(
+        self, labels: Sequence[int], batch_size: int, seed: int, order: Order, rank: int = 0, size: int = 1
+    ) -> None:
         self.labels = torch.tensor(labels, dtype=torch.int64)
         self.batch_size = batch_size
         self.seed = seed
         self.order = order
+        self.size = size
+        self._rank = rank
         self._epoch = 0
         self._start_batch = 0
 
@@ -59,17 +66,40 @@ class EpochBatchSampler(Sampler[list[SampleKey]]):
         self._epoch = epoch
         self._start_batch = start_batch
 
+    def pass_over(self, taken: int) -> None:
+        """Start after so many more of the batches that this process takes something of."""
+        self._start_batch += taken * (self.size if self.order == "sequential" else 1)
+
     def __len__(self) -> int:
-        """Count the batches of a whole epoch, wherever it starts."""
+        """Count the batches of a whole epoch, wherever it starts, and whoever takes them."""
         return len(self._starts())
 
     def __iter__(self) -> Iterator[list[SampleKey]]:
-        """Yield the keys of each batch, from the start batch on."""
+        """Yield the keys of what this process takes of each batch, from the start batch on."""
         keys = self._keys()
         starts = self._starts()
         ends = [*starts[1:], len(keys)]
-        for start, end in list(zip(starts, ends, strict=True))[self._start_batch :]:
-            yield keys[start:end]
+        for number in self.numbers():
+            start, end = starts[number], ends[number]
+            portion = self.portion(end - start)
+            yield keys[start + portion.start : start + portion.stop]
+
+    def numbers(self) -> range:
+        """List the batches of which this process takes something, from the start batch on."""
+        if self.order == "sequential":
+            return range(self._start_batch + self._rank, len(self), self.size)
+        return range(self._start_batch, len(self))
+
+    def portion_in(self, number: int) -> Portion:
+        """Tell what this process takes of a batch."""
+        starts = [*self._starts(), len(self.labels)]
+        return self.portion(starts[number + 1] - starts[number])
+
+    def portion(self, total: int) -> Portion:
+        """Tell what this process takes of a batch of so many images."""
+        if self.order == "sequential":
+            return whole(total)
+        return portion_of(total, self._rank, self.size, least_portion(self.batch_size, self.size))
 
     def _starts(self) -> list[int]:
         return batch_starts(len(self.labels), self.batch_size, join_last=self.order != "sequential")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -13,7 +13,15 @@ from torch import Tensor
 from pochi_cli.config.batches import batch_starts
 from pochi_cli.data.datasets import BadImage
 from pochi_cli.data.sampling import derive_seed
+from pochi_cli.data.shares import Portion, least_portion, portion_of, whole
 from pochi_cli.data.vectors import Vectors, read_rows
+
+
+class VectorBatch(NamedTuple):
+    """Vectors, float32 (n, D), and what they are of the batch that several processes share."""
+
+    vectors: Tensor
+    portion: Portion
 
 
 class VectorLoader:
@@ -27,6 +35,8 @@ class VectorLoader:
         rows: Numbers of the rows, int64 (N,).
         batch_size: Rows per batch.
         seed: Decides the order, together with the epoch alone; `None`, for evaluation, keeps that of `rows`.
+        rank, size: Number of this process among those that share the batches, and how many these are. Of each
+            batch they train on they take portions; evaluated are whole batches in turn.
     """
 
     skipped: tuple[BadImage, ...] = ()
@@ -34,8 +44,16 @@ class VectorLoader:
     worker_count = 0
 
     def __init__(
-        self, vectors: Vectors, rows: NDArray[np.integer[Any]], batch_size: int, seed: int | None = None
+        self,
+        vectors: Vectors,
+        rows: NDArray[np.integer[Any]],
+        batch_size: int,
+        seed: int | None = None,
+        rank: int = 0,
+        size: int = 1,
     ) -> None:
+        self._rank, self._size = rank, size
+        self._least = least_portion(batch_size, size)
         self._vectors = vectors
         self._rows = rows
         self._seed = seed
@@ -58,7 +76,7 @@ class VectorLoader:
         """None ever is."""
         return ()
 
-    def batches(self, epoch: int, start_batch: int = 0) -> Iterator[tuple[int, Tensor]]:
+    def batches(self, epoch: int, start_batch: int = 0) -> Iterator[tuple[int, VectorBatch]]:
         """Read an epoch.
 
         Args:
@@ -66,12 +84,18 @@ class VectorLoader:
             start_batch: The first batch wanted.
 
         Yields:
-            The number of each batch within the epoch, from 0, and its vectors, float32 (n, D).
+            The number of each batch within the epoch, from 0, and what this process takes of it.
         """
         rows = self._rows
         if self._seed is not None:
             generator = torch.Generator().manual_seed(derive_seed(self._seed, epoch))
             rows = rows[torch.randperm(len(rows), generator=generator).numpy()]
-        for number in range(start_batch, len(self._starts)):
+        is_training = self._seed is not None
+        first, step = (start_batch, 1) if is_training else (start_batch + self._rank, self._size)
+        for number in range(first, len(self._starts), step):
             chosen = rows[self._starts[number] : self._ends[number]]
-            yield number, torch.from_numpy(read_rows(self._vectors, chosen))
+            portion = whole(len(chosen))
+            if is_training:
+                portion = portion_of(len(chosen), self._rank, self._size, self._least)
+            own = chosen[portion.start : portion.stop]
+            yield number, VectorBatch(torch.from_numpy(read_rows(self._vectors, own)), portion)

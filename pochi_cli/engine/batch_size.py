@@ -91,7 +91,9 @@ def decide_batch_size(
     if config.batch_size != "auto":
         return config, ()
     images, averages = config.images_per_step, missing_averages(state.optimizer)
-    available = available_memory(runtime.device)
+    available, team = available_memory(runtime.device), runtime.team
+    if available is not None and runtime.device.type == "cpu":
+        available //= team.place.local_world_size
     if available is None:
         found: Cut | None = Cut(images // config.accumulate_steps, config.accumulate_steps, 0)
         why = "the system does not tell how much memory there is"
@@ -100,8 +102,14 @@ def decide_batch_size(
             need = trial(state.model, averages, runtime, data)
         else:
             need = measure_footprint(config, data, runtime, state.model, averages).needed_bytes
-        found = first_fitting(even_cuts(images, len(data.train)), need, _usable(available, runtime.device))
+
+        def need_of_one(batch_size: int, accumulate_steps: int) -> int | None:
+            return need(-(-batch_size // team.size), accumulate_steps)
+
+        cuts = even_cuts(images, len(data.train))
+        found = first_fitting(cuts, need_of_one, _usable(available, runtime.device))
         why = f"{show_bytes(found.needed)} of {show_bytes(available)}" if found else ""
+    found = team.first(found)
     if found is None:
         # The measurement is careful: whether they do fit, training tells.
         found = Cut(*even_cuts(images, _SMALLEST)[-1], 0)

@@ -12,6 +12,7 @@ from pochi_cli.engine.optim import create_optimizer
 from pochi_cli.engine.runtime import Runtime
 from pochi_cli.engine.state import TrainingState
 from pochi_cli.engine.tasks import Task
+from pochi_cli.models.sync_norm import synchronise
 
 
 def build_state(task: Task, runtime: Runtime, *, from_scratch: bool) -> tuple[TrainingState, tuple[str, ...]]:
@@ -37,12 +38,21 @@ def build_state(task: Task, runtime: Runtime, *, from_scratch: bool) -> tuple[Tr
 
 
 def equip(state: TrainingState, task: Task, runtime: Runtime) -> None:
-    """Lay out the weights, and add loss scaler, tracer, monitor and what writes for TensorBoard."""
+    """Lay out the weights, and add loss scaler, tracer, monitor and what writes for TensorBoard.
+
+    From here on several processes normalise together: none may run the model in training mode for itself.
+
+    Of several processes, which hold the same gradients and weights, the first one alone looks at them.
+    """
     config, model = task.config, state.model
+    if runtime.team.size > 1 and task.syncs_batch_norm:
+        synchronise(model, runtime.device.type)
     model.to(memory_format=runtime.memory_format)
     state.average.model.to(memory_format=runtime.memory_format)
     state.scaler = runtime.create_scaler()
     is_scaled = state.scaler.is_enabled()
+    if not runtime.team.is_first:
+        return
     state.tracer = create_tracer(config, model, is_scaled=is_scaled)
     state.monitor = create_monitor(config.monitor, model, is_scaled=is_scaled)
     state.board = task.board(model, state.average, runtime)

@@ -13,6 +13,7 @@ from pochi_cli.config.root import ClassificationConfig
 from pochi_cli.data.balance import balanced_weights
 from pochi_cli.data.prepare import Data, prepare_data
 from pochi_cli.data.published import Tell
+from pochi_cli.data.shares import least_portion, portion_of
 from pochi_cli.engine.averaging import ExponentialAverage, NoAverage
 from pochi_cli.engine.batch_size import decide_batch_size, explaining_memory
 from pochi_cli.engine.board import NoBoard
@@ -48,6 +49,16 @@ class ClassificationTask:
             DataError, StorageError: As `prepare_data`.
         """
         return cls(config, prepare_data(config, config.seed, tell=tell))
+
+    @property
+    def syncs_batch_norm(self) -> bool:
+        """Whether several processes normalise by the images of all of them."""
+        return self.config.sync_batch_norm
+
+    @property
+    def batch_size(self) -> int:
+        """Samples of a batch."""
+        return self.config.images_per_batch
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -107,7 +118,12 @@ class ClassificationTask:
         built = create_model(start, len(data.class_names), data.size)
         model = built.model
         frozen = freeze(model, config.freeze)
-        check_input(model, config.model_name, data.size, _smallest_batch(len(data.train), config.batch_size))
+        check_input(
+            model,
+            config.model_name,
+            data.size,
+            _smallest_batch(len(data.train), config.batch_size, runtime.team.size),
+        )
         if data.val_size is not None and data.val_size != data.size:
             check_input(model, config.model_name, data.val_size, 2)
         model.to(runtime.device)
@@ -191,11 +207,12 @@ class ClassificationTask:
         return explaining_memory(self.config, self.data, runtime, state)
 
 
-def _smallest_batch(images: int, batch_size: int | Literal["auto"]) -> int:
-    """Size of the smallest training batch, given that a last one of one image joins the one before."""
+def _smallest_batch(images: int, batch_size: int | Literal["auto"], processes: int) -> int:
+    """Images of the smallest portion of a batch, given that a last single one joins the batch before."""
     if batch_size == "auto":
         return min(images, 2)
-    if images <= batch_size:
-        return images
     rest = images % batch_size
-    return batch_size if rest in (0, 1) else rest
+    totals = [images] if images <= batch_size else [batch_size, *([rest] if rest > 1 else [])]
+    least = least_portion(batch_size, processes)
+    portions = [portion_of(total, processes - 1, processes, least) for total in totals]
+    return min(portion.stop - portion.start for portion in portions)

@@ -10,11 +10,13 @@ from torch import Tensor, nn
 
 from pochi_cli.data.batches import Loader
 from pochi_cli.data.datasets import Batch
+from pochi_cli.data.shares import Portion, whole
+from pochi_cli.engine.distributed import counting
 from pochi_cli.engine.evaluate import evaluate
 from pochi_cli.engine.features import Tail
 from pochi_cli.engine.losses import CrossEntropy, SampleLosses
 from pochi_cli.engine.mixing import Mixing, NoMixing
-from pochi_cli.engine.objectives import EpochFacts, Metrics, OnBatch, StepInput
+from pochi_cli.engine.objectives import EpochFacts, Metrics, StepInput, Watch
 from pochi_cli.engine.runtime import Runtime
 from pochi_cli.engine.totals import ClassificationTotals
 from pochi_cli.runs.epochs import ClassificationEpoch
@@ -43,6 +45,7 @@ class ClassificationObjective:
         validation: Loader[Batch] | None,
         tail: Tail | None = None,
     ) -> None:
+        self._team = runtime.team
         self._tail = tail
         self._training_loss = training_loss.to(runtime.device)
         self._validation_loss = validation_loss.to(runtime.device)
@@ -57,8 +60,21 @@ class ClassificationObjective:
     def prepare(self, batch: Batch, epoch: int, number: int) -> StepInput:
         """Move a batch to the device, mix and weigh it."""
         moved = _moved(batch, self._runtime)
-        images, targets = self._mixing(moved.images, moved.labels, epoch, number)
-        return StepInput(images, targets, self._training_loss.weight_of(targets))
+        portion = batch.portion or whole(len(batch))
+        images, targets = self._mixed(moved.images, moved.labels, portion, epoch, number)
+        weight = self._training_loss.weight_of(targets)
+        return StepInput(images, targets, weight, portion, *counting(self._team, portion))
+
+    def _mixed(
+        self, images: Tensor, labels: Tensor, portion: Portion, epoch: int, number: int
+    ) -> tuple[Tensor, Tensor]:
+        """Mix images with any of the whole batch, whichever process has loaded them."""
+        if isinstance(self._mixing, NoMixing) or portion.is_whole:
+            return self._mixing(images, labels, epoch, number)
+        all_images, all_labels = (self._team.merge(part, portion) for part in (images, labels))
+        mixed, targets = self._mixing(all_images, all_labels, epoch, number)
+        own = slice(portion.start, portion.stop)
+        return mixed[own].contiguous(memory_format=self._runtime.memory_format), targets[own]
 
     def outputs(self, model: nn.Module, inputs: Tensor) -> Tensor:
         """Compute the logits of images, or of their features."""
@@ -70,12 +86,17 @@ class ClassificationObjective:
         losses: SampleLosses = self._training_loss(outputs, step.targets)
         return losses
 
-    def validate(self, model: nn.Module, epoch: int, on_batch: OnBatch) -> Metrics:  # noqa: ARG002
+    def validate(self, model: nn.Module, epoch: int, watch: Watch) -> Metrics:  # noqa: ARG002
         """Compute loss and accuracy over all validation images, independent of the batches' sizes."""
         assert self._validation is not None
-        batches = self._validation.batches(epoch=0)
         means = evaluate_images(
-            model, partial(self.outputs, model), self._validation_loss, batches, self._runtime, on_batch
+            model,
+            partial(self.outputs, model),
+            self._validation_loss,
+            self._validation.batches(epoch=0),
+            len(self._validation),
+            self._runtime,
+            watch,
         )
         return {f"val_{name}": mean for name, mean in means.items()}
 
@@ -96,8 +117,9 @@ def evaluate_images(
     forward: Callable[[Tensor], Tensor],
     loss: CrossEntropy,
     batches: Iterable[tuple[int, Batch]],
+    count: int,
     runtime: Runtime,
-    on_batch: OnBatch,
+    watch: Watch,
 ) -> dict[str, float]:
     """Compute loss and accuracy over all images; both are independent of the batches' sizes.
 
@@ -105,9 +127,10 @@ def evaluate_images(
         model: Set to eval mode.
         forward: What computes its logits from a batch.
         loss: On the device.
-        batches: Numbered, on the CPU.
+        batches: Numbered, on the CPU; those that this process takes.
+        count: How many there are in all.
         runtime: Device, precision and layout.
-        on_batch: Told of each batch's logits and labels.
+        watch: Told of each batch's logits and labels.
 
     Returns:
         `loss`, sum(w_i l_i) / sum(w_i), and `accuracy` in percent.
@@ -120,9 +143,11 @@ def evaluate_images(
     def steps() -> Iterator[tuple[int, StepInput]]:
         for number, batch in batches:
             moved = _moved(batch, runtime)
-            yield number, StepInput(moved.images, moved.labels, loss.weight_of(moved.labels))
+            weight = loss.weight_of(moved.labels)
+            yield number, StepInput(moved.images, moved.labels, weight, whole(len(batch)))
 
-    return evaluate(model, forward, losses, steps(), ClassificationTotals(runtime), runtime, on_batch)
+    totals = ClassificationTotals(runtime)
+    return evaluate(model, forward, losses, steps(), count, totals, runtime, watch)
 
 
 def _moved(batch: Batch, runtime: Runtime) -> Batch:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -68,11 +68,13 @@ def decide(
     if not (isinstance(task, ClassificationTask) and isinstance(config, ClassificationConfig)):
         task, messages = task.decided(runtime, state)
         return Decided(task, runtime, messages)
-    possible = candidates(config)
+    possible = candidates(config, runtime.team)
     is_heavy = len(possible) > 1 and _is_heavy(config, task, state.model, runtime.device)
     rule = by_rule(possible, is_heavy=is_heavy)
     task, messages = task.decided(rule, state)
     choice, notes = _choose(config, task, rule, possible, state.model, may_measure=may_measure, tell=tell)
+    at = rule.team.first(possible.index(choice.runtime))
+    choice = replace(choice, runtime=possible[at])
     texts = (*messages, *choice.messages(), *notes)
     return Decided(task.resolved(choice.runtime), choice.runtime, texts, choice.to_record())
 
@@ -118,6 +120,7 @@ def _choose(
     if config.compile:
         return Choice(rule, "rule", "nothing is measured with compile = true"), ()
     path, situation = cache_directory() / "speed.json", _situation(task, rule, possible)
+    team = rule.team
     images = min(task.config.images_per_batch, len(task.data.train))
     steps = config.epochs * len(batch_starts(len(task.data.train), images))
     notes: tuple[str, ...] = ()
@@ -135,13 +138,14 @@ def _choose(
     if steps < FEWEST_STEPS:
         return too_few, notes
     tell(f"measuring the fastest of {', '.join(situation.candidates)}")
+    images = -(-images // team.size)
     copies = RealSteps(task.config, model, (images, 3, *task.data.size))
     timing = measure(_in_order(rule, possible), copies.open, steps)
     if len(timing.step_s) + len(timing.far_slower) < 2:
         return too_few, notes
     chosen = fastest(rule, timing.step_s)
     found = _measurement(chosen, timing, images, steps)
-    if timing.is_steady:  # else it may come out differently at a quieter time
+    if timing.is_steady and team.is_first:  # else it may come out differently at a quieter time
         try:
             remember(path, situation, found)
         except StorageError as error:
@@ -176,7 +180,7 @@ def _situation(task: ClassificationTask, rule: Runtime, possible: tuple[Runtime,
         stem=config.stem,
         freeze=tuple(config.freeze),
         image_size=task.data.size,
-        batch_size=config.images_per_batch,
+        batch_size=-(-config.images_per_batch // rule.team.size),
         cudnn_benchmark=config.cudnn_benchmark,
         candidates=tuple(candidate.arithmetic for candidate in possible),
     )

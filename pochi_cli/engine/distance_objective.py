@@ -12,11 +12,12 @@ from torch import Tensor, nn
 from pochi_cli.config.embedding import DistanceLossConfig
 from pochi_cli.config.recalls import recall_name
 from pochi_cli.config.root import EmbeddingConfig
-from pochi_cli.data.vector_loaders import VectorLoader
+from pochi_cli.data.shares import Portion
+from pochi_cli.data.vector_loaders import VectorBatch, VectorLoader
 from pochi_cli.engine.evaluate import evaluate
 from pochi_cli.engine.losses import DPLossV1, DPLossV1Norm, DPLossV2, DPLossV2Norm, SampleLosses
 from pochi_cli.engine.neighborhoods import Neighborhoods
-from pochi_cli.engine.objectives import EpochFacts, Metrics, OnBatch, StepInput
+from pochi_cli.engine.objectives import EpochFacts, Metrics, StepInput, Watch
 from pochi_cli.engine.runtime import Runtime
 from pochi_cli.engine.totals import DistanceTotals
 from pochi_cli.runs.epochs import EmbeddingEpoch
@@ -42,6 +43,7 @@ class DistanceObjective:
         validation: VectorLoader | None,
         neighborhoods: Neighborhoods | None,
     ) -> None:
+        self._team = runtime.team
         self._config = config
         self._loss = create_loss(config)
         self._runtime = runtime
@@ -59,10 +61,14 @@ class DistanceObjective:
         """Begin to sum what an epoch gives."""
         return DistanceTotals(self._runtime)
 
-    def prepare(self, batch: Tensor, epoch: int, number: int) -> StepInput:  # noqa: ARG002
-        """Move a batch to the device; it is its own target."""
-        vectors = batch.to(self._runtime.device, non_blocking=True)
-        return StepInput(vectors, vectors, torch.full((), float(len(vectors)), device=vectors.device))
+    def prepare(self, batch: VectorBatch, epoch: int, number: int) -> StepInput:  # noqa: ARG002
+        """Move a batch to the device; the whole of it is the target."""
+        vectors = batch.vectors.to(self._runtime.device, non_blocking=True)
+        whole = self._team.merge(vectors, batch.portion)
+        weight = torch.full((), float(len(whole)), device=vectors.device)
+        # Each process computes the losses of all pairs, and the gradient of its own latents.
+        scale = 1.0 if batch.portion.is_whole else float(self._team.size)
+        return StepInput(vectors, whole, weight, batch.portion, self._team.is_first, scale)
 
     def outputs(self, model: nn.Module, inputs: Tensor) -> Tensor:
         """Encode a batch."""
@@ -71,18 +77,34 @@ class DistanceObjective:
 
     def training_losses(self, outputs: Tensor, step: StepInput) -> SampleLosses:
         """Compute the loss of a batch, times its vectors."""
-        losses = self._loss(step.targets, outputs)
+        losses = self._loss(step.targets, self._of_all(outputs, step.portion))
         terms = torch.stack([losses.rank, losses.pairdist])
         return SampleLosses(losses.total * step.weight, step.weight, terms * step.weight)
 
-    def validate(self, model: nn.Module, epoch: int, on_batch: OnBatch) -> Metrics:
+    def _of_all(self, latents: Tensor, portion: Portion) -> Tensor:
+        """Put the latents of a batch together; those of other processes are constants to this one."""
+        if portion.is_whole:
+            return latents
+        others = self._team.merge(latents, portion)
+        return torch.cat([others[: portion.start], latents, others[portion.stop :]])
+
+    def validate(self, model: nn.Module, epoch: int, watch: Watch) -> Metrics:
         """Compute the total loss of the held-out rows and, where it is due, the recalls."""
         assert self._validation is not None
         steps = (
             (number, self.prepare(batch, epoch, number))
             for number, batch in self._validation.batches(epoch=0)
         )
-        means = evaluate(model, model, self.training_losses, steps, self.totals(), self._runtime, on_batch)
+        means = evaluate(
+            model,
+            model,
+            self.training_losses,
+            steps,
+            len(self._validation),
+            self.totals(),
+            self._runtime,
+            watch,
+        )
         found: dict[str, float | None] = {"val_total_loss": means["total_loss"]}
         found |= {recall_name(k): None for k in self._config.measured_ks}
         if self._neighborhoods is not None and self._config.has_recall(epoch):

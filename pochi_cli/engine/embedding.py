@@ -86,6 +86,16 @@ class EmbeddingTask:
         return cls(config, vectors, train, held, fingerprint)
 
     @property
+    def syncs_batch_norm(self) -> bool:
+        """There is nothing to normalise."""
+        return False
+
+    @property
+    def batch_size(self) -> int:
+        """Samples of a batch."""
+        return self.config.batch_size
+
+    @property
     def class_names(self) -> tuple[str, ...]:
         """There are none."""
         return ()
@@ -177,9 +187,9 @@ class EmbeddingTask:
         """Fill in what the config leaves open, so that training the result again repeats the run."""
         config = self.config
         changes: dict[str, Any] = {
-            "device": str(runtime.device),
+            "device": runtime.shared_device,
             "precision": runtime.precision,
-            "threads": runtime.threads,
+            "threads": runtime.shared_threads,
             "work_dir": str(Path(config.work_dir).absolute()),
             "optuna": None,  # no part of what is trained
         }
@@ -230,8 +240,9 @@ class EmbeddingTask:
     ) -> Parts:
         """Create the loaders, the loss and what judges the encoder."""
         config = self.config
-        train = VectorLoader(self.vectors, self.train, config.batch_size, config.seed)
-        held = VectorLoader(self.vectors, self.held, config.batch_size) if len(self.held) else None
+        place = {"rank": runtime.team.rank, "size": runtime.team.size}
+        train = VectorLoader(self.vectors, self.train, config.batch_size, config.seed, **place)
+        held = VectorLoader(self.vectors, self.held, config.batch_size, **place) if len(self.held) else None
         return Parts(Loaders(train, held), DistanceObjective(config, runtime, held, self.neighborhoods))
 
     def board(

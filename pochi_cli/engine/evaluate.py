@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterable
 import torch
 from torch import Tensor, nn
 
+from pochi_cli.engine.distributed import in_turns
 from pochi_cli.engine.losses import SampleLosses
-from pochi_cli.engine.objectives import OnBatch, StepInput
+from pochi_cli.engine.objectives import StepInput, Watch
 from pochi_cli.engine.runtime import Runtime
 from pochi_cli.engine.totals import EpochTotals
 
@@ -19,28 +20,47 @@ def evaluate(
     forward: Callable[[Tensor], Tensor],
     losses: Callable[[Tensor, StepInput], SampleLosses],
     batches: Iterable[tuple[int, StepInput]],
+    count: int,
     totals: EpochTotals,
     runtime: Runtime,
-    on_batch: OnBatch,
+    watch: Watch,
 ) -> dict[str, float]:
     """Compute loss and more over all samples.
+
+    Several processes take whole batches in turn, and their sums are added in the order of the batches: the
+    result is that of one process to the last digit.
 
     Args:
         model: Set to eval mode.
         forward: What computes its outputs from the inputs of a step.
         losses: Computes the losses of a batch from the model's outputs.
-        batches: Numbered, on the device.
+        batches: Numbered, on the device; those that this process takes.
+        count: How many there are in all.
         totals: What is summed.
-        runtime: Its precision.
-        on_batch: Called after each batch.
+        runtime: Its precision, and the processes that evaluate together.
+        watch: Told of each batch.
 
     Returns:
         The means, by the names that `totals` gives them.
     """
     model.eval()
-    for number, step in batches:
-        with runtime.autocast():
-            outputs = forward(step.inputs)
-        totals.add(losses(outputs, step), outputs, step.targets)
-        on_batch(number + 1, outputs, step.targets)
+    team = runtime.team
+    rows: list[Tensor] = []
+    for taken in team.rounds(iter(batches), count):
+        seen: tuple[Tensor, Tensor] | None = None
+        done = count
+        if taken is not None:
+            number, step = taken
+            done = min(count, number - number % team.size + team.size)
+            with runtime.autocast():
+                outputs = forward(step.inputs)
+            totals.add(losses(outputs, step), outputs, step.targets)
+            rows.append(totals.take())
+            seen = outputs, step.targets
+        for one in team.gather(seen) if watch.is_gathered else [seen]:
+            if one is not None:
+                watch.batch(done, *one)
+        watch.round(done)
+    for row in in_turns(team, rows):
+        totals.settle(row)
     return totals.read()

@@ -16,6 +16,7 @@ from pochi_cli.data.datasets import BadImage, Batch, ImageDataset
 from pochi_cli.data.loaders import BatchLoader
 from pochi_cli.data.published import Tell
 from pochi_cli.data.sampling import EpochBatchSampler
+from pochi_cli.data.shares import ALONE, Peers, least_portion, portion_of, whole
 from pochi_cli.engine.preserving import preserved
 from pochi_cli.engine.runtime import Runtime
 from pochi_cli.models.freezing import train_mode
@@ -149,6 +150,7 @@ class FeatureLoader:
         features: Of all of them.
         sampler: Their order.
         minimum: Batches with fewer images that are not bad are passed over.
+        peers: The processes that share the batches; each has the features of all images.
 
     Attributes:
         dataset: The images.
@@ -158,8 +160,14 @@ class FeatureLoader:
     worker_count = 0
 
     def __init__(
-        self, dataset: ImageDataset, features: Features, sampler: EpochBatchSampler, minimum: int
+        self,
+        dataset: ImageDataset,
+        features: Features,
+        sampler: EpochBatchSampler,
+        minimum: int,
+        peers: Peers = ALONE,
     ) -> None:
+        self._peers = peers
         self.dataset = dataset
         self.skipped: Sequence[BadImage] = features.skipped
         self._features = features
@@ -184,9 +192,19 @@ class FeatureLoader:
     def batches(self, epoch: int, start_batch: int = 0) -> Iterator[tuple[int, Batch]]:
         """Yield the batches of an epoch, from one on; each comes with its number, from 0."""
         self._sampler.set_epoch(epoch, start_batch)
+        rank, size = self._peers.rank, self._peers.size
+        is_training = self._sampler.order != "sequential"
         for number, keys in enumerate(self._sampler, start_batch):
+            if not is_training and number % size != rank:
+                continue
             indices = torch.tensor([key.index for key in keys], dtype=torch.int64)
             indices = indices[self._features.known[indices]]
-            if len(indices) >= self._minimum:
-                values = self._features.values[indices.to(self._features.values.device)]
-                yield number, Batch(values, self._features.labels[indices], indices)
+            if len(indices) < self._minimum:
+                continue
+            portion = whole(len(indices))
+            if is_training:
+                least = least_portion(self._sampler.batch_size, size)
+                portion = portion_of(len(indices), rank, size, least)
+            indices = indices[portion.start : portion.stop]
+            values = self._features.values[indices.to(self._features.values.device)]
+            yield number, Batch(values, self._features.labels[indices], indices, portion=portion)

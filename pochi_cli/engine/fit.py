@@ -15,19 +15,20 @@ from torch import Tensor
 
 from pochi_cli.config.root import Config
 from pochi_cli.data.batches import Loader, Loaders
-from pochi_cli.engine.objectives import EpochFacts, Metrics, Objective
+from pochi_cli.engine.distributed import Alone, Forward
+from pochi_cli.engine.objectives import EpochFacts, Metrics, Objective, Watch
 from pochi_cli.engine.optim import set_learning_rates
 from pochi_cli.engine.progress import Progress, StepRecord
 from pochi_cli.engine.runtime import Runtime
 from pochi_cli.engine.saving import Checkpoints, NoCheckpoints
 from pochi_cli.engine.signals import SignalFlag
 from pochi_cli.engine.state import Position, TrainingState
-from pochi_cli.engine.totals import FiniteGuard, check_weights
+from pochi_cli.engine.totals import EpochTotals, FiniteGuard, check_weights
 from pochi_cli.errors import Interrupted, NonFiniteLossError
 from pochi_cli.models.freezing import train_mode
 from pochi_cli.runs.epochs import EpochRecord
 from pochi_cli.runs.history import is_better
-from pochi_cli.runs.records import RunFiles
+from pochi_cli.runs.records import NoFiles, RunFiles
 
 Decision = Literal["continue", "stop"]
 OnEpoch = Callable[[EpochRecord], Decision | None]
@@ -48,14 +49,18 @@ class Job:
         checkpoints: What saves the state.
         on_epoch: Called with each epoch's record; `"stop"` ends the training.
         signals: Whether the user asked to stop.
+        team: The processes that train together; each of them runs the loop.
+        forward: What computes the outputs of a training step.
     """
 
     config: Config
     runtime: Runtime
+    team: Alone
+    forward: Forward
     objective: Objective[Any]
     loaders: Loaders[Loader[Any]]
     state: TrainingState
-    files: RunFiles
+    files: RunFiles | NoFiles
     checkpoints: Checkpoints | NoCheckpoints
     progress: Progress
     on_epoch: OnEpoch
@@ -107,7 +112,7 @@ def fit(job: Job) -> None:
         state.position = Position(epoch + 1)
         record_epoch(job, record, rates, is_last=stopped or epoch == config.epochs)
         stopped = decide(job, record) or stopped
-        if job.signals.number is not None and not stopped and epoch < config.epochs:
+        if stop_asked(job) and not stopped and epoch < config.epochs:
             interrupt(job)
     state.board.end(job.files.record)
 
@@ -129,7 +134,8 @@ class TrainedEpoch(NamedTuple):
 def train_epoch(job: Job, epoch: int, learning_rate: float) -> TrainedEpoch:
     """Run the steps of an epoch, from where the state stands in it."""
     state, config, runtime, objective = job.state, job.config, job.runtime, job.objective
-    totals, guard = objective.totals(), FiniteGuard(runtime)
+    team, totals, guard = job.team, objective.totals(), FiniteGuard(runtime)
+    samples = 0
     if state.position.sums:
         totals.restore(list(state.position.sums))
     step, done = state.position.steps, state.position.batches
@@ -155,18 +161,24 @@ def train_epoch(job: Job, epoch: int, learning_rate: float) -> TrainedEpoch:
         inputs = [
             objective.prepare(batch, epoch, number) for number, batch in zip(numbers, batches, strict=True)
         ]
-        # One mean over all samples of the step, however they are spread over its batches.
-        weight = torch.stack([part.weight for part in inputs]).sum()
+        # One mean over all samples of the step, however they are spread over its batches and the processes.
+        weight = team.sum(torch.stack([part.weight * part.is_counted for part in inputs]).sum())
         state.board.batch(inputs[0].inputs)
+        step_loss = torch.zeros_like(weight)
         for part in inputs:
-            with runtime.autocast():
-                outputs = objective.outputs(state.model, part.inputs)
-            losses = objective.training_losses(outputs, part)
-            loss = losses.losses.sum() / weight
-            state.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
-            totals.add(losses, outputs, part.targets)
-            state.monitor.add(loss, len(part.targets))
-            guard.see(loss, step)
+            with job.forward.batch(part.portion, is_last=part is inputs[-1]):
+                with runtime.autocast():
+                    outputs = job.forward(part.inputs)
+                losses = objective.training_losses(outputs, part)
+                loss = losses.losses.sum() / weight
+                state.scaler.scale(loss * part.scale).backward()  # type: ignore[no-untyped-call]
+            if part.is_counted:
+                totals.add(losses, outputs, part.targets)
+                step_loss += loss.detach()
+            samples += part.portion.total
+        step_loss = settle(team, totals, step_loss)
+        state.monitor.add(step_loss, sum(part.portion.total for part in inputs))
+        guard.see(step_loss, step)
         state.scaler.unscale_(state.optimizer)
         state.tracer.step()
         state.monitor.before_step(step)
@@ -179,25 +191,41 @@ def train_epoch(job: Job, epoch: int, learning_rate: float) -> TrainedEpoch:
         state.scaler.update()
         state.monitor.after_step()
         state.optimizer.zero_grad(set_to_none=True)
+        team.average_buffers(state.model)
         state.average.update()
 
         state.board.step(step, is_due=due)
         seen = totals.read() if due or job.progress.wants_metrics() else None
-        job.progress.step(StepRecord(done, totals.samples, learning_rate, seen, is_due=due))
-        if job.signals.number is not None:
+        job.progress.step(StepRecord(done, samples, learning_rate, seen, is_due=due))
+        if stop_asked(job):
             break
         if config.checkpoint_every_steps and step % config.checkpoint_every_steps == 0:
             stand_here()
             job.checkpoints.save(state)
 
     stand_here()
-    if job.signals.number is not None:
+    if job.signals.number is not None:  # all processes know of it
         interrupt(job)
     return TrainedEpoch(
         totals.read(),
         totals.count() / max(state.position.duration_s, 1e-9),
         waiting.seconds / max(time.monotonic() - began, 1e-9),
     )
+
+
+def settle(team: Alone, totals: EpochTotals, loss: Tensor) -> Tensor:
+    """Put together what the processes added to the sums in a step; returns the whole of its loss, ()."""
+    taken = totals.take()
+    summed = team.sum(torch.cat([taken, loss.to(taken.dtype)[None]]))
+    totals.settle(summed[:-1])
+    return summed[-1].to(loss.dtype)
+
+
+def stop_asked(job: Job) -> bool:
+    """Tell whether a signal asked any of the processes to stop; all are told the same."""
+    number = next(filter(None, job.team.counts(job.signals.number or 0)), None)
+    job.signals.number = job.signals.number or number
+    return number is not None
 
 
 class Waiting:
@@ -240,14 +268,18 @@ def validate(job: Job, epoch: int) -> Metrics | None:
     if job.loaders.val is None:
         return None
 
-    def on_batch(batches_done: int, outputs: Tensor, targets: Tensor) -> None:
-        job.progress.validation(batches_done)
+    def see(_: int, outputs: Tensor, targets: Tensor) -> None:
         job.state.board.validation(outputs, targets)
-        if job.signals.number is not None:
+
+    def go_on(batches_done: int) -> None:
+        job.progress.validation(batches_done)
+        if stop_asked(job):
             interrupt(job)
 
     job.progress.validation(0)
-    return job.objective.validate(job.state.average.model, epoch, on_batch)
+    watch = Watch(see, go_on, is_gathered=job.team.size > 1 and job.config.enable_tensorboard)
+    # Where the processes' devices differ, so may the last digits, and what is decided by them.
+    return job.team.first(job.objective.validate(job.state.average.model, epoch, watch))
 
 
 def tell_noticed(job: Job) -> None:
@@ -308,7 +340,7 @@ def decide(job: Job, record: EpochRecord) -> bool:
     Raises:
         ValueError: The answer is none of those allowed.
     """
-    decision = job.on_epoch(record)
+    decision = job.team.first(job.on_epoch(record) if job.team.is_first else None)
     if decision not in (None, "continue", "stop"):
         raise ValueError(f'on_epoch must return None, "continue" or "stop", not {decision!r}')
     if decision == "stop":

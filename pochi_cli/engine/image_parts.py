@@ -18,7 +18,9 @@ from pochi_cli.data.loaders import BatchLoader, create_loaders
 from pochi_cli.data.prepare import Data
 from pochi_cli.data.published import Tell
 from pochi_cli.data.sampling import EpochBatchSampler, Order
+from pochi_cli.data.shares import Peers
 from pochi_cli.engine.classification_objective import ClassificationObjective
+from pochi_cli.engine.distributed import ALONE
 from pochi_cli.engine.features import FeatureLoader, Tail, compute_features, frozen_tail
 from pochi_cli.engine.losses import CrossEntropy
 from pochi_cli.engine.memory import available_memory
@@ -61,7 +63,7 @@ class ImageParts:
 
     def images(self, epochs: int) -> Parts:
         """Train on images, which are read so many times."""
-        loaders = self._loaders(epochs, self.config.cache, self.config.sampler)
+        loaders = self._loaders(epochs, self.config.cache, self.config.sampler, self.runtime.team)
         cached = [loader.cached for loader in loaders if loader]
         return Parts(
             loaders,
@@ -89,7 +91,7 @@ class ImageParts:
         tail = frozen_tail(model, self.config.head) if is_wanted else None
         if tail is None:
             return None
-        images = self._loaders(1, "none", "sequential")
+        images = self._loaders(1, "none", "sequential", ALONE)
         size = self.config.images_per_batch
         wanted: tuple[tuple[BatchLoader | None, Order, int], ...] = (
             (images.train, self.config.sampler, min(2, size)),
@@ -103,7 +105,7 @@ class ImageParts:
             if features is None:
                 return None
             sampler = EpochBatchSampler(part.dataset.index.labels, size, self.config.seed, order)
-            loaders.append(FeatureLoader(part.dataset, features, sampler, minimum))
+            loaders.append(FeatureLoader(part.dataset, features, sampler, minimum, self.runtime.team))
         train, val = loaders[0], loaders[1] if len(loaders) > 1 else None
         return Parts(
             Loaders(train, val),
@@ -112,16 +114,21 @@ class ImageParts:
             settings={"cache": [_PLACE] * len(loaders)},
         )
 
-    def _loaders(self, epochs: int, cache: CacheMode, order: Order) -> Loaders[BatchLoader]:
+    def _loaders(self, epochs: int, cache: CacheMode, order: Order, peers: Peers) -> Loaders[BatchLoader]:
+        place, workers = self.runtime.team.place, self.config.num_workers
+        free = available_memory(torch.device("cpu"))
+        if workers != "auto":
+            workers = -(-workers // place.local_world_size)
         return create_loaders(
-            self.config.model_copy(update={"cache": cache}),
+            self.config.model_copy(update={"cache": cache, "num_workers": workers}),
             self.data,
             seed=self.config.seed,
             device_type=self.runtime.device.type,
             order=order,
             epochs=epochs,
-            free_memory=available_memory(torch.device("cpu")),
+            free_memory=None if free is None else free // place.local_world_size,
             room=self._room,
+            peers=peers,
         )
 
     @property

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, Protocol, TypeVar
 from torch import Tensor, nn
 
 from pochi_cli.data.batches import Loader, Loaders
+from pochi_cli.data.shares import Portion
 from pochi_cli.engine.losses import SampleLosses
 from pochi_cli.engine.totals import EpochTotals
 from pochi_cli.runs.epochs import EpochRecord
@@ -24,6 +25,21 @@ OnBatch = Callable[[int, Tensor, Tensor], None]
 
 
 @dataclass(frozen=True)
+class Watch:
+    """Who is told while a model is judged.
+
+    Attributes:
+        batch: Told of each batch.
+        round: Told the number of batches done, each time that every process has done one.
+        is_gathered: Whether `batch` is told of those of other processes, too.
+    """
+
+    batch: OnBatch
+    round: Callable[[int], None] = lambda _: None
+    is_gathered: bool = False
+
+
+@dataclass(frozen=True)
 class StepInput:
     """A batch as the model gets it.
 
@@ -32,11 +48,17 @@ class StepInput:
         targets: Labels int64 (N,), probabilities float32 (N, K) after mixing; of vectors the inputs
             themselves.
         weight: Sum of the samples' weights, float32 ().
+        portion: What of a batch they are that several processes share.
+        is_counted: Whether losses and weight are part of the sums: one process counts what all compute.
+        scale: By which the loss is multiplied, so that the mean over the processes is the sum over portions.
     """
 
     inputs: Tensor
     targets: Tensor
     weight: Tensor
+    portion: Portion
+    is_counted: bool = True
+    scale: float = 1.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,7 +96,7 @@ class Objective(Protocol[B_contra]):
     def training_losses(self, outputs: Tensor, step: StepInput) -> SampleLosses:
         """Compute what is minimised."""
 
-    def validate(self, model: nn.Module, epoch: int, on_batch: OnBatch) -> Metrics:
+    def validate(self, model: nn.Module, epoch: int, watch: Watch) -> Metrics:
         """Judge a model on the validation data, which there are."""
 
     def noticed(self) -> Sequence[str]:

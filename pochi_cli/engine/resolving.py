@@ -23,10 +23,10 @@ def resolve(config: ClassificationConfig, data: Data, runtime: Runtime) -> Class
         raise ConfigError(mistakes)
     changes: dict[str, Any] = {
         "num_classes": len(data.class_names),
-        "device": str(runtime.device),
+        "device": runtime.shared_device,
         "precision": runtime.precision,
         "channels_last": runtime.channels_last,
-        "threads": runtime.threads,
+        "threads": runtime.shared_threads,
         "work_dir": str(Path(config.work_dir).absolute()),
         "optuna": None,  # no part of what is trained
     }

@@ -7,6 +7,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
 from pochi_cli.config.load import validate
 from pochi_cli.config.root import Config
 from pochi_cli.config.schedule import learning_rate
@@ -39,6 +42,29 @@ def check_data(run: Run, task: Task) -> None:
             f"{', '.join(_data_changes(run.record, task))}",
             hint="put the data back as they were, or train a new run",
         )
+
+
+def check_processes(run: Run, model: nn.Module, processes: int, *, is_synced: bool) -> None:
+    """Check that as many processes go on as there were, where their number matters.
+
+    Args:
+        run: The run.
+        model: What it trains.
+        processes: How many are to go on.
+        is_synced: Whether they normalise by the images of all of them.
+
+    Raises:
+        RunError: Each normalises by its own portion of a batch, and there would be other portions.
+    """
+    before = run.record.settings.get("processes", 1)
+    normalises = any(isinstance(module, _BatchNorm) for module in model.modules())
+    if processes == before or is_synced or not normalises:
+        return
+    raise RunError(
+        f"{run.layout.name} was trained by {before} processes, each of which normalised by its own images: "
+        f"{processes} would not go on exactly",
+        hint=f"start {before}, or train a new run with sync_batch_norm = true, with which the number is free",
+    )
 
 
 def latest_checkpoint(run: Run, config: Config) -> dict[str, Any] | None:
@@ -122,7 +148,7 @@ def _data_changes(record: RunRecord, task: Task) -> Iterator[str]:
         yield "as many as before, but they are others"
 
 
-def restore(state: TrainingState, checkpoint: dict[str, Any], config: Config, run: Run) -> None:
+def restore(state: TrainingState, checkpoint: dict[str, Any], config: Config, run: Run, rank: int) -> None:
     """Take up the state of a checkpoint, if it is one of this run.
 
     Raises:
@@ -136,7 +162,7 @@ def restore(state: TrainingState, checkpoint: dict[str, Any], config: Config, ru
                 f"{path} is of a training with another config: {format_key(key)} differs",
                 hint="put back the run's own checkpoint",
             )
-        state.restore(checkpoint)
+        state.restore(checkpoint, rank)
     except KeyError as error:
         raise RunError(f"{path} is incomplete: it has no {error}", hint=_offer_older(run)) from error
     except (RuntimeError, TypeError, ValueError, ConfigError) as error:

@@ -15,7 +15,9 @@ import numpy as np
 import torch
 
 from pochi_cli.config.recording import HardwareConfig, ImageHardwareConfig
+from pochi_cli.engine.distributed import ALONE, Alone
 from pochi_cli.errors import DeviceError
+from pochi_cli.ranks import Rank
 
 _HALF = {"bf16": torch.bfloat16, "fp16": torch.float16}
 _X86 = frozenset({"x86_64", "amd64"})
@@ -30,12 +32,14 @@ class Runtime:
         precision: Arithmetic of forward and backward; weights stay in float32.
         channels_last: Memory layout of images and weights.
         threads: Threads of the computation on the CPU.
+        team: The processes that compute together.
     """
 
     device: torch.device
     precision: Literal["fp32", "bf16", "fp16"]
     channels_last: bool
     threads: int
+    team: Alone = ALONE
 
     @property
     def memory_format(self) -> torch.memory_format:
@@ -53,6 +57,16 @@ class Runtime:
         return self.precision == "fp32" and not self.channels_last
 
     @property
+    def shared_device(self) -> str:
+        """Device as a config names it, which says nothing of one of several processes."""
+        return str(self.device) if self.team.size == 1 else self.device.type
+
+    @property
+    def shared_threads(self) -> int:
+        """Threads of all processes of a machine."""
+        return self.threads * self.team.place.local_world_size
+
+    @property
     def sum_dtype(self) -> torch.dtype:
         """Dtype for sums over an epoch: float64 where the device has it."""
         return torch.float32 if self.device.type == "mps" else torch.float64
@@ -68,19 +82,23 @@ class Runtime:
         return torch.amp.GradScaler(self.device.type, enabled=self.precision == "fp16")
 
 
-def choose_runtime(config: HardwareConfig) -> Runtime:
+def choose_runtime(config: HardwareConfig, team: Alone = ALONE) -> Runtime:
     """Choose what the config leaves open, as far as that can be done without a model.
 
     What `by_rule` says of a model that is heavy work for a GPU and none for a CPU.
 
+    Args:
+        config: The part on hardware.
+        team: The processes that compute together.
+
     Raises:
         DeviceError: The device or precision asked for is not there.
     """
-    possible = candidates(config)
+    possible = candidates(config, team)
     return by_rule(possible, is_heavy=possible[0].device.type == "cuda")
 
 
-def candidates(config: HardwareConfig) -> tuple[Runtime, ...]:
+def candidates(config: HardwareConfig, team: Alone = ALONE) -> tuple[Runtime, ...]:
     """List the precisions and memory layouts that a config leaves open, fp32 with channels outermost first.
 
     What the hardware only emulates is none. Vectors are computed in fp32, which their distances need. A
@@ -89,7 +107,7 @@ def candidates(config: HardwareConfig) -> tuple[Runtime, ...]:
     Raises:
         DeviceError: The device or precision asked for is not there.
     """
-    device = _choose_device(config.device)
+    device = choose_device(config.device, team.place)
     is_open = isinstance(config, ImageHardwareConfig) and not config.deterministic
     precisions: list[Literal["fp32", "bf16", "fp16"]] = ["fp32"]
     if config.deterministic:
@@ -103,8 +121,10 @@ def candidates(config: HardwareConfig) -> tuple[Runtime, ...]:
     layout = config.channels_last if isinstance(config, ImageHardwareConfig) else False
     layouts = [layout] if layout != "auto" else [False, True] if is_open and device.type != "mps" else [False]
     threads = config.threads or torch.get_num_threads()
+    if config.threads or "OMP_NUM_THREADS" not in os.environ:  # else a launcher has given each its own
+        threads = max(1, threads // team.place.local_world_size)
     return tuple(
-        Runtime(device, precision, channels_last, threads)
+        Runtime(device, precision, channels_last, threads, team)
         for precision, channels_last in product(precisions, layouts)
     )
 
@@ -158,7 +178,18 @@ def own_runtime(config: HardwareConfig) -> Runtime:
         return choose_runtime(config.model_copy(update={"device": None, "precision": precision}))
 
 
-def _choose_device(name: str | None) -> torch.device:
+def choose_device(name: str | None, place: Rank = Rank()) -> torch.device:  # noqa: B008 - it is immutable
+    """Choose the device of this process.
+
+    Args:
+        name: As in the config: `cpu`, `mps`, `cuda` or `cuda:N`; `None` for the best that there is.
+        place: Of this process: of several on a machine each has a CUDA device of its own.
+
+    Raises:
+        DeviceError: The device is not there, or several processes cannot share it.
+    """
+    if not place.is_alone:
+        return _own_device(name, place)
     if name is None:
         if torch.cuda.is_available():
             return torch.device("cuda")
@@ -172,6 +203,24 @@ def _choose_device(name: str | None) -> torch.device:
     if device.type == "mps" and not torch.backends.mps.is_available():
         raise DeviceError("device is mps, but there is no such device here", hint='use device = "cpu"')
     return device
+
+
+def _own_device(name: str | None, place: Rank) -> torch.device:
+    if name == "cpu" or (name is None and not torch.cuda.is_available()):
+        return torch.device("cpu")
+    if name not in (None, "cuda"):
+        raise DeviceError(
+            f"device is {name}, but {place.world_size} processes train together",
+            hint='leave device out, or use "cuda" (each process takes one of the GPUs) or "cpu"',
+        )
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if place.local_world_size > count:
+        raise DeviceError(
+            f"{place.local_world_size} processes need as many CUDA devices, but there are {count}",
+            hint='start fewer, or use device = "cpu"',
+        )
+    torch.cuda.set_device(place.local_rank)
+    return torch.device("cuda", place.local_rank)
 
 
 @contextmanager
@@ -188,15 +237,24 @@ def configured(config: HardwareConfig, runtime: Runtime) -> Iterator[None]:
     if config.deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.use_deterministic_algorithms(True)
-    random.seed(config.seed)
-    np.random.seed(config.seed)
-    torch.manual_seed(config.seed)
+    seed_all(config.seed)
     try:
         yield
     finally:
         torch.set_num_threads(threads)
         torch.backends.cudnn.benchmark = benchmark
         torch.use_deterministic_algorithms(deterministic)
+
+
+def seed_all(seed: int) -> None:
+    """Seed every global source of randomness.
+
+    Args:
+        seed: 32 bits.
+    """
+    random.seed(seed)
+    np.random.seed(seed)
+    torch.manual_seed(seed)
 
 
 def random_state() -> dict[str, Any]:

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
+
 from pochi_cli.engine.checkpoint import copy_checkpoint, save_checkpoint
+from pochi_cli.engine.distributed import ALONE, Alone
+from pochi_cli.engine.runtime import random_state
 from pochi_cli.engine.state import ModelSpec, TrainingState
 from pochi_cli.runs.layout import RunLayout
 
@@ -13,11 +18,13 @@ class Checkpoints:
     Args:
         layout: Where they go.
         spec: What the model's answers depend on.
+        team: The processes that train together; the first one writes, all say how they stand.
     """
 
-    def __init__(self, layout: RunLayout, spec: ModelSpec) -> None:
+    def __init__(self, layout: RunLayout, spec: ModelSpec, team: Alone = ALONE) -> None:
         self._layout = layout
         self._spec = spec
+        self._team = team
 
     def save(self, state: TrainingState) -> None:
         """Save the state, which is that between two steps.
@@ -25,7 +32,7 @@ class Checkpoints:
         Raises:
             StorageError: Writing failed.
         """
-        save_checkpoint(state.to_checkpoint(self._spec), [self._layout.latest_model])
+        self._save(state, [self._layout.latest_model])
 
     def save_epoch(self, state: TrainingState, epoch: int, *, is_best: bool, is_numbered: bool) -> str | None:
         """Save the state at the end of an epoch.
@@ -43,7 +50,7 @@ class Checkpoints:
             *([numbered] if is_numbered else []),
             layout.latest_model,
         ]
-        save_checkpoint(state.to_checkpoint(self._spec), paths)
+        self._save(state, paths)
         return numbered.name if is_numbered else None
 
     def number(self, epoch: int) -> None:
@@ -53,8 +60,13 @@ class Checkpoints:
             StorageError: Writing failed.
         """
         numbered = self._layout.checkpoint(epoch)
-        if not numbered.exists():
+        if self._team.is_first and not numbered.exists():
             copy_checkpoint(self._layout.latest_model, numbered)
+
+    def _save(self, state: TrainingState, paths: Sequence[Path]) -> None:
+        content = state.to_checkpoint(self._spec, self._team.gather(random_state()))
+        if self._team.is_first:
+            save_checkpoint(content, paths)
 
 
 class NoCheckpoints:

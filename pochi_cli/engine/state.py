@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
 
+from pochi_cli.data.sampling import derive_seed
 from pochi_cli.engine.averaging import ExponentialAverage, NoAverage
 from pochi_cli.engine.board import NoBoard
 from pochi_cli.engine.checkpoint import FORMAT_VERSION
 from pochi_cli.engine.early_stopping import EarlyStopping
 from pochi_cli.engine.gradients import GradientTracer, NoTracer
 from pochi_cli.engine.monitor import NoMonitor, TrainingMonitor
-from pochi_cli.engine.runtime import random_state, restore_random_state
+from pochi_cli.engine.runtime import restore_random_state, seed_all
 from pochi_cli.runs.history import History
 
 if TYPE_CHECKING:
@@ -80,8 +82,13 @@ class TrainingState:
     history: History = field(default_factory=History)
     duration_s: float = 0.0
 
-    def to_checkpoint(self, spec: ModelSpec) -> dict[str, Any]:
-        """Collect tensors and plain values from which this very state can be restored."""
+    def to_checkpoint(self, spec: ModelSpec, random_states: Sequence[Any]) -> dict[str, Any]:
+        """Collect tensors and plain values from which this very state can be restored.
+
+        Args:
+            spec: What the model's answers depend on.
+            random_states: Of each of the processes that train together.
+        """
         return {
             "format_version": FORMAT_VERSION,
             "epoch": len(self.history),
@@ -95,7 +102,8 @@ class TrainingState:
             "gradient_trace": self.tracer.state_dict(),
             "monitor": self.monitor.state_dict(),
             "tensorboard": self.board.state_dict(),
-            "rng_state": random_state(),
+            "rng_state": random_states[0],
+            "peer_rng_states": list(random_states[1:]),
             # Order and augmentation are functions of seed, epoch and image: the place is enough.
             "sampler_state": {
                 "epoch": self.position.epoch,
@@ -110,8 +118,14 @@ class TrainingState:
             "config": spec.config,
         }
 
-    def restore(self, checkpoint: dict[str, Any]) -> None:
+    def restore(self, checkpoint: dict[str, Any], rank: int) -> None:
         """Take up the state of a checkpoint, the process's random state included.
+
+        Where more processes go on than there were, the others draw random numbers of their own.
+
+        Args:
+            checkpoint: As `to_checkpoint` makes it.
+            rank: Of this process.
 
         Raises:
             RuntimeError, KeyError, ValueError: It does not fit this model or optimizer.
@@ -128,4 +142,8 @@ class TrainingState:
         place = checkpoint["sampler_state"]
         self.position = Position(**{**place, "sums": tuple(place["sums"])})
         self.duration_s = checkpoint["duration_s"]
-        restore_random_state(checkpoint["rng_state"])
+        states = [checkpoint["rng_state"], *checkpoint["peer_rng_states"]]
+        if rank < len(states):
+            restore_random_state(states[rank])
+        else:
+            seed_all(derive_seed(checkpoint["config"]["seed"], rank, self.position.epoch) % 2**32)

@@ -34,7 +34,8 @@ from pochi_cli.tensorboard.histograms import histogram_of
 _NO_HYPER_PARAMETERS = frozenset(
     {
         "task", "optuna", "train_data_root", "val_data_root", "train_vectors", "vector_column", "num_classes",
-        "num_workers", "cache", "on_bad_image", "channels_last", "cudnn_benchmark", "confusion_matrix_config",
+        "num_workers", "cache", "on_bad_image", "channels_last", "cudnn_benchmark", "sync_batch_norm",
+        "confusion_matrix_config",
         "recall_ks", "recall_every_epochs", "recall_samples",
     }
 )  # fmt: skip

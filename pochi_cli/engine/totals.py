@@ -23,17 +23,16 @@ _REMEDY = (
 class EpochTotals(ABC):
     """Sums over an epoch; adding to them never waits for the device.
 
+    What is added counts once it is settled, so that processes can put theirs together before.
+
     Args:
         runtime: Device and dtype of the sums.
         size: How many there are; the last counts the samples.
-
-    Attributes:
-        samples: Samples that this process added.
     """
 
     def __init__(self, runtime: Runtime, size: int) -> None:
         self._sums = torch.zeros(size, dtype=runtime.sum_dtype, device=runtime.device)
-        self.samples = 0
+        self._open = torch.zeros_like(self._sums)
 
     @abstractmethod
     def add(self, losses: SampleLosses, outputs: Tensor, targets: Tensor) -> None:
@@ -53,8 +52,16 @@ class EpochTotals(ABC):
     def _add(self, sums: Sequence[Tensor], samples: int) -> None:
         dtype = self._sums.dtype
         count = torch.full((), float(samples), dtype=dtype, device=self._sums.device)
-        self._sums += torch.stack([*(part.to(dtype) for part in sums), count])
-        self.samples += samples
+        self._open += torch.stack([*(part.to(dtype) for part in sums), count])
+
+    def take(self) -> Tensor:
+        """Take what was added since the last time, (sums,)."""
+        taken, self._open = self._open, torch.zeros_like(self._sums)
+        return taken
+
+    def settle(self, taken: Tensor) -> None:
+        """Count what was taken, by this process or by several."""
+        self._sums += taken
 
     def read(self) -> dict[str, float]:
         """Wait for the device, and tell the means so far by their names."""
@@ -114,9 +121,9 @@ class DistanceTotals(EpochTotals):
 
     @torch.no_grad()
     def add(self, losses: SampleLosses, outputs: Tensor, targets: Tensor) -> None:  # noqa: ARG002
-        """Add the losses of a batch."""
+        """Add the losses of a batch, of which several processes may have computed outputs."""
         assert losses.terms is not None
-        self._add([losses.losses.sum(), *losses.terms], len(outputs))
+        self._add([losses.losses.sum(), *losses.terms], len(targets))
 
     def means_of(self, sums: Sequence[float]) -> dict[str, float]:
         """`total_loss`, `rank_loss` and `pairdist_loss`."""

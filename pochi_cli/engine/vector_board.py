@@ -39,7 +39,7 @@ class VectorBoard(TensorBoardWriter):
 
     def _example(self) -> Tensor | None:
         _, batch = next(iter(self._loaders.train.batches(epoch=0)))
-        example: Tensor = batch[:2].to(self._runtime.device)
+        example: Tensor = batch.vectors[:2].to(self._runtime.device)
         return example
 
     def _write_more(self) -> None:

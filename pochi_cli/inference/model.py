@@ -25,8 +25,8 @@ from pochi_cli.models.factory import check_input, create_model
 from pochi_cli.runs.index import Run, choose_checkpoint, find_run, names_file, run_around
 
 _MAY_CHANGE = (
-    "device", "precision", "channels_last", "threads", "cudnn_benchmark", "deterministic", "batch_size",
-    "num_workers", "cache", "on_bad_image", "train_data_root", "val_data_root", "val_transform",
+    "device", "precision", "channels_last", "threads", "cudnn_benchmark", "sync_batch_norm", "deterministic",
+    "batch_size", "num_workers", "cache", "on_bad_image", "train_data_root", "val_data_root", "val_transform",
     "confusion_matrix_config",
 )  # fmt: skip
 """Keys that say how the model is asked; all others say what it is."""

@@ -27,6 +27,7 @@ from pochi_cli.data.transforms import StepError
 from pochi_cli.engine.classification_objective import evaluate_images
 from pochi_cli.engine.losses import CrossEntropy
 from pochi_cli.engine.memory import explaining_batches
+from pochi_cli.engine.objectives import Watch
 from pochi_cli.errors import DataError, ModelError
 from pochi_cli.inference.images import ImageSource
 from pochi_cli.inference.model import LoadedModel
@@ -104,8 +105,9 @@ def ask(loaded: LoadedModel, source: ImageSource, tell: Tell = lambda *_: None) 
             loaded.model,
             CrossEntropy(loaded.class_weights).to(runtime.device),
             collected.noting(_of_its_size(loaded, loader.batches(epoch=0))),
+            len(loader),
             runtime,
-            collected.add,
+            Watch(collected.add),
         )
         duration_s = time.perf_counter() - started
         assert collected.first is not None  # else no batch could be used, which is an error

@@ -141,6 +141,33 @@ class RunFiles:
         write_history(self.layout, history, export_metrics=self._export_metrics)
 
 
+class NoFiles:
+    """Keeps the record of a run that another process writes.
+
+    Args:
+        layout: Where that process writes.
+        record: The run so far.
+    """
+
+    def __init__(self, layout: RunLayout, record: RunRecord) -> None:
+        self.layout = layout
+        self.record = record
+
+    def update(self, **changes: Any) -> None:
+        """Change fields of the record."""
+        self.record = replace(self.record, **changes)
+
+    def write_gradients(self, epoch: GradientEpoch) -> Sequence[GradientEpoch]:
+        """Do nothing."""
+        return (epoch,)
+
+    def write_monitor(self, epoch: MonitorEpoch) -> None:
+        """Do nothing."""
+
+    def write_history(self, history: History) -> None:
+        """Do nothing."""
+
+
 def write_history(layout: RunLayout, history: History, *, export_metrics: bool) -> None:
     """Write a run's train_history.json, and its metrics CSV.
 

@@ -23,6 +23,7 @@ from sklearn.metrics import accuracy_score
 from torchvision.models import resnet18
 
 from pochi_cli.config.load import validate
+from pochi_cli.engine.distributed import ALONE
 from pochi_cli.engine.progress import SilentProgress, StepRecord
 from pochi_cli.engine.runtime import choose_runtime
 from pochi_cli.engine.totals import FiniteGuard
@@ -454,7 +455,7 @@ def test_the_cpu_never_learns_from_a_bad_loss() -> None:
 
 def test_memory_that_is_not_there_is_told_as_such() -> None:
     with pytest.raises(MemoryExhaustedError, match="out of memory before the first step"):  # noqa: SIM117
-        with _known_torch_errors():
+        with _known_torch_errors(ALONE):
             torch.empty(2**50)
 
 
