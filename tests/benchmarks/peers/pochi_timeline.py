@@ -11,6 +11,7 @@ import time
 
 from pochi_cli import api
 from pochi_cli.engine.progress import SilentProgress, StepRecord
+from pochi_cli.installation import load_torch
 from tests.benchmarks.peers.job import answer
 
 
@@ -34,6 +35,7 @@ class Timeline(SilentProgress):
 def main() -> None:
     """Train, and answer with the times."""
     timeline = Timeline()
+    load_torch()  # as the command does, which also ends the sooner for it
     api.train(api.load_config(sys.argv[1]), progress=timeline)
     answer(loop=timeline.loop, first_step=timeline.first_step, last_batch=timeline.last_batch)
 
