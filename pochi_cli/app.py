@@ -27,7 +27,7 @@ from pochi_cli.commands import (
     validate_config,
 )
 from pochi_cli.commands.inspect import group as inspect
-from pochi_cli.errors import Interrupted, MemoryExhaustedError, PochiError
+from pochi_cli.errors import Interrupted, MemoryExhaustedError, PeerLostError, PochiError
 from pochi_cli.ranks import launched_rank
 from pochi_cli.version import __version__
 
@@ -98,11 +98,13 @@ def main() -> None:
     try:
         app(prog_name="pochi")
     except PochiError as error:
-        from pochi_cli.console import show_error
+        from pochi_cli.console import note, show_error
 
         # Before processes that train together know of each other the first of each machine speaks for all.
         if not (launched_rank().local_rank if error.is_told is None else error.is_told):
             show_error(error)
+        elif isinstance(error, PeerLostError) and error.hint is not None:
+            note(error.hint)
         sys.exit(1)
     except MemoryError:
         from pochi_cli.console import show_error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import mmap
 import multiprocessing
 import os
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 
 _HEADER = 8
 _GROWTH = 64 << 20
-_FREE_ON_DISK = 1 << 30
+FREE_ON_DISK = 1 << 30
 """Bytes of a disk that are left to others."""
 
 
@@ -33,8 +34,8 @@ class Arena(Protocol):
     def view(self, offset: int, size: int) -> NDArray[np.uint8]:
         """Look at bytes that were taken, uint8 (size,); what is written there all processes see."""
 
-    def flush(self) -> None:
-        """Wait until all that was written is where it outlasts this process, if it is to."""
+    def flush(self) -> bool:
+        """Wait until all that was written is where it outlasts this process; tell whether it will."""
 
 
 class SharedBytes:
@@ -122,12 +123,15 @@ class MemoryArena:
         """Look at bytes."""
         return self._bytes.values[_HEADER + offset : _HEADER + offset + size]
 
-    def flush(self) -> None:
-        """Do nothing."""
+    def flush(self) -> bool:
+        """Tell that nothing outlasts the process."""
+        return False
 
 
 class DiskArena:
     """An arena in a file that grows, of which the system keeps in memory what fits.
+
+    Where the file is deleted, or another put in its place, nothing more is taken, and what was taken is lost.
 
     Args:
         file: It is made where it is missing.
@@ -140,6 +144,7 @@ class DiskArena:
     def __init__(self, file: Path, taken: int) -> None:
         self._file = file
         file.touch()
+        self._identity = _identity(file)
         self._shared = SharedBytes(_HEADER)
         self._taken[0] = taken
         self._mapped = SharedBytes(file.stat().st_size, file) if file.stat().st_size else None
@@ -150,6 +155,8 @@ class DiskArena:
 
     def take(self, size: int) -> int | None:
         """Take bytes; the file grows in large steps, and not where the disk has little room left."""
+        if not self._is_there():
+            return None
         offset = int(self._taken[0])
         missing = offset + size - self._file.stat().st_size
         if missing > 0 and not self._grow(max(missing, _GROWTH)):
@@ -158,7 +165,7 @@ class DiskArena:
         return offset
 
     def _grow(self, size: int) -> bool:
-        if shutil.disk_usage(self._file.parent).free < size + _FREE_ON_DISK:
+        if shutil.disk_usage(self._file.parent).free < size + FREE_ON_DISK:
             return False
         with self._file.open("r+b") as file:
             end = file.seek(0, os.SEEK_END)
@@ -169,15 +176,35 @@ class DiskArena:
                 file.write(bytes(size))
         return True
 
+    def _is_there(self) -> bool:
+        try:
+            return _identity(self._file) == self._identity
+        except OSError:
+            return False
+
     def view(self, offset: int, size: int) -> NDArray[np.uint8]:
-        """Look at bytes."""
+        """Look at bytes.
+
+        Raises:
+            OSError: They are lost.
+        """
         if self._mapped is None or len(self._mapped.values) < offset + size:
+            if not self._is_there():
+                raise OSError(errno.ESTALE, os.strerror(errno.ESTALE), self._file)
             self._mapped = SharedBytes(self._file.stat().st_size, self._file)  # another process made it grow
         return self._mapped.values[offset : offset + size]
 
-    def flush(self) -> None:
-        """Wait until the file is on the disk."""
-        if self._file.stat().st_size:
-            self.view(0, self._file.stat().st_size)
+    def flush(self) -> bool:
+        """Wait until the file is on the disk; tell whether it is there at all."""
+        if not self._is_there():
+            return False
+        if size := self._file.stat().st_size:
+            self.view(0, size)
             assert self._mapped is not None
             self._mapped.flush()
+        return True
+
+
+def _identity(file: Path) -> tuple[int, int]:
+    status = file.stat()
+    return status.st_dev, status.st_ino

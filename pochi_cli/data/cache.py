@@ -92,7 +92,10 @@ class PixelCache:
         offset, height, width = self._table[index].tolist()
         if height == 0:
             return None
-        pixels = self._arena.view(offset, height * width * 3).reshape(height, width, 3)
+        try:
+            pixels = self._arena.view(offset, height * width * 3).reshape(height, width, 3)
+        except OSError:
+            return None  # the cache was deleted in the meantime
         return torch.from_numpy(pixels).permute(2, 0, 1)
 
     def stacked(self) -> tuple[NDArray[np.uint8], NDArray[np.int64]] | None:
@@ -119,7 +122,10 @@ class PixelCache:
             offset = None if self._table[index, _HEIGHT] else self._arena.take(size)
         if offset is None:
             return
-        kept = self._arena.view(offset, size).reshape(height, width, 3)
+        try:
+            kept = self._arena.view(offset, size).reshape(height, width, 3)
+        except OSError:
+            return
         np.copyto(kept, pixels.permute(1, 2, 0).numpy())
         row = self._table[index]
         row[_OFFSET], row[_WIDTH] = offset, width
@@ -129,6 +135,6 @@ class PixelCache:
         """Write down what has been added since the last time."""
         count = self.count
         if self._files is not None and self.keeps and count != self._on_disk:
-            self._arena.flush()
-            self._files.write_table(self._table)
+            if self._arena.flush():
+                self._files.write_table(self._table)
             self._on_disk = count

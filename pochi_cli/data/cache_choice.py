@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from typing import Literal
 
 from pochi_cli.config.steps.nested import AnyStep, Pipeline, final_size
 from pochi_cli.config.values import show_bytes
-from pochi_cli.data.arenas import DiskArena, MemoryArena
+from pochi_cli.data.arenas import FREE_ON_DISK, DiskArena, MemoryArena
 from pochi_cli.data.cache import ImageCache, NoCache, PixelCache
 from pochi_cli.data.cache_files import CacheFiles, cache_key, end_of
 from pochi_cli.data.folder import FolderIndex
@@ -120,16 +121,23 @@ def _on_disk(index: FolderIndex, fixed: Pipeline, size: int, directory: Path) ->
     files = CacheFiles(directory / cache_key(index, fixed))
     warning = None
     if not files.is_ours:
-        warning = f"cache disk: another process fills {files.directory}; here it is only read"
+        warning = f"cache disk: {files.directory} is being filled elsewhere; here it is only read"
+    kept = end_of(files.read_table(len(index)))
+    free = max(0, shutil.disk_usage(files.directory).free - FREE_ON_DISK)
+    if files.is_ours and size - kept > free:
+        warning = (
+            f"cache disk: the images of {index.root} take about {show_bytes(size)}, and {directory} has room "
+            f"for {show_bytes(free)}: as many are kept as fit, the others are decoded each time"
+        )
     try:
-        arena = DiskArena(files.pixels, end_of(files.read_table(len(index))))
+        arena = DiskArena(files.pixels, kept)
     except OSError as error:
         raise StorageError(f"cannot open {files.pixels}: {error.strerror or error}") from error
     return Chosen(
         PixelCache(len(index), arena, files, keeps=files.is_ours),
         "disk",
         f"in {directory}",
-        size,
+        min(size, kept + free),
         warning=warning,
     )
 

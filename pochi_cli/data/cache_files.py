@@ -30,14 +30,14 @@ _LONGEST_EDGE = 1 << 20
 class CacheFiles:
     """The directory of a cache: the pixels, and a table of which image lies where.
 
-    One process at a time adds to it, with those that load for it; others read what is there.
+    One owner at a time adds to it, with the processes that load for it; others read what is there.
 
     Args:
         directory: It is made where it is missing.
 
     Attributes:
         pixels: The file of the pixels.
-        is_ours: Whether this process may add to it.
+        is_ours: Whether this owner may add to it.
 
     Raises:
         StorageError: It cannot be made.
@@ -126,11 +126,15 @@ def _size_and_time(file: Path) -> tuple[int, int]:
 
 
 def _try_to_lock(file: int) -> bool:
-    """Lock a file until this process ends; where there are no locks, go without."""
+    """Lock a file for as long as it is open; where there are no locks, go without.
+
+    The lock belongs to this opening of the file: neither another one by this process has it, nor does the
+    end of that give it up. Processes that were forked keep it until they have ended, too.
+    """
     if sys.platform == "win32":
         return True
     try:
-        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
     except OSError:

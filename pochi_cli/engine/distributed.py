@@ -8,7 +8,11 @@ hold the same weights, buffers, sums and decisions; the first one alone writes a
 
 from __future__ import annotations
 
+import os
 import re
+import signal
+import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import timedelta
@@ -32,6 +36,7 @@ Outputs = Callable[[nn.Module, Tensor], Tensor]
 
 _PATIENCE = timedelta(minutes=30)
 """How long processes wait for one another: for the first one's pictures, a download, a slow disk."""
+_LOOKS_EVERY_S = 1.0
 _LOST = re.compile(
     r"gloo|NCCL|nccl|Connection (closed|reset|refused)|Broken pipe|Socket Timeout|process group",
     re.IGNORECASE,
@@ -205,16 +210,26 @@ class Team(Alone):
         """
         if not isinstance(error, dist.DistError) and not _LOST.search(str(error)):
             return
-        told = self._store.check([_REASON])
-        reason = self._store.get(_REASON).decode() if told else "another process ended without a word"
-        raise PeerLostError(reason, is_told=told) from error
+        reason = self._last_words()
+        # Of one that was killed torch's launcher, and ours, says which it was and how.
+        is_told = reason is not None or "TORCHELASTIC_RUN_ID" in os.environ
+        raise PeerLostError(reason or "another process ended without a word", is_told=is_told) from error
+
+    def _last_words(self) -> str | None:
+        try:
+            return self._store.get(_REASON).decode() if self._store.check([_REASON]) else None
+        except RuntimeError:  # the store has gone with the process that kept it
+            return None
 
     def leave_word(self, error: BaseException) -> bool:
         """Leave the others the reason why this one ends; returns whether it is the first to do so."""
-        if self._store.add(_TOLD, 1) > 1:
-            return False
         reason = error.message if isinstance(error, PochiError) else f"{type(error).__name__}: {error}"
-        self._store.set(_REASON, f"process {self.rank}: {reason}")
+        try:
+            if self._store.add(_TOLD, 1) > 1:
+                return False
+            self._store.set(_REASON, f"process {self.rank}: {reason}")
+        except RuntimeError:  # the store has gone with the process that kept it
+            pass
         return True
 
 
@@ -276,6 +291,7 @@ def joined(place: Rank, device: torch.device) -> Iterator[Alone]:
     if place.is_alone:
         yield ALONE
         return
+    _end_with_launcher()
     store, rank, size = next(dist.rendezvous("env://", timeout=_PATIENCE))  # type: ignore[attr-defined]
     backend = "gloo" if device.type == "cpu" else "cpu:gloo,cuda:nccl"
     dist.init_process_group(
@@ -302,6 +318,18 @@ def joined(place: Rank, device: torch.device) -> Iterator[Alone]:
         raise
     # Where something failed, others may hang: only the end of this process frees them.
     dist.destroy_process_group()
+
+
+def _end_with_launcher() -> None:
+    """Let this process end as by SIGTERM, saved, if the one that launched it is killed and can end none."""
+    launcher = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == launcher:
+            time.sleep(_LOOKS_EVERY_S)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=watch, daemon=True, name="watching the launcher").start()
 
 
 def check_batches(batch_size: int, team: Alone) -> None:

@@ -16,8 +16,8 @@ from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from pochi_cli.errors import Interrupted, TrainingError
 
-_SAVING_S = 600
-"""How long processes that a signal stops may take for their step and for saving."""
+_SAVING_S = 60
+"""How long processes that a signal stops may take for their step and for saving; one that hangs is killed."""
 
 
 def launch(processes: int, arguments: Sequence[str]) -> None:
@@ -71,5 +71,6 @@ def _raise_failure(processes: int, failures: list[tuple[int, ProcessFailure]]) -
     name = signal.Signals(-first.exitcode).name
     raise TrainingError(
         f"process {rank} of {processes} (number {first.pid}) was killed by {name}, so the others were ended",
-        hint="it may have run out of memory" if name == "SIGKILL" else None,
+        hint="go on from what was saved with --resume"
+        + ("; it may have run out of memory" if name == "SIGKILL" else ""),
     )

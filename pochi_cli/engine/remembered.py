@@ -135,7 +135,7 @@ def _measurement(entry: dict[str, Any], candidates: tuple[str, ...], path: Path)
             measured_on=str(entry["measured_on"]),
             steps=None if entry["steps"] is None else int(entry["steps"]),
         )
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, OverflowError, TypeError, ValueError) as error:
         raise RunError(f"{path} is damaged: a measurement is incomplete") from error
     if found.chosen not in candidates:
         raise RunError(f"{path} is damaged: {found.chosen} is none of the candidates")

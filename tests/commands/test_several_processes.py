@@ -89,6 +89,7 @@ def test_a_killed_process_ends_the_others(few_digits: Path, tmp_path: Path) -> N
     run = find_run("latest", tmp_path / "runs")
     assert run.record.status == "failed"
     assert f"pochi train --resume {run.directory}" in told
+    assert told.count("error:") == 1
     assert "Traceback" not in told
 
 
@@ -108,6 +109,18 @@ def test_a_signal_saves_once_and_ends_all(
     assert "Traceback" not in told
     run = find_run("latest", tmp_path / "runs")
     assert (run.record.status, run.record.reason) == ("interrupted", f"stopped by {number.name}")
+    assert_goes_on(run)
+
+
+@pytest.mark.slow
+def test_a_killed_launcher_leaves_nothing_running(few_digits: Path, tmp_path: Path) -> None:
+    process = started(config(few_digits, tmp_path), epochs=1000)
+    trained = workers(process.pid)
+    process.kill()
+    until(lambda: not any(Path(f"/proc/{one}").exists() for one in trained), 30)
+    process.communicate()
+    run = find_run("latest", tmp_path / "runs")
+    assert run.record.status == "interrupted"
     assert_goes_on(run)
 
 

@@ -202,6 +202,45 @@ def test_two_processes_share_no_file_that_both_write(photos: Path) -> None:
     assert run.stdout.strip() == "False"
 
 
+def test_two_parts_of_one_folder_do_not_fill_one_cache(photos: Path) -> None:
+    keys: dict[str, Any] = {"val_data_root": str(photos), "val_transform": [RESIZE, TO_TENSOR]}
+    plain, cached = (loaders(photos, cache=cache, **keys) for cache in ("none", "disk"))
+    assert plain.val is not None
+    assert cached.val is not None
+    assert "is being filled elsewhere" in str(cached.val.cached.warning)
+    for epoch in (1, 2):
+        assert equal(images(cached.train, epoch), images(plain.train, epoch))
+        assert equal(images(cached.val, 0), images(plain.val, 0))
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("is_replaced", [False, True])
+def test_a_cache_that_is_deleted_while_it_is_filled(photos: Path, is_replaced: bool, workers: int) -> None:
+    """What is lost is decoded again, and a cache that another run begins in its place is left alone."""
+    plain, cached = (loaders(photos, cache=cache, num_workers=workers).train for cache in ("none", "disk"))
+    expected = [images(plain, epoch) for epoch in (1, 2)]
+    found = []
+    for number, batch in cached.batches(1):
+        if number == 0:
+            shutil.rmtree(photos.parent / "cache")
+            if is_replaced:
+                other = loaders(photos, cache="disk", batch_size=3).train
+                images(other, 7)
+        found.append(batch.to("cpu").images)
+    assert equal(found, expected[0])
+    assert equal(images(cached, 2), expected[1])
+    later = loaders(photos, cache="disk").train
+    assert equal(images(later, 1), expected[0])
+
+
+def test_a_disk_without_room_is_told(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(2, 1, 1))
+    train = loaders(photos, cache="disk").train
+    assert "room for 0.0 MiB: as many are kept as fit" in str(train.cached.warning)
+    assert train.cached.size == 0
+    assert equal(images(train, 1), images(loaders(photos, cache="none").train, 1))
+
+
 def test_the_file_of_an_arena_grows(tmp_path: Path) -> None:
     arena = DiskArena(tmp_path / "pixels.bin", 0)
     places = [arena.take(40 << 20) for _ in range(3)]

@@ -108,6 +108,7 @@ def test_going_on_with_as_many_processes_or_fewer(
         assert_close(alone, resume_together(run, "epochs=3"))
 
 
+@pytest.mark.slow
 def test_batch_normalisation_of_all_images(few_digits: Path, tmp_path: Path) -> None:
     """By a network that rounding hardly matters to: resnet18 has one pixel left of these images."""
     keys: dict[str, Any] = {"model_name": "vgg_compact", "stem": None, "precision": "fp32"}

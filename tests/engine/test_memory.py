@@ -91,6 +91,7 @@ def numbers(run: Run) -> tuple[int, int]:
 # ---------------------------------------------------------------- under a limit
 
 
+@pytest.mark.slow
 @needs_limits
 def test_too_large_a_batch_is_told_with_one_that_fits(few_digits: Path, tmp_path: Path) -> None:
     raw = large_images(few_digits, tmp_path / "runs")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from dataclasses import replace
 from pathlib import Path
@@ -123,8 +124,9 @@ def test_a_damaged_file_is_told_and_replaced(tmp_path: Path, damage: str) -> Non
         {"images_per_second": None},
         {"images_per_second": {"fp32": "fast"}},
         {"steps": "all"},
+        {"steps": math.inf},
     ],
-    ids=["unknown", "no speeds", "no number", "no steps"],
+    ids=["unknown", "no speeds", "no number", "no steps", "endless"],
 )
 def test_a_damaged_measurement_is_told(tmp_path: Path, damage: dict[str, object]) -> None:
     path = tmp_path / "speed.json"

@@ -254,7 +254,8 @@ def assert_same_events(
             assert found[name] == expected[name], name
 
 
-@pytest.mark.parametrize("batches", [4, pytest.param(7, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("batches", [4, 7])
 def test_events_of_a_resumed_run_are_those_of_one_that_never_stopped(
     batches: int, events: dict[str, list[tuple[int, Any]]], few_digits: Path, tmp_path: Path
 ) -> None:
