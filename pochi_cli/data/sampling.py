@@ -58,6 +58,7 @@ class EpochBatchSampler(Sampler[list[SampleKey]]):
         self.order = order
         self.size = size
         self._rank = rank
+        self._starts = batch_starts(len(labels), batch_size, join_last=order != "sequential")
         self._epoch = 0
         self._start_batch = 0
 
@@ -72,16 +73,13 @@ class EpochBatchSampler(Sampler[list[SampleKey]]):
 
     def __len__(self) -> int:
         """Count the batches of a whole epoch, wherever it starts, and whoever takes them."""
-        return len(self._starts())
+        return len(self._starts)
 
     def __iter__(self) -> Iterator[list[SampleKey]]:
         """Yield the keys of what this process takes of each batch, from the start batch on."""
         keys = self._keys()
-        starts = self._starts()
-        ends = [*starts[1:], len(keys)]
         for number in self.numbers():
-            start, end = starts[number], ends[number]
-            portion = self.portion(end - start)
+            start, portion = self._starts[number], self.portion_in(number)
             yield keys[start + portion.start : start + portion.stop]
 
     def numbers(self) -> range:
@@ -92,17 +90,14 @@ class EpochBatchSampler(Sampler[list[SampleKey]]):
 
     def portion_in(self, number: int) -> Portion:
         """Tell what this process takes of a batch."""
-        starts = [*self._starts(), len(self.labels)]
-        return self.portion(starts[number + 1] - starts[number])
+        end = self._starts[number + 1] if number + 1 < len(self) else len(self.labels)
+        return self.portion(end - self._starts[number])
 
     def portion(self, total: int) -> Portion:
         """Tell what this process takes of a batch of so many images."""
         if self.order == "sequential":
             return whole(total)
         return portion_of(total, self._rank, self.size, least_portion(self.batch_size, self.size))
-
-    def _starts(self) -> list[int]:
-        return batch_starts(len(self.labels), self.batch_size, join_last=self.order != "sequential")
 
     def _keys(self) -> list[SampleKey]:
         seen: Counter[int] = Counter()

@@ -2,7 +2,8 @@
 
 Every process has the whole model and computes a portion of every batch; their gradients are averaged
 (`DistributedDataParallel`). What a run is does not depend on how many there are: batch_size counts the images
-of all, and order, augmentation, mixing and losses are those of one process. Between two steps all processes
+of all, and order, augmentation, mixing and losses are those of one process; only batch normalisation is by
+each one's own images, unless it is synchronised. Between two steps all processes
 hold the same weights, buffers, sums and decisions; the first one alone writes and tells.
 """
 
@@ -64,6 +65,9 @@ class Forward:
         """Run forward and backward of a batch inside the block; the last of a step averages gradients."""
         return nullcontext()
 
+    def average_buffers(self) -> None:
+        """Make the running statistics the same everywhere."""
+
 
 class Alone(NoPeers):
     """A process that trains alone."""
@@ -90,9 +94,6 @@ class Alone(NoPeers):
     def forward(self, model: nn.Module, outputs: Outputs) -> Forward:
         """Make what computes the outputs of a training step."""
         return Forward(model, outputs)
-
-    def average_buffers(self, model: nn.Module) -> None:
-        """Make the running statistics the same everywhere."""
 
     def raise_if_lost(self, error: BaseException) -> None:
         """There is none that could be lost."""
@@ -180,23 +181,6 @@ class Team(Alone):
         """Make what computes the outputs of a training step, and averages the gradients behind it."""
         return SharedForward(model, outputs, self._device)
 
-    @torch.no_grad()
-    def average_buffers(self, model: nn.Module) -> None:
-        """Average the running statistics that are not the same, so that no portion counts for more."""
-        same = {id(buffer) for norm in synced_norms(model) for buffer in norm.buffers()}
-        buffers = [
-            buffer for buffer in model.buffers() if buffer.is_floating_point() and id(buffer) not in same
-        ]
-        if not buffers:
-            return
-        flat = torch.cat([buffer.reshape(-1).float() for buffer in buffers])
-        dist.all_reduce(flat)
-        flat /= self.size
-        at = 0
-        for buffer in buffers:
-            buffer.copy_(flat[at : at + buffer.numel()].view_as(buffer))
-            at += buffer.numel()
-
     def rounds(self, batches: Iterator[T], count: int) -> Iterator[T | None]:
         """Take batches in turn; in the last round there may be none left for this one."""
         for _ in range(-(-count // self.size)):
@@ -245,6 +229,8 @@ class SharedForward(Forward):
     def __init__(self, model: nn.Module, outputs: Outputs, device: torch.device) -> None:
         super().__init__(model, outputs)
         self._norms = synced_norms(model)
+        same = {id(buffer) for norm in self._norms for buffer in norm.buffers()}
+        self._own = [one for one in model.buffers() if one.is_floating_point() and id(one) not in same]
         # Buffers are averaged after the step. What says so has another name since torch 2.14.
         known = signature(nn.parallel.DistributedDataParallel).parameters
         name = "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"
@@ -266,6 +252,18 @@ class SharedForward(Forward):
         for norm in self._norms:
             norm.is_whole = portion.is_whole
         return nullcontext() if is_last else self._shared.no_sync()
+
+    @torch.no_grad()
+    def average_buffers(self) -> None:
+        """Average the running statistics that are not the same, so that no portion counts for more."""
+        if not self._own:
+            return
+        flat = torch.cat([buffer.reshape(-1).float() for buffer in self._own])
+        dist.all_reduce(flat)
+        flat /= dist.get_world_size()
+        parts = torch.split(flat, [buffer.numel() for buffer in self._own])
+        for buffer, part in zip(self._own, parts, strict=True):
+            buffer.copy_(part.view_as(buffer))
 
 
 class _Outputs(nn.Module):

@@ -191,7 +191,7 @@ def train_epoch(job: Job, epoch: int, learning_rate: float) -> TrainedEpoch:
         state.scaler.update()
         state.monitor.after_step()
         state.optimizer.zero_grad(set_to_none=True)
-        team.average_buffers(state.model)
+        job.forward.average_buffers()
         state.average.update()
 
         state.board.step(step, is_due=due)

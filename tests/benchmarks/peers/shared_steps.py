@@ -48,7 +48,7 @@ def main() -> None:
             nn.utils.clip_grad_norm_(model.parameters(), 1.0)
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
-            team.average_buffers(model)
+            forward.average_buffers()
             team.counts(0)
             return time.perf_counter() - started
 
