@@ -47,13 +47,15 @@ class SharedBytes:
     Args:
         size: How many.
         file: A file of that size that holds them; by default a temporary one where one is needed.
+        is_read_only: Of the file; what is written to the bytes stays in this process then.
 
     Raises:
         OSError: There is no room for them.
     """
 
-    def __init__(self, size: int, file: Path | None = None) -> None:
+    def __init__(self, size: int, file: Path | None = None, *, is_read_only: bool = False) -> None:
         self._size = size
+        self._is_read_only = is_read_only
         if file is None and multiprocessing.get_start_method() != "fork":
             file = _temporary_file(size)
             weakref.finalize(self, file.unlink, missing_ok=True)
@@ -64,19 +66,25 @@ class SharedBytes:
         if self._file is None:
             self._map = mmap.mmap(-1, self._size)
         else:
-            with self._file.open("r+b") as file:
-                self._map = mmap.mmap(file.fileno(), self._size)
+            access = mmap.ACCESS_COPY if self._is_read_only else mmap.ACCESS_WRITE
+            with self._file.open("rb" if self._is_read_only else "r+b") as file:
+                self._map = mmap.mmap(file.fileno(), self._size, access=access)
         self.values: NDArray[np.uint8] = np.frombuffer(self._map, dtype=np.uint8)
 
-    def __getstate__(self) -> tuple[int, Path]:
+    def __getstate__(self) -> tuple[int, Path, bool]:
         """Name the file for another process."""
         assert self._file is not None, "forked processes inherit the memory"
-        return self._size, self._file
+        return self._size, self._file, self._is_read_only
 
-    def __setstate__(self, state: tuple[int, Path]) -> None:
+    def __setstate__(self, state: tuple[int, Path, bool]) -> None:
         """Open the file."""
-        self._size, self._file = state
+        self._size, self._file, self._is_read_only = state
         self._open()
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the file has not been cut off: to look at what it has not ends the process."""
+        return self._map.size() >= self._size
 
     def flush(self) -> None:
         """Wait until a file that holds the bytes is on the disk."""
@@ -134,20 +142,24 @@ class DiskArena:
     Where the file is deleted, or another put in its place, nothing more is taken, and what was taken is lost.
 
     Args:
-        file: It is made where it is missing.
+        file: It is there.
         taken: How much of it holds something already, in bytes.
+        is_read_only: Nothing is taken, as others may do so, or nobody may.
 
     Raises:
         OSError: The file cannot be opened.
     """
 
-    def __init__(self, file: Path, taken: int) -> None:
+    def __init__(self, file: Path, taken: int, *, is_read_only: bool = False) -> None:
         self._file = file
-        file.touch()
+        self._is_read_only = is_read_only
         self._identity = _identity(file)
         self._shared = SharedBytes(_HEADER)
         self._taken[0] = taken
-        self._mapped = SharedBytes(file.stat().st_size, file) if file.stat().st_size else None
+        self._mapped = self._map() if file.stat().st_size else None
+
+    def _map(self) -> SharedBytes:
+        return SharedBytes(self._file.stat().st_size, self._file, is_read_only=self._is_read_only)
 
     @property
     def _taken(self) -> NDArray[np.int64]:
@@ -155,7 +167,7 @@ class DiskArena:
 
     def take(self, size: int) -> int | None:
         """Take bytes; the file grows in large steps, and not where the disk has little room left."""
-        if not self._is_there():
+        if self._is_read_only or not self._is_there():
             return None
         offset = int(self._taken[0])
         missing = offset + size - self._file.stat().st_size
@@ -191,17 +203,22 @@ class DiskArena:
         if self._mapped is None or len(self._mapped.values) < offset + size:
             if not self._is_there():
                 raise OSError(errno.ESTALE, os.strerror(errno.ESTALE), self._file)
-            self._mapped = SharedBytes(self._file.stat().st_size, self._file)  # another process made it grow
+            self._mapped = self._map()  # another process made it grow
+        if not self._mapped.is_whole:
+            raise OSError(errno.ESTALE, os.strerror(errno.ESTALE), self._file)
         return self._mapped.values[offset : offset + size]
 
     def flush(self) -> bool:
         """Wait until the file is on the disk; tell whether it is there at all."""
-        if not self._is_there():
+        try:
+            if not self._is_there():
+                return False
+            if size := self._file.stat().st_size:
+                self.view(0, size)
+                assert self._mapped is not None
+                self._mapped.flush()
+        except OSError:
             return False
-        if size := self._file.stat().st_size:
-            self.view(0, size)
-            assert self._mapped is not None
-            self._mapped.flush()
         return True
 
 

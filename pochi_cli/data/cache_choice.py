@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
+
 from pochi_cli.config.steps.nested import AnyStep, Pipeline, final_size
 from pochi_cli.config.values import show_bytes
 from pochi_cli.data.arenas import FREE_ON_DISK, DiskArena, MemoryArena
@@ -120,9 +122,15 @@ def _largest_fault(size: int) -> int:
 def _on_disk(index: FolderIndex, fixed: Pipeline, size: int, directory: Path) -> Chosen:
     files = CacheFiles(directory / cache_key(index, fixed))
     warning = None
-    if not files.is_ours:
-        warning = f"cache disk: {files.directory} is being filled elsewhere; here it is only read"
-    kept = end_of(files.read_table(len(index)))
+    table = files.read_table(len(index))
+    kept = end_of(table)
+    missing = len(index) - int(np.count_nonzero(table.any(1)))
+    if missing and not files.is_ours:
+        state = "is read-only" if files.is_read_only else "is being filled elsewhere, and only read here"
+        warning = (
+            f"cache disk: {files.directory} {state}: {missing:,} of {len(index):,} images, which it has not, "
+            "are decoded each time"
+        )
     free = max(0, shutil.disk_usage(files.directory).free - FREE_ON_DISK)
     if files.is_ours and size - kept > free:
         warning = (
@@ -130,14 +138,14 @@ def _on_disk(index: FolderIndex, fixed: Pipeline, size: int, directory: Path) ->
             f"for {show_bytes(free)}: as many are kept as fit, the others are decoded each time"
         )
     try:
-        arena = DiskArena(files.pixels, kept)
+        arena = DiskArena(files.pixels, kept, is_read_only=not files.is_ours)
     except OSError as error:
         raise StorageError(f"cannot open {files.pixels}: {error.strerror or error}") from error
     return Chosen(
         PixelCache(len(index), arena, files, keeps=files.is_ours),
         "disk",
         f"in {directory}",
-        min(size, kept + free),
+        min(size, kept + free) if files.is_ours else min(size, kept),
         warning=warning,
     )
 

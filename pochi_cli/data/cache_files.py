@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import io
 import json
@@ -23,6 +24,7 @@ if sys.platform != "win32":
     import fcntl
 
 _FORMAT = 1
+_MAY_NOT = (errno.EACCES, errno.EPERM, errno.EROFS)
 _LONGEST_EDGE = 1 << 20
 """In pixels; a longer one is damage, and the product of two could be any number."""
 
@@ -38,22 +40,27 @@ class CacheFiles:
     Attributes:
         pixels: The file of the pixels.
         is_ours: Whether this owner may add to it.
+        is_read_only: Whether this user may not: the disk, or the directory, is read-only.
 
     Raises:
-        StorageError: It cannot be made.
+        StorageError: It is not there, and cannot be made.
     """
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self.pixels = directory / "pixels.bin"
         self._table = directory / "table.npy"
+        self.is_ours = self.is_read_only = False
         try:
             directory.mkdir(parents=True, exist_ok=True)
             lock = os.open(directory / "lock", os.O_WRONLY | os.O_CREAT)
             weakref.finalize(self, os.close, lock)
             self.pixels.touch()
         except OSError as error:
-            raise _unwritable(directory, error) from error
+            if error.errno not in _MAY_NOT or not self._table.is_file() or not self.pixels.is_file():
+                raise _unwritable(directory, error) from error
+            self.is_read_only = True
+            return
         self.is_ours = _try_to_lock(lock)
 
     def read_table(self, images: int) -> NDArray[np.int64]:

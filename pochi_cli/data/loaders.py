@@ -31,7 +31,7 @@ from pochi_cli.data.held import HeldImages, Room, hold
 from pochi_cli.data.loading import Workers
 from pochi_cli.data.prepare import Data
 from pochi_cli.data.sampling import EpochBatchSampler, Order
-from pochi_cli.data.shares import ALONE, Peers, Portion, least_portion, whole
+from pochi_cli.data.shares import NO_PEERS, Peers, Portion, least_portion, whole
 from pochi_cli.data.transforms import build_pipeline
 from pochi_cli.errors import DataError
 
@@ -85,7 +85,7 @@ class BatchLoader:
         remedies: Remedies = _IN_TRAINING,
         cached: Chosen = NOTHING,
         room: Room | None = None,
-        peers: Peers = ALONE,
+        peers: Peers = NO_PEERS,
     ) -> None:
         """Start no process yet.
 
@@ -180,7 +180,17 @@ class BatchLoader:
                 used += 1
                 yield number, replace(batch, finish=self.dataset.pipeline.finish)
         self.dataset.cache.flush()
-        if not used and start_batch == 0 and len(numbers):
+        # Of batches that are taken in turn others may have some that can be used.
+        if start_batch == 0 and not (self._peers.size > 1 and self.sampler.order == "sequential"):
+            self.require_used(used)
+
+    def require_used(self, count: int) -> None:
+        """Check that something of an epoch could be used.
+
+        Raises:
+            DataError: Nothing could.
+        """
+        if count == 0:
             raise DataError(
                 f"no batch of {self.dataset.index.root} could be used: "
                 f"{len(self.skipped)} bad images were skipped",
@@ -307,7 +317,7 @@ def create_loaders(
     epochs: int = 1,
     free_memory: int | None = None,
     room: Room | None = None,
-    peers: Peers = ALONE,
+    peers: Peers = NO_PEERS,
 ) -> Loaders[BatchLoader]:
     """Create the loaders of training and validation data.
 

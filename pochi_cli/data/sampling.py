@@ -77,10 +77,16 @@ class EpochBatchSampler(Sampler[list[SampleKey]]):
 
     def __iter__(self) -> Iterator[list[SampleKey]]:
         """Yield the keys of what this process takes of each batch, from the start batch on."""
+        for number, keys in self.whole_batches():
+            portion = self.portion_in(number)
+            yield keys[portion.start : portion.stop]
+
+    def whole_batches(self) -> Iterator[tuple[int, list[SampleKey]]]:
+        """Yield number and keys of all batches of which this process takes something."""
         keys = self._keys()
         for number in self.numbers():
-            start, portion = self._starts[number], self.portion_in(number)
-            yield keys[start + portion.start : start + portion.stop]
+            start = self._starts[number]
+            yield number, keys[start : start + self._length(number)]
 
     def numbers(self) -> range:
         """List the batches of which this process takes something, from the start batch on."""
@@ -90,8 +96,11 @@ class EpochBatchSampler(Sampler[list[SampleKey]]):
 
     def portion_in(self, number: int) -> Portion:
         """Tell what this process takes of a batch."""
+        return self.portion(self._length(number))
+
+    def _length(self, number: int) -> int:
         end = self._starts[number + 1] if number + 1 < len(self) else len(self.labels)
-        return self.portion(end - self._starts[number])
+        return end - self._starts[number]
 
     def portion(self, total: int) -> Portion:
         """Tell what this process takes of a batch of so many images."""

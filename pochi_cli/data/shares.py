@@ -85,4 +85,4 @@ class NoPeers:
         return [value]
 
 
-ALONE = NoPeers()
+NO_PEERS = NoPeers()

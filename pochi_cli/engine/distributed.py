@@ -185,6 +185,8 @@ class Team(Alone):
         """Take batches in turn; in the last round there may be none left for this one."""
         for _ in range(-(-count // self.size)):
             yield next(batches, None)
+        # What is done after the last batch is done here, too.
+        assert next(batches, None) is None, "more batches than were told"
 
     def raise_if_lost(self, error: BaseException) -> None:
         """Tell the loss of another process from other errors.
@@ -369,16 +371,15 @@ def counting(team: Alone, portion: Portion) -> tuple[bool, float]:
     return (team.is_first, 1.0) if portion.is_whole else (True, float(team.size))
 
 
-def in_turns(team: Alone, rows: Sequence[Tensor]) -> list[Tensor]:
+def in_order(team: Alone, rows: Sequence[tuple[int, Tensor]]) -> list[Tensor]:
     """Put what each process has of the batches that it took in turn into the order of the batches.
 
     Args:
         team: All processes.
-        rows: This one's, each of one batch, float64 (sums,).
+        rows: This one's, each with the number of its batch, float64 (sums,).
     """
     if team.size == 1:
-        return list(rows)
-    found = team.gather([row.tolist() for row in rows])
-    longest = max(map(len, found))
-    ordered = [part[at] for at in range(longest) for part in found if at < len(part)]
-    return [torch.tensor(row, dtype=torch.float64) for row in ordered]
+        return [row for _, row in rows]
+    found = team.gather([(number, row.tolist()) for number, row in rows])
+    ordered = sorted(one for part in found for one in part)
+    return [torch.tensor(row, dtype=torch.float64) for _, row in ordered]

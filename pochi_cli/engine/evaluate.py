@@ -7,11 +7,12 @@ from collections.abc import Callable, Iterable
 import torch
 from torch import Tensor, nn
 
-from pochi_cli.engine.distributed import in_turns
+from pochi_cli.engine.distributed import in_order
 from pochi_cli.engine.losses import SampleLosses
 from pochi_cli.engine.objectives import StepInput, Watch
 from pochi_cli.engine.runtime import Runtime
 from pochi_cli.engine.totals import EpochTotals
+from pochi_cli.errors import DataError
 
 
 @torch.inference_mode()
@@ -42,10 +43,13 @@ def evaluate(
 
     Returns:
         The means, by the names that `totals` gives them.
+
+    Raises:
+        DataError: There is no sample.
     """
     model.eval()
     team = runtime.team
-    rows: list[Tensor] = []
+    rows: list[tuple[int, Tensor]] = []
     for taken in team.rounds(iter(batches), count):
         seen: tuple[Tensor, Tensor] | None = None
         done = count
@@ -55,12 +59,15 @@ def evaluate(
             with runtime.autocast():
                 outputs = forward(step.inputs)
             totals.add(losses(outputs, step), outputs, step.targets)
-            rows.append(totals.take())
+            rows.append((number, totals.take()))
             seen = outputs, step.targets
         for one in team.gather(seen) if watch.is_gathered else [seen]:
             if one is not None:
                 watch.batch(done, *one)
         watch.round(done)
-    for row in in_turns(team, rows):
+    ordered = in_order(team, rows)
+    if not ordered:  # a process that is alone hears it from the loader
+        raise DataError("no batch of the validation data could be used: all of its images are bad")
+    for row in ordered:
         totals.settle(row)
     return totals.read()

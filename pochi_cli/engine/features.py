@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -16,10 +17,11 @@ from pochi_cli.data.datasets import BadImage, Batch, ImageDataset
 from pochi_cli.data.loaders import BatchLoader
 from pochi_cli.data.published import Tell
 from pochi_cli.data.sampling import EpochBatchSampler
-from pochi_cli.data.shares import ALONE, Peers, least_portion, portion_of, whole
 from pochi_cli.engine.preserving import preserved
 from pochi_cli.engine.runtime import Runtime
 from pochi_cli.models.freezing import train_mode
+
+_TELL_EVERY_S = 10.0
 
 
 @dataclass(frozen=True)
@@ -102,29 +104,34 @@ def compute_features(
 ) -> Features | None:
     """Compute the features of all images of a loader that takes them in their order.
 
-    The batches are always the same, and so are the features, also for a run that is resumed.
+    The batches are always the same, and so are the features, also for a run that is resumed, and whichever of
+    several processes computes a batch: these take them in turn, and give one another what they found.
 
     Args:
         model: As it is laid out; its modules stay in the modes in which they are.
         tail: What comes behind the backbone.
         loader: The images.
-        runtime: Device, precision and layout.
-        limit: Bytes that the features may take; `None` if unknown.
-        tell: Told what takes a while.
+        runtime: Device, precision and layout, and the processes that compute together.
+        limit: Bytes that the features may take, the same in all processes; `None` if unknown.
+        tell: Told what takes a while, and how far it is.
 
     Returns:
         The features; `None` where they do not fit.
+
+    Raises:
+        DataError: All images are bad.
     """
     caught: list[Tensor] = []
     first = model.get_submodule(tail.names[0])
     # A copy: the modules behind may work in place.
     hook = first.register_forward_pre_hook(lambda _, inputs: caught.append(inputs[0].clone()))
+    team, count = runtime.team, len(loader.dataset)
     values: Tensor | None = None
-    count = len(loader.dataset)
-    known = torch.zeros(count, dtype=torch.bool)
+    known = torch.zeros(count, dtype=torch.uint8)
+    told_at = time.monotonic()
     with hook, preserved(model):
         model.eval()
-        for _, batch in loader.batches(epoch=0):
+        for number, batch in loader.batches(epoch=0):
             moved = batch.to(runtime.device, channels_last=runtime.channels_last)
             with runtime.autocast():
                 model(moved.images)
@@ -132,14 +139,31 @@ def compute_features(
             if values is None:
                 size = count * math.prod(found.shape[1:]) * found.element_size()
                 if limit is not None and size > limit:
-                    return None
-                tell(f"computing the features of {count:,} images once: all but {tail.names[-1]} is frozen")
+                    break
+                if team.is_first:
+                    of = f"the features of {count:,} images"
+                    tell(f"computing {of} once: all but {tail.names[-1]} is frozen")
                 values = found.new_zeros((count, *found.shape[1:]))
             values[moved.indices] = found
-            known[batch.indices] = True
-    assert values is not None, "a loader gives at least one batch"
+            known[batch.indices] = 1
+            if time.monotonic() - told_at > _TELL_EVERY_S:
+                told_at = time.monotonic()
+                tell(f"features of {(number + 1) / len(loader):.0%} of the images are computed")
+    loader.newly_skipped()
+    like = next((one for one in team.gather(_like(values)) if one), None)
+    if like is None:
+        # No process has any: either all images are bad, or none may keep the features.
+        loader.require_used(len(loader.dataset) - len(loader.skipped))
+        return None
+    if values is None:
+        values = torch.zeros((count, *like[0]), dtype=like[1], device=runtime.device)
     labels = torch.tensor(loader.dataset.index.labels, dtype=torch.int64)
-    return Features(values, known, labels, tuple(loader.skipped))
+    # What a process did not compute is zero.
+    return Features(team.sum(values), team.sum(known).bool(), labels, tuple(loader.skipped))
+
+
+def _like(values: Tensor | None) -> tuple[tuple[int, ...], torch.dtype] | None:
+    return None if values is None else (tuple(values.shape[1:]), values.dtype)
 
 
 class FeatureLoader:
@@ -148,9 +172,8 @@ class FeatureLoader:
     Args:
         dataset: The images.
         features: Of all of them.
-        sampler: Their order.
+        sampler: Their order, and what this process takes of the batches.
         minimum: Batches with fewer images that are not bad are passed over.
-        peers: The processes that share the batches; each has the features of all images.
 
     Attributes:
         dataset: The images.
@@ -160,14 +183,8 @@ class FeatureLoader:
     worker_count = 0
 
     def __init__(
-        self,
-        dataset: ImageDataset,
-        features: Features,
-        sampler: EpochBatchSampler,
-        minimum: int,
-        peers: Peers = ALONE,
+        self, dataset: ImageDataset, features: Features, sampler: EpochBatchSampler, minimum: int
     ) -> None:
-        self._peers = peers
         self.dataset = dataset
         self.skipped: Sequence[BadImage] = features.skipped
         self._features = features
@@ -192,19 +209,13 @@ class FeatureLoader:
     def batches(self, epoch: int, start_batch: int = 0) -> Iterator[tuple[int, Batch]]:
         """Yield the batches of an epoch, from one on; each comes with its number, from 0."""
         self._sampler.set_epoch(epoch, start_batch)
-        rank, size = self._peers.rank, self._peers.size
-        is_training = self._sampler.order != "sequential"
-        for number, keys in enumerate(self._sampler, start_batch):
-            if not is_training and number % size != rank:
-                continue
+        known, values = self._features.known, self._features.values
+        for number, keys in self._sampler.whole_batches():
             indices = torch.tensor([key.index for key in keys], dtype=torch.int64)
-            indices = indices[self._features.known[indices]]
+            indices = indices[known[indices]]
             if len(indices) < self._minimum:
                 continue
-            portion = whole(len(indices))
-            if is_training:
-                least = least_portion(self._sampler.batch_size, size)
-                portion = portion_of(len(indices), rank, size, least)
+            portion = self._sampler.portion(len(indices))
             indices = indices[portion.start : portion.stop]
-            values = self._features.values[indices.to(self._features.values.device)]
-            yield number, Batch(values, self._features.labels[indices], indices, portion=portion)
+            labels = self._features.labels[indices]
+            yield number, Batch(values[indices.to(values.device)], labels, indices, portion=portion)

@@ -20,7 +20,6 @@ from pochi_cli.data.published import Tell
 from pochi_cli.data.sampling import EpochBatchSampler, Order
 from pochi_cli.data.shares import Peers
 from pochi_cli.engine.classification_objective import ClassificationObjective
-from pochi_cli.engine.distributed import ALONE
 from pochi_cli.engine.features import FeatureLoader, Tail, compute_features, frozen_tail
 from pochi_cli.engine.losses import CrossEntropy
 from pochi_cli.engine.memory import available_memory
@@ -85,13 +84,16 @@ class ImageParts:
         Returns:
             `None` where the images are needed in each epoch, or the features don't fit into memory.
         """
-        free = available_memory(torch.device("cpu"))
-        limit = None if free is None or before is not None else int(free * _SHARE)
+        team = self.runtime.team
+        free = available_memory(self.runtime.device)
+        sharing = team.place.local_world_size if self.runtime.device.type == "cpu" else 1
+        limit = None if free is None or before is not None else int(free * _SHARE / sharing)
         is_wanted = are_images_fixed(self.config) if before is None else _PLACE in before.get("cache", ())
         tail = frozen_tail(model, self.config.head) if is_wanted else None
         if tail is None:
             return None
-        images = self._loaders(1, "none", "sequential", ALONE)
+        images = self._loaders(1, "none", "sequential", team)
+        limit = team.first(limit)  # so that all decide alike
         size = self.config.images_per_batch
         wanted: tuple[tuple[BatchLoader | None, Order, int], ...] = (
             (images.train, self.config.sampler, min(2, size)),
@@ -104,8 +106,9 @@ class ImageParts:
             features = compute_features(model, tail, part, self.runtime, limit, tell)
             if features is None:
                 return None
-            sampler = EpochBatchSampler(part.dataset.index.labels, size, self.config.seed, order)
-            loaders.append(FeatureLoader(part.dataset, features, sampler, minimum, self.runtime.team))
+            labels = part.dataset.index.labels
+            sampler = EpochBatchSampler(labels, size, self.config.seed, order, team.rank, team.size)
+            loaders.append(FeatureLoader(part.dataset, features, sampler, minimum))
         train, val = loaders[0], loaders[1] if len(loaders) > 1 else None
         return Parts(
             Loaders(train, val),

@@ -61,7 +61,7 @@ class EpochTotals(ABC):
 
     def settle(self, taken: Tensor) -> None:
         """Count what was taken, by this process or by several."""
-        self._sums += taken
+        self._sums += taken.to(self._sums)  # what several put together comes from the CPU
 
     def read(self) -> dict[str, float]:
         """Wait for the device, and tell the means so far by their names."""

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import multiprocessing
 import os
 import pickle
@@ -23,6 +24,7 @@ from pochi_cli.data.cache_files import CacheFiles, cache_key
 from pochi_cli.data.folder import FolderIndex, index_folder
 from pochi_cli.data.loaders import BatchLoader, create_loaders
 from pochi_cli.data.prepare import prepare_data
+from pochi_cli.errors import StorageError
 from tests.data.photos import write_photos
 from tests.data.test_datasets import RANDOM_STEPS
 from tests.data.test_transforms import TO_TENSOR, parse
@@ -207,7 +209,7 @@ def test_two_parts_of_one_folder_do_not_fill_one_cache(photos: Path) -> None:
     plain, cached = (loaders(photos, cache=cache, **keys) for cache in ("none", "disk"))
     assert plain.val is not None
     assert cached.val is not None
-    assert "is being filled elsewhere" in str(cached.val.cached.warning)
+    assert "is being filled elsewhere, and only read here: 10 of 10 images" in str(cached.val.cached.warning)
     for epoch in (1, 2):
         assert equal(images(cached.train, epoch), images(plain.train, epoch))
         assert equal(images(cached.val, 0), images(plain.val, 0))
@@ -233,6 +235,43 @@ def test_a_cache_that_is_deleted_while_it_is_filled(photos: Path, is_replaced: b
     assert equal(images(later, 1), expected[0])
 
 
+def test_a_file_that_is_cut_off_while_it_is_read(photos: Path) -> None:
+    """To look behind its end would end the process."""
+    expected = [images(loaders(photos, cache="none").train, epoch) for epoch in (1, 2)]
+    cached = loaders(photos, cache="disk").train
+    assert equal(images(cached, 1), expected[0])
+    (file,) = photos.parent.rglob("pixels.bin")
+    os.truncate(file, 1000)
+    assert equal(images(cached, 2), expected[1])
+    assert equal(images(loaders(photos, cache="disk").train, 1), expected[0])
+
+
+@pytest.mark.parametrize("is_complete", [True, False])
+def test_a_directory_that_is_read_only(
+    photos: Path, monkeypatch: pytest.MonkeyPatch, is_complete: bool
+) -> None:
+    filled = loaders(photos, cache="disk").train
+    expected = images(filled, 1) if is_complete else [next(filled.batches(1))[1].to("cpu").images]
+    filled.dataset.cache.flush()
+    files = {file: file.read_bytes() for file in (photos.parent / "cache").rglob("*") if file.is_file()}
+
+    def refuse(path: Path, *_: Any) -> None:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
+
+    monkeypatch.setattr(os, "open", refuse)
+    read = loaders(photos, cache="disk").train
+    assert (read.cached.warning is None) == is_complete
+    if not is_complete:
+        assert "is read-only: 6 of 10 images, which it has not" in str(read.cached.warning)
+    found = images(read, 1)
+    assert equal(found[: len(expected)], expected)
+    assert {file: file.read_bytes() for file in files} == files
+    for file in files:
+        file.unlink()
+    with pytest.raises(StorageError, match="cannot write the cache of images"):
+        loaders(photos, cache="disk")
+
+
 def test_a_disk_without_room_is_told(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(2, 1, 1))
     train = loaders(photos, cache="disk").train
@@ -242,6 +281,7 @@ def test_a_disk_without_room_is_told(photos: Path, monkeypatch: pytest.MonkeyPat
 
 
 def test_the_file_of_an_arena_grows(tmp_path: Path) -> None:
+    (tmp_path / "pixels.bin").touch()
     arena = DiskArena(tmp_path / "pixels.bin", 0)
     places = [arena.take(40 << 20) for _ in range(3)]
     assert places == [0, 40 << 20, 80 << 20]
@@ -253,6 +293,7 @@ def test_the_file_of_an_arena_grows(tmp_path: Path) -> None:
 
 
 def test_a_full_disk_ends_the_keeping(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "pixels.bin").touch()
     arena = DiskArena(tmp_path / "pixels.bin", 0)
     usage = shutil.disk_usage(tmp_path)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=1 << 20))

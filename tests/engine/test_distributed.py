@@ -27,6 +27,7 @@ PLAIN: dict[str, Any] = {
     "train_transform": CROPPED,
 }
 """No batch normalisation, and no dropout."""
+BACKBONE = [r"(?!heads\.head\b).*"]
 EVERYTHING: dict[str, Any] = {
     **PLAIN,
     "epochs": 3,
@@ -144,7 +145,7 @@ def test_features_of_a_frozen_backbone(few_digits: Path, tmp_path: Path) -> None
     keys: dict[str, Any] = {
         **PLAIN,
         "train_transform": STEPS,
-        "freeze": [r"(?!heads\.head\b).*"],
+        "freeze": BACKBONE,
         "batch_size": 10,
     }
     one = train(tiny_config(few_digits, **keys, work_dir=str(tmp_path / "one")))
@@ -169,6 +170,38 @@ def test_bad_images_that_are_left_out(few_digits: Path, tmp_path: Path) -> None:
     assert one.record.skipped_images == two.record.skipped_images == len(bad)
     told = two.layout.log.read_text()
     assert all(told.count(f"left out {path}") == 1 for path in bad)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("more", [{}, {"freeze": BACKBONE}], ids=["images", "features"])
+def test_a_process_whose_images_are_all_bad(few_digits: Path, tmp_path: Path, more: dict[str, Any]) -> None:
+    """Of the two batches of validation images the second is that of the second process."""
+    data = shutil.copytree(few_digits, tmp_path / "data")
+    paths = sorted((data / "val").rglob("*.png"))
+    for path in paths[len(paths) // 2 :]:
+        path.write_bytes(path.read_bytes()[:60])  # its size can be read
+    keys: dict[str, Any] = {**PLAIN, "train_transform": STEPS, "on_bad_image": "skip"}
+    keys |= {"batch_size": (len(paths) + 1) // 2, **more}
+    one = train(tiny_config(data, **keys, work_dir=str(tmp_path / "one")))
+    train_together(tiny_raw(data, **keys, work_dir=str(tmp_path / "two")))
+    assert_close(one, latest_in(tmp_path / "two"))
+    for path in paths:
+        path.write_bytes(path.read_bytes()[:60])
+    written = train_together(tiny_raw(data, **keys, work_dir=str(tmp_path / "none")), code=1)
+    assert sum("could be used" in text for text in written) == 1, written
+
+
+@pytest.mark.slow
+def test_half_precision(few_digits: Path, tmp_path: Path) -> None:
+    """Only rounding differs, which is 2 ** -8 of a value."""
+    keys: dict[str, Any] = {**EVERYTHING, "precision": "bf16"}
+    one = train(tiny_config(few_digits, **keys, work_dir=str(tmp_path / "one")))
+    train_together(tiny_raw(few_digits, **keys, work_dir=str(tmp_path / "two")))
+    for ours, theirs in zip(
+        one.history.classification, latest_in(tmp_path / "two").history.classification, strict=True
+    ):
+        assert theirs.train_loss == pytest.approx(ours.train_loss, abs=0.02)
+        assert theirs.val_loss == pytest.approx(ours.val_loss, abs=0.02)
 
 
 @pytest.mark.slow
