@@ -32,6 +32,15 @@ class Rank:
         return self.world_size == 1
 
 
+BY_POCHI = "POCHI_LAUNCHED"
+"""Environment variable of processes that `pochi train --nproc` launches."""
+
+
+def is_launched_by_pochi() -> bool:
+    """Tell whether `pochi train --nproc` launched this process, and has told what concerns them all."""
+    return BY_POCHI in os.environ
+
+
 def launched_rank() -> Rank:
     """Read the place of this process from what torchrun, or `pochi train --nproc`, put into the environment.
 

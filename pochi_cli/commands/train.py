@@ -88,7 +88,7 @@ def train(
     from pochi_cli.data.missing import missing_data
     from pochi_cli.display import create_progress
     from pochi_cli.installation import load_torch
-    from pochi_cli.ranks import launched_rank
+    from pochi_cli.ranks import is_launched_by_pochi, launched_rank
     from pochi_cli.runs.continuation import continued_config, find_unfinished
     from pochi_cli.runs.records import require_file
     from pochi_cli.runs.summary import summarize
@@ -98,7 +98,7 @@ def train(
         launched = f"and {rank.local_world_size} processes were launched on this machine"
         raise typer.BadParameter(launched, param_hint="--nproc")
     is_launcher = nproc is not None and nproc > 1 and rank.is_alone
-    tells = rank.is_first and not is_launcher  # one of several processes does
+    begins = rank.is_first and not is_launched_by_pochi()  # tells what there is to tell before the training
     options = {
         "device": device,
         "epochs": epochs,
@@ -124,19 +124,19 @@ def train(
     if run is None and (more := environment_changes(document, changes)):
         changes = [*more, *changes]
         document = read_document(config, [change.argument for change in changes])
-    if tells:
+    if begins:
         for text in described(changes, read_document(config, ()).raw, document.raw):
             console.note(text)
     checked = check_document(document)
     valid = checked.valid()
-    if tells and checked.diagnostics and (run is None or changes):  # else they were told when the run began
+    if begins and checked.diagnostics and (run is None or changes):  # else they were told when the run began
         console.show_diagnostics(checked.diagnostics, document.path)
     with document.placing():
         raise_errors(missing_data(valid))  # at once: loading torch takes seconds
         if resume == "auto":
             run, unreadable = find_unfinished(valid)
             told = [*(f"passed over: {name}" for name in unreadable), _found(run, valid)]
-            for text in told if tells else ():
+            for text in told if begins else ():
                 console.note(text)
         elif run is None and resume is not None:
             run = api.load_run(resume, valid.work_dir)
@@ -148,12 +148,12 @@ def train(
 
             launch(nproc or 1, sys.argv[1:])
             return
-        progress = create_progress() if tells else None
+        progress = create_progress() if rank.is_first else None
         if run is None:
             run = api.train(valid, progress=progress)
         else:
             run = api.resume(run, valid, progress=progress)
-    if tells:
+    if rank.is_first:
         console.show_fields(*summarize(run))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import signal
 import sys
 import tempfile
@@ -15,6 +16,7 @@ from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, P
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from pochi_cli.errors import Interrupted, TrainingError
+from pochi_cli.ranks import BY_POCHI
 
 _SAVING_S = 60
 """How long processes that a signal stops may take for their step and for saving; one that hangs is killed."""
@@ -37,6 +39,7 @@ def launch(processes: int, arguments: Sequence[str]) -> None:
             logger.setLevel(logging.CRITICAL)  # what it would tell is told below
     # Like the command itself, not with the working directory among the places of modules.
     safe = [] if {"", str(Path.cwd())} & set(sys.path) else ["-P"]
+    os.environ[BY_POCHI] = "1"
     with tempfile.TemporaryDirectory() as directory:
         config = LaunchConfig(
             min_nodes=1,

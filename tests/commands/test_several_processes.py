@@ -139,6 +139,7 @@ def test_a_run_of_two_is_like_any_other(few_digits: Path, tmp_path: Path) -> Non
         "train", "--resume", str(run.directory), "--epochs", "3", "--nproc", "2", cwd=tmp_path
     )
     assert again.returncode == 0, again.stderr
+    assert again.stderr.count("epochs = 3 by --epochs") == 1
     assert find_run(run.directory).record.epochs_done == 3
 
 
@@ -155,8 +156,9 @@ def test_torchrun_starts_them_as_well(few_digits: Path, tmp_path: Path) -> None:
 def test_a_mistake_is_told_before_anything_starts(tmp_path: Path) -> None:
     path = tmp_path / "config.toml"
     path.write_text("epoch = 3\n")
-    done = pochi("train", path, "--nproc", "2", cwd=tmp_path)
+    done = pochi("train", path, "--lr", "0.1", "--nproc", "2", cwd=tmp_path)
     assert done.returncode == 1
+    assert done.stderr.count("learning_rate = 0.1 by --lr") == 1
     assert done.stderr.count("unknown-key") == 1
 
 
