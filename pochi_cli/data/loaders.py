@@ -8,6 +8,7 @@ import re
 import signal
 import threading
 import time
+import warnings
 import weakref
 from collections.abc import Iterator
 from dataclasses import replace
@@ -121,17 +122,20 @@ class BatchLoader:
 
     def _create_loader(self) -> DataLoader[Sample | BadImage]:
         count = self.workers.count
-        return DataLoader(
-            self.dataset,
-            batch_sampler=self.sampler,
-            collate_fn=collate,
-            num_workers=count,
-            pin_memory=self._device_type == "cuda",
-            persistent_workers=count > 0,
-            worker_init_fn=partial(_start_worker, self._stopping, is_nice=self._device_type == "cpu"),
-            # Its own, or each epoch would draw from the generator that models are initialised with.
-            generator=torch.Generator(),
-        )
+        with warnings.catch_warnings():
+            # Processes beyond the cores are told with the other decisions.
+            warnings.filterwarnings("ignore", "This DataLoader will create")
+            return DataLoader(
+                self.dataset,
+                batch_sampler=self.sampler,
+                collate_fn=collate,
+                num_workers=count,
+                pin_memory=self._device_type == "cuda",
+                persistent_workers=count > 0,
+                worker_init_fn=partial(_start_worker, self._stopping, is_nice=self._device_type == "cpu"),
+                # Its own, or each epoch would draw from the generator that models are initialised with.
+                generator=torch.Generator(),
+            )
 
     def __len__(self) -> int:
         """Count the batches of a whole epoch."""

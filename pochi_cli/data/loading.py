@@ -28,13 +28,15 @@ class Workers:
     Attributes:
         count: How many there are; 0: the process that computes loads itself.
         is_open: Whether that is to be decided.
-        text: What was decided, and why; empty where nothing was.
+        text: What was decided, and why, or what is doubtful about what was asked for; empty where nothing is.
     """
 
     def __init__(self, asked: int | Literal["auto"], device_type: str = "cpu", batches: int = 0) -> None:
         self.count = 0 if asked == "auto" else asked
         self.is_open = asked == "auto"
         self.text = ""
+        if self.count > (cores := usable_cores()):
+            self.text = f"num_workers is {self.count} for {cores} cores: more than these seldom help"
         self._device_type = device_type
         self._batches = batches
         self._watched: list[tuple[float, float]] = []

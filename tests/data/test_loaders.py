@@ -295,6 +295,15 @@ def test_the_first_batches_decide_whether_processes_load(
         assert (workers.count > 0) == bool(workers.text) == processes
 
 
+def test_more_processes_than_cores_are_told(few: Path, recwarn: pytest.WarningsRecorder) -> None:
+    asked = usable_cores() + 1
+    train = loaders(few, num_workers=asked).train
+    assert train.newly_decided() == [
+        f"num_workers is {asked} for {usable_cores()} cores: more than these seldom help"
+    ]
+    assert not recwarn.list  # torch would tell it, too
+
+
 @pytest.mark.parametrize("start_batch", [0, 3])
 def test_processes_take_over_in_the_middle_of_an_epoch(few: Path, start_batch: int) -> None:
     train, plain = (loaders(few, num_workers=count, batch_size=8).train for count in ("auto", 0))
