@@ -105,6 +105,14 @@ def main() -> None:
             show_error(error)
         elif isinstance(error, PeerLostError) and error.hint is not None:
             note(error.hint)
+        if isinstance(error, PeerLostError):
+            import torch
+
+            if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+                # What waits on the GPU for the lost process waits for ever, and the end of this one for it.
+                sys.stdout.flush()
+                sys.stderr.flush()
+                os._exit(1)
         sys.exit(1)
     except MemoryError:
         from pochi_cli.console import show_error

@@ -13,27 +13,32 @@ from pochi_cli.data.datasets import Batch, ImageDataset
 from pochi_cli.data.placing import Placements, placements
 from pochi_cli.data.sampling import SampleKey
 
+_SHARE = 0.25
+_FIRST_SHARE = 0.05
+"""Share of a GPU's free memory that images may take, before and after the first steps."""
 
-@dataclass
+
+@dataclass(frozen=True)
 class Room:
     """Where images may be held.
 
     Attributes:
         device: The CPU, where the images are in any case, or a CUDA device, which gets a copy.
-        free: Bytes of the device that such copies may take; `None` if unknown.
     """
 
     device: torch.device
-    free: int | None = None
 
-    def take(self, size: int) -> bool:
-        """Take so many bytes for a copy, if there are as many."""
+    def has(self, size: int, *, has_trained: bool) -> bool:
+        """Tell whether there are so many bytes for a copy.
+
+        Args:
+            size: How many.
+            has_trained: Whether steps have taken what memory they need.
+        """
         if self.device.type == "cpu":
             return True
-        if self.free is None or self.free < size:
-            return False
-        self.free -= size
-        return True
+        free, _ = torch.cuda.mem_get_info(self.device)
+        return size <= free * (_SHARE if has_trained else _FIRST_SHARE)
 
 
 class HeldImages:
@@ -63,8 +68,14 @@ class HeldImages:
         return Batch(images, self._labels[indices], indices)
 
 
-def hold(dataset: ImageDataset, room: Room) -> HeldImages | None:
-    """Hold the images of a data set, if all are decoded, of one size, and only moved about from now on."""
+def hold(dataset: ImageDataset, room: Room, *, has_trained: bool) -> HeldImages | None:
+    """Hold the images of a data set, if all are decoded, of one size, and only moved about from now on.
+
+    Args:
+        dataset: The images.
+        room: Where.
+        has_trained: Whether steps have taken what memory they need.
+    """
     found = _stacked(dataset)
     if found is None:
         return None
@@ -73,7 +84,7 @@ def hold(dataset: ImageDataset, room: Room) -> HeldImages | None:
     steps = (
         placements(dataset.pipeline.varied, (height, width)) if dataset.pipeline.finishes_batches else None
     )
-    if steps is None or not room.take(pixels.numel()):
+    if steps is None or not room.has(pixels.numel(), has_trained=has_trained):
         return None
     labels = torch.tensor(dataset.index.labels, dtype=torch.int64)
     return HeldImages(pixels.to(room.device), positions, labels, steps, dataset.seed)

@@ -111,6 +111,7 @@ class BatchLoader:
         self._room = room
         self._peers = peers
         self._held: HeldImages | None = None
+        self._has_loaded = False
         self._on_bad_image = on_bad_image
         self._minimum = minimum
         self._remedies = remedies
@@ -223,10 +224,12 @@ class BatchLoader:
         return replace(batch, images=images[own], labels=labels[own], indices=indices[own], portion=portion)
 
     def _loaded(self) -> Iterator[Batch | MixedSizes]:
-        if self._held is None and self._room is not None and (held := hold(self.dataset, self._room)):
-            self._held = held
-            self.workers.end()
-            self._loader = self._create_loader()  # without the processes that there may have been
+        if self._held is None and self._room is not None:
+            self._held = hold(self.dataset, self._room, has_trained=self._has_loaded)
+            if self._held is not None:
+                self.workers.end()
+                self._loader = self._create_loader()  # without the processes that there may have been
+        self._has_loaded = True
         if self._held is not None:
             yield from map(self._held.batch, self.sampler)
             return
@@ -322,6 +325,7 @@ def create_loaders(
     free_memory: int | None = None,
     room: Room | None = None,
     peers: Peers = NO_PEERS,
+    cores: int | None = None,
 ) -> Loaders[BatchLoader]:
     """Create the loaders of training and validation data.
 
@@ -335,6 +339,7 @@ def create_loaders(
         free_memory: Bytes of main memory that are free; `None` if unknown.
         room: Where images may be held once they are decoded, to make batches of them at once.
         peers: The processes that share the batches.
+        cores: How many there are for processes that load; `None`: those this process may use.
 
     Raises:
         DataError: If there are validation data but no `val_transform`, or a transform cannot be built.
@@ -354,7 +359,7 @@ def create_loaders(
         return BatchLoader(
             dataset,
             batches,
-            workers=Workers(config.num_workers, device_type, len(batches) * epochs),
+            workers=Workers(config.num_workers, device_type, len(batches) * epochs, cores),
             device_type=device_type,
             on_bad_image=config.on_bad_image,
             minimum=minimum,

@@ -24,6 +24,7 @@ class Workers:
         asked: As in the config.
         device_type: Type of the device that computes.
         batches: How many will be loaded in all.
+        cores: How many there are for them; `None`: those this process may use.
 
     Attributes:
         count: How many there are; 0: the process that computes loads itself.
@@ -31,12 +32,19 @@ class Workers:
         text: What was decided, and why, or what is doubtful about what was asked for; empty where nothing is.
     """
 
-    def __init__(self, asked: int | Literal["auto"], device_type: str = "cpu", batches: int = 0) -> None:
+    def __init__(
+        self,
+        asked: int | Literal["auto"],
+        device_type: str = "cpu",
+        batches: int = 0,
+        cores: int | None = None,
+    ) -> None:
         self.count = 0 if asked == "auto" else asked
         self.is_open = asked == "auto"
         self.text = ""
-        if self.count > (cores := usable_cores()):
-            self.text = f"num_workers is {self.count} for {cores} cores: more than these seldom help"
+        self._cores = usable_cores() if cores is None else cores
+        if self.count > self._cores:
+            self.text = f"num_workers is {self.count} for {self._cores} cores: more than these seldom help"
         self._device_type = device_type
         self._batches = batches
         self._watched: list[tuple[float, float]] = []
@@ -54,7 +62,7 @@ class Workers:
         # Beside a GPU processes are in nobody's way, and how long its steps take is not known here.
         if self._device_type == "cpu" and share < _SMALL_SHARE:
             return
-        self.count = resolve_workers("auto", self._device_type)
+        self.count = resolve_workers("auto", self._device_type, self._cores)
         if self.count:
             self.text = f"loads with {self.count} processes: {share:.0%} of the time went into loading"
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torchvision.transforms import v2
 
-from pochi_cli.config.steps.arguments import Size
+from pochi_cli.config.steps.arguments import PaddingMode, Size
 from pochi_cli.data.sampling import SampleKey, derive_seed
 from pochi_cli.data.transforms import BuiltStep
 
@@ -42,13 +42,14 @@ class Placement(Protocol):
 
 
 class Crop:
-    """Pads by a plain value, and cuts out a part at a random place.
+    """Pads, and cuts out a part at a random place.
 
     Args:
         before: Height and width of the image.
         size: Height and width of the part.
         padding: Left, top, right, bottom.
-        fill: Value of the padding.
+        fill: Value of the padding, where it is constant.
+        mode: What the padding is: that, the edge's pixels, or the image mirrored without or with these.
         at: Top and left edge of the part in the padded image; `None` where they are drawn.
     """
 
@@ -58,10 +59,12 @@ class Crop:
         size: Size,
         padding: tuple[int, int, int, int],
         fill: int,
+        mode: PaddingMode = "constant",
         at: tuple[int, int] | None = None,
     ) -> None:
         self.size = size
-        self.fill = fill if any(padding) else None
+        self.fill = fill if any(padding) and mode == "constant" else None
+        self._mode: PaddingMode = mode
         left, top, right, bottom = padding
         self._padding = (top, left)
         self._choices = (before[0] + top + bottom - size[0] + 1, before[1] + left + right - size[1] + 1)
@@ -80,16 +83,25 @@ class Crop:
         """Take those that begin there."""
         top, left = self._padding
         return (
-            _cut(rows, drawn[:, :1] - top, self.size[0]),
-            _cut(columns, drawn[:, 1:] - left, self.size[1]),
+            _cut(rows, drawn[:, :1] - top, self.size[0], self._mode),
+            _cut(columns, drawn[:, 1:] - left, self.size[1], self._mode),
         )
 
 
-def _cut(positions: Tensor, start: Tensor, length: int) -> Tensor:
-    """Take so many from each row's start, int64 (N, 1), on; what is beyond the ends is outside."""
-    wanted = start + torch.arange(length)
-    there = (wanted >= 0) & (wanted < positions.shape[1])
-    return torch.where(there, positions.gather(1, wanted.clamp(0, positions.shape[1] - 1)), _OUTSIDE)
+def _cut(positions: Tensor, start: Tensor, length: int, mode: PaddingMode) -> Tensor:
+    """Take so many from each row's start, int64 (N, 1), on; beyond the ends is what the padding is."""
+    wanted, last = start + torch.arange(length), positions.shape[1] - 1
+    match mode:
+        case "constant":
+            there = (wanted >= 0) & (wanted <= last)
+            return torch.where(there, positions.gather(1, wanted.clamp(0, last)), _OUTSIDE)
+        case "edge":
+            return positions.gather(1, wanted.clamp(0, last))
+        case "reflect":
+            return positions.gather(1, last - (last - wanted.abs()).abs())
+        case "symmetric":
+            before = torch.where(wanted < 0, -1 - wanted, wanted)
+            return positions.gather(1, torch.where(before > last, 2 * last + 1 - before, before))
 
 
 class Mirror:
@@ -152,15 +164,15 @@ class Placements:
             uint8 (N, 3, height, width) on the same device, the channels innermost in memory.
         """
         if not self._steps:
-            return pixels.index_select(0, positions.to(pixels.device, non_blocking=True)).permute(0, 3, 1, 2)
+            return pixels.index_select(0, without_waiting(positions, pixels.device)).permute(0, 3, 1, 2)
         height, width = self._before
         rows = torch.arange(height).expand(len(keys), height)
         columns = torch.arange(width).expand(len(keys), width)
         for step, drawn in zip(self._steps, self._drawn(keys, seed), strict=True):
             rows, columns = step.place(rows, columns, drawn)
-        rows = rows.to(pixels.device, non_blocking=True)
-        columns = columns.to(pixels.device, non_blocking=True)
-        starts = (positions * (height * width)).to(pixels.device, non_blocking=True)
+        rows = without_waiting(rows, pixels.device)
+        columns = without_waiting(columns, pixels.device)
+        starts = without_waiting(positions * (height * width), pixels.device)
         index = (
             starts[:, None, None] + rows.clamp(min=0)[:, :, None] * width + columns.clamp(min=0)[:, None, :]
         )
@@ -178,6 +190,11 @@ class Placements:
             for step, numbers in zip(self._steps, drawn, strict=True):
                 numbers.append(step.draw(generator))
         return [torch.tensor(numbers, dtype=torch.int64) for numbers in drawn]
+
+
+def without_waiting(values: Tensor, device: torch.device) -> Tensor:
+    """Copy a tensor from the CPU to a device that need not be done with its work before."""
+    return values.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else values.to(device)
 
 
 def placements(steps: Sequence[BuiltStep], before: Size) -> Placements | None:
@@ -223,9 +240,15 @@ def _random_crop(transform: v2.RandomCrop, before: Size) -> Crop | None:
         beside = max(0, width - before[1] - left - right)
         left, right, top, bottom = left + beside, right + beside, top + above, bottom + above
     fits = before[0] + top + bottom >= height and before[1] + left + right >= width
-    if not fits or transform.padding_mode != "constant" or min(left, right, top, bottom) < 0:
+    if not fits or min(left, right, top, bottom) < 0:
         return None
-    return Crop(before, (height, width), (left, top, right, bottom), int(transform.fill))
+    # An image that is mirrored more than once is left to torchvision, which may refuse it.
+    shortest = min(before)
+    most = {"reflect": shortest - 1, "symmetric": shortest}.get(transform.padding_mode)
+    if most is not None and max(left, right, top, bottom) > most:
+        return None
+    padding = (left, top, right, bottom)
+    return Crop(before, (height, width), padding, int(transform.fill), transform.padding_mode)
 
 
 def _center_crop(transform: v2.CenterCrop, before: Size) -> Crop:

@@ -24,6 +24,7 @@ from pochi_cli.engine.runtime import Runtime
 from pochi_cli.engine.state import TrainingState
 from pochi_cli.errors import MemoryExhaustedError
 from pochi_cli.models.freezing import train_mode
+from pochi_cli.models.sync_norm import synced_norms
 
 _SPARED = 0.1
 """Share of the memory that a choice leaves free: how much the others take changes."""
@@ -91,9 +92,9 @@ def decide_batch_size(
     if config.batch_size != "auto":
         return config, ()
     images, averages = config.images_per_step, missing_averages(state.optimizer)
-    available, team = available_memory(runtime.device), runtime.team
-    if available is not None and runtime.device.type == "cpu":
-        available //= team.place.local_world_size
+    team = runtime.team
+    told = [one for one in team.gather(share_of_memory(runtime)) if one is not None]
+    available = min(told, default=None)
     if available is None:
         found: Cut | None = Cut(images // config.accumulate_steps, config.accumulate_steps, 0)
         why = "the system does not tell how much memory there is"
@@ -123,6 +124,14 @@ def decide_batch_size(
         text += f", so {found.accumulate_steps} batches make a step of {images} images"
     changes = {"batch_size": found.batch_size, "accumulate_steps": found.accumulate_steps}
     return config.model_copy(update=changes), (text,)
+
+
+def share_of_memory(runtime: Runtime) -> int | None:
+    """Find how many bytes a process may take: of a machine's main memory as many as its peers there."""
+    available = available_memory(runtime.device)
+    if available is None or runtime.device.type != "cpu":
+        return available
+    return available // runtime.team.place.local_world_size
 
 
 def trial(model: nn.Module, averages: int, runtime: Runtime, data: Data) -> Need:
@@ -198,7 +207,9 @@ def explaining_memory(
         validating = any(frame.f_code is validate.__code__ for frame in frames)
         del frames
         _let_go(error, runtime, state)
-        available = available_memory(runtime.device)
+        for norm in synced_norms(state.model):
+            norm.is_whole = True  # the other processes do not take part in what is measured
+        available = share_of_memory(runtime)
         if available is not None:
             # Not all that the steps took goes back to the system; the next process has it again.
             available += max(0, held_memory(runtime.device) - held)
@@ -214,7 +225,7 @@ def explaining_memory(
                 message += f": {show_bytes(available)} are left, too little to measure what would fit"
             hint = f"try batch_size = {_SMALLEST}; or {_OTHER_WAYS}"
             raise MemoryExhaustedError(message, hint=hint) from error
-        text, hint = _numbers(config, footprint, available, validating=validating)
+        text, hint = _numbers(config, footprint, available, runtime.team.size, validating=validating)
         raise MemoryExhaustedError(f"{message}: {text}", hint=hint) from error
 
 
@@ -228,14 +239,19 @@ def _let_go(error: BaseException, runtime: Runtime, state: TrainingState) -> Non
 
 
 def _numbers(
-    config: ClassificationConfig, footprint: Footprint, available: int | None, *, validating: bool
+    config: ClassificationConfig,
+    footprint: Footprint,
+    available: int | None,
+    processes: int,
+    *,
+    validating: bool,
 ) -> tuple[str, str]:
-    """Say what was needed and what there was, and what would fit."""
+    """Say what a process needed and what there was for it, and what would fit."""
 
     def need(batch_size: int, accumulate_steps: int) -> int:
         if validating:
             return footprint.validation_bytes(batch_size)
-        return footprint.needed_bytes(batch_size, accumulate_steps)
+        return footprint.needed_bytes(-(-batch_size // processes), accumulate_steps)
 
     needed = need(config.images_per_batch, config.accumulate_steps)
     text = f"a {'batch' if validating else 'step'} needs about {show_bytes(needed)}"

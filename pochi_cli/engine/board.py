@@ -20,7 +20,13 @@ Tell = Callable[[str], None]
 
 
 class NoBoard:
-    """Writes nothing."""
+    """Writes nothing.
+
+    Attributes:
+        sees_validation: Whether it makes something of the outputs for the validation data.
+    """
+
+    sees_validation = False
 
     def open(
         self, layout: RunLayout, loaders: Loaders[Any], steps: int, place: tuple[int, int], tell: Tell

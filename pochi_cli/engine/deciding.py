@@ -20,6 +20,7 @@ from pochi_cli.data.findings import counted
 from pochi_cli.data.published import Tell
 from pochi_cli.engine.choice import Choice
 from pochi_cli.engine.classification import ClassificationTask
+from pochi_cli.engine.distributed import Alone
 from pochi_cli.engine.features import frozen_tail
 from pochi_cli.engine.image_parts import are_images_fixed
 from pochi_cli.engine.real_steps import RealSteps
@@ -68,7 +69,7 @@ def decide(
     if not (isinstance(task, ClassificationTask) and isinstance(config, ClassificationConfig)):
         task, messages = task.decided(runtime, state)
         return Decided(task, runtime, messages)
-    possible = candidates(config, runtime.team)
+    possible = _common(candidates(config, runtime.team), runtime.team)
     is_heavy = len(possible) > 1 and _is_heavy(config, task, state.model, runtime.device)
     rule = by_rule(possible, is_heavy=is_heavy)
     task, messages = task.decided(rule, state)
@@ -77,6 +78,12 @@ def decide(
     choice = replace(choice, runtime=possible[at])
     texts = (*messages, *choice.messages(), *notes)
     return Decided(task.resolved(choice.runtime), choice.runtime, texts, choice.to_record())
+
+
+def _common(possible: tuple[Runtime, ...], team: Alone) -> tuple[Runtime, ...]:
+    """Leave those that all processes have, whose devices may differ: fp32 is always among them."""
+    names = team.gather([candidate.arithmetic for candidate in possible])
+    return tuple(one for one in possible if all(one.arithmetic in theirs for theirs in names))
 
 
 def forward_work(model: nn.Module, size: tuple[int, int]) -> int:

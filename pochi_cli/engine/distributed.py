@@ -9,6 +9,7 @@ hold the same weights, buffers, sums and decisions; the first one alone writes a
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 import signal
@@ -23,11 +24,10 @@ from typing import Any, TypeVar
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from pochi_cli.data.shares import NoPeers, Portion
-from pochi_cli.errors import DeviceError, Interrupted, PeerLostError, PochiError
-from pochi_cli.models.sync_norm import SYNCED, synced_norms
+from pochi_cli.errors import DeviceError, Interrupted, PeerLostError, PochiError, first_line
+from pochi_cli.models.sync_norm import normalising_by_own, synced_norms
 from pochi_cli.ranks import Rank
 
 T = TypeVar("T")
@@ -38,11 +38,14 @@ Outputs = Callable[[nn.Module, Tensor], Tensor]
 _PATIENCE = timedelta(minutes=30)
 """How long processes wait for one another: for the first one's pictures, a download, a slow disk."""
 _LOOKS_EVERY_S = 1.0
+_NETWORK = (dist.DistNetworkError, dist.DistStoreError)
 _LOST = re.compile(
-    r"gloo|NCCL|nccl|Connection (closed|reset|refused)|Broken pipe|Socket Timeout|process group",
-    re.IGNORECASE,
+    r"gloo|Connection (closed|reset|refused)|Socket Timeout|process group|ncclRemoteError", re.IGNORECASE
 )
+"""What is told where another process has gone; what else fails between them is an error of this one."""
 _TOLD, _REASON = "told", "reason"
+_JOINED = itertools.count()
+"""A process may train several times with the others, whose notes of before still lie in the store."""
 
 
 class Forward:
@@ -194,12 +197,16 @@ class Team(Alone):
         Raises:
             PeerLostError: One of them ended.
         """
-        if not isinstance(error, dist.DistError) and not _LOST.search(str(error)):
+        if not isinstance(error, RuntimeError):
             return
         reason = self._last_words()
+        is_lost = isinstance(error, _NETWORK) or _LOST.search(str(error)) is not None
+        if not is_lost and (reason is None or not isinstance(error, dist.DistError)):
+            return
         # Of one that was killed torch's launcher, and ours, says which it was and how.
         is_told = reason is not None or "TORCHELASTIC_RUN_ID" in os.environ
-        raise PeerLostError(reason or "another process ended without a word", is_told=is_told) from error
+        reason = reason or f"another process ended without a word ({first_line(error)})"
+        raise PeerLostError(reason, is_told=is_told) from error
 
     def _last_words(self) -> str | None:
         try:
@@ -231,8 +238,12 @@ class SharedForward(Forward):
     def __init__(self, model: nn.Module, outputs: Outputs, device: torch.device) -> None:
         super().__init__(model, outputs)
         self._norms = synced_norms(model)
-        same = {id(buffer) for norm in self._norms for buffer in norm.buffers()}
-        self._own = [one for one in model.buffers() if one.is_floating_point() and id(one) not in same]
+        self._own = [
+            buffer
+            for norm in normalising_by_own(model)
+            for buffer in norm.buffers(recurse=False)
+            if buffer.is_floating_point()
+        ]
         # Buffers are averaged after the step. What says so has another name since torch 2.14.
         known = signature(nn.parallel.DistributedDataParallel).parameters
         name = "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"
@@ -257,7 +268,7 @@ class SharedForward(Forward):
 
     @torch.no_grad()
     def average_buffers(self) -> None:
-        """Average the running statistics that are not the same, so that no portion counts for more."""
+        """Average the running statistics, where they are not the same, so that no portion counts for more."""
         if not self._own:
             return
         flat = torch.cat([buffer.reshape(-1).float() for buffer in self._own])
@@ -292,23 +303,25 @@ def joined(place: Rank, device: torch.device) -> Iterator[Alone]:
         yield ALONE
         return
     _end_with_launcher()
+    number = next(_JOINED)
     store, rank, size = next(dist.rendezvous("env://", timeout=_PATIENCE))  # type: ignore[attr-defined]
     backend = "gloo" if device.type == "cpu" else "cpu:gloo,cuda:nccl"
     dist.init_process_group(
         backend,
-        store=dist.PrefixStore("group", store),  # type: ignore[attr-defined]
+        store=dist.PrefixStore(f"group {number}", store),  # type: ignore[attr-defined]
         rank=rank,
         world_size=size,
         timeout=_PATIENCE,
         device_id=device if device.type == "cuda" else None,
     )
-    team = Team(place, device, dist.PrefixStore("notes", store))  # type: ignore[attr-defined]
+    team = Team(place, device, dist.PrefixStore(f"notes {number}", store))  # type: ignore[attr-defined]
     try:
         yield team
     except PeerLostError:
         raise
     except Interrupted as stop:  # all of them stop
         stop.is_told = not place.is_first
+        dist.destroy_process_group()
         raise
     except PochiError as error:
         error.is_told = not team.leave_word(error)
@@ -352,9 +365,7 @@ _FEW = 8
 def doubts(model: nn.Module, batch_size: int, team: Alone) -> tuple[str, ...]:
     """Tell what is doubtful about sharing batches of so many samples."""
     portion = batch_size // team.size
-    norms = [module for module in model.modules() if isinstance(module, _BatchNorm)]
-    counting_own = [norm for norm in norms if norm.weight.requires_grad and not isinstance(norm, SYNCED)]
-    if team.size == 1 or portion >= _FEW or not counting_own:
+    if team.size == 1 or portion >= _FEW or not normalising_by_own(model):
         return ()
     return (
         f"each of {team.size} processes normalises by {portion} images, which are few: "

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 import torch
 from torch import Tensor, nn
 
-from pochi_cli.engine.distributed import in_order
+from pochi_cli.engine.distributed import Alone, in_order
 from pochi_cli.engine.losses import SampleLosses
 from pochi_cli.engine.objectives import StepInput, Watch
 from pochi_cli.engine.runtime import Runtime
@@ -61,7 +61,7 @@ def evaluate(
             totals.add(losses(outputs, step), outputs, step.targets)
             rows.append((number, totals.take()))
             seen = outputs, step.targets
-        for one in team.gather(seen) if watch.is_gathered else [seen]:
+        for one in _of_all(team, seen) if watch.is_gathered else [seen]:
             if one is not None:
                 watch.batch(done, *one)
         watch.round(done)
@@ -71,3 +71,8 @@ def evaluate(
     for row in ordered:
         totals.settle(row)
     return totals.read()
+
+
+def _of_all(team: Alone, seen: tuple[Tensor, Tensor] | None) -> list[tuple[Tensor, Tensor] | None]:
+    """Collect outputs and targets of all processes, from the memory of their devices."""
+    return team.gather(None if seen is None else (seen[0].cpu(), seen[1].cpu()))

@@ -15,6 +15,7 @@ from torchvision.ops import StochasticDepth
 
 from pochi_cli.data.datasets import BadImage, Batch, ImageDataset
 from pochi_cli.data.loaders import BatchLoader
+from pochi_cli.data.placing import without_waiting
 from pochi_cli.data.published import Tell
 from pochi_cli.data.sampling import EpochBatchSampler
 from pochi_cli.engine.preserving import preserved
@@ -218,4 +219,5 @@ class FeatureLoader:
             portion = self._sampler.portion(len(indices))
             indices = indices[portion.start : portion.stop]
             labels = self._features.labels[indices]
-            yield number, Batch(values[indices.to(values.device)], labels, indices, portion=portion)
+            chosen = values[without_waiting(indices, values.device)]
+            yield number, Batch(chosen, labels, indices, portion=portion)

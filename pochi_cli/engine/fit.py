@@ -139,6 +139,7 @@ def train_epoch(job: Job, epoch: int, learning_rate: float) -> TrainedEpoch:
     if state.position.sums:
         totals.restore(list(state.position.sums))
     step, done = state.position.steps, state.position.batches
+    stopping = False
     job.progress.epoch(epoch, done)
     train_mode(state.model)
     state.tracer.begin(epoch, step)
@@ -177,6 +178,8 @@ def train_epoch(job: Job, epoch: int, learning_rate: float) -> TrainedEpoch:
                 step_loss += loss.detach()
             samples += part.portion.total
         step_loss = settle(team, totals, step_loss)
+        # Before anything waits for the device: it would wait for ever for a process that has died.
+        stopping = stop_asked(job)
         state.monitor.add(step_loss, sum(part.portion.total for part in inputs))
         guard.see(step_loss, step)
         state.scaler.unscale_(state.optimizer)
@@ -197,14 +200,14 @@ def train_epoch(job: Job, epoch: int, learning_rate: float) -> TrainedEpoch:
         state.board.step(step, is_due=due)
         seen = totals.read() if due or job.progress.wants_metrics() else None
         job.progress.step(StepRecord(done, samples, learning_rate, seen, is_due=due))
-        if stop_asked(job):
+        if stopping:
             break
         if config.checkpoint_every_steps and step % config.checkpoint_every_steps == 0:
             stand_here()
             job.checkpoints.save(state)
 
     stand_here()
-    if job.signals.number is not None:  # all processes know of it
+    if stopping:  # what has come since, the others do not know of yet
         interrupt(job)
     return TrainedEpoch(
         totals.read(),
@@ -277,7 +280,7 @@ def validate(job: Job, epoch: int) -> Metrics | None:
             interrupt(job)
 
     job.progress.validation(0)
-    watch = Watch(see, go_on, is_gathered=job.team.size > 1 and job.config.enable_tensorboard)
+    watch = Watch(see, go_on, is_gathered=job.team.first(job.state.board.sees_validation))
     # Where the processes' devices differ, so may the last digits, and what is decided by them.
     return job.team.first(job.objective.validate(job.state.average.model, epoch, watch))
 

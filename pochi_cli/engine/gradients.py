@@ -142,8 +142,8 @@ class GradientTracer:
         """Wait for the device, and give what was traced of the epoch; `None` of one that is not recorded."""
         if self._epoch is None or not self._norms:
             return None
-        norms = torch.stack(self._norms).double().cpu().numpy()
-        weights = self._weights.double().cpu().numpy()
+        norms = torch.stack(self._norms).cpu().double().numpy()
+        weights = self._weights.cpu().double().numpy()
         counts = np.array([parameter.numel() for parameter in self._parameters])
         there = norms != _ABSENT
         bad = there & ~np.isfinite(norms)

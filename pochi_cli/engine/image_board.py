@@ -72,7 +72,7 @@ class ImageBoard(TensorBoardWriter):
     ) -> None:
         """Begin a file, and tell whether there are too many classes for their curves."""
         super().open(layout, loaders, steps, place, tell)
-        if loaders.val is not None and not self._has_curves:
+        if loaders.val is not None and not self.sees_validation:
             tell(
                 "TensorBoard: precision-recall curves are left out, for there are "
                 f"{len(self._class_names):,} classes, more than {_MOST_CURVES}"
@@ -96,7 +96,7 @@ class ImageBoard(TensorBoardWriter):
 
     def validation(self, outputs: Tensor, targets: Tensor) -> None:
         """See a batch of the validation data: logits (N, K), labels int64 (N,)."""
-        if self._has_curves:
+        if self.sees_validation:
             self._curves.add(outputs, targets)
 
     def _scalars(self, record: EpochRecord) -> Mapping[str, float]:
@@ -123,7 +123,8 @@ class ImageBoard(TensorBoardWriter):
         self._write_predictions()
 
     @property
-    def _has_curves(self) -> bool:
+    def sees_validation(self) -> bool:
+        """Whether there are few enough classes for their curves."""
         return len(self._class_names) <= _MOST_CURVES
 
     def _write_predictions(self) -> None:

@@ -13,6 +13,7 @@ from pochi_cli.config.root import ClassificationConfig
 from pochi_cli.data.batches import Loader, Loaders
 from pochi_cli.data.cache_choice import CacheMode, cache_text
 from pochi_cli.data.datasets import Batch
+from pochi_cli.data.decoding import usable_cores
 from pochi_cli.data.held import Room
 from pochi_cli.data.loaders import BatchLoader, create_loaders
 from pochi_cli.data.prepare import Data
@@ -30,7 +31,7 @@ from pochi_cli.engine.runtime import Runtime
 _PLACE = "features"
 """What a run's settings say of where images are kept, if their features are."""
 _SHARE = 0.25
-"""Share of the free memory that features, or images on a GPU, may take."""
+"""Share of the free memory that features may take."""
 
 
 def are_images_fixed(config: ClassificationConfig) -> bool:
@@ -132,6 +133,7 @@ class ImageParts:
             free_memory=None if free is None else free // place.local_world_size,
             room=self._room,
             peers=peers,
+            cores=max(1, usable_cores() // place.local_world_size),
         )
 
     @property
@@ -140,10 +142,7 @@ class ImageParts:
         device = self.runtime.device
         if device.type != "cuda":
             return Room(torch.device("cpu"))
-        if self.config.cache == "none":
-            return None
-        free = available_memory(device)
-        return Room(device, None if free is None else int(free * _SHARE))
+        return None if self.config.cache == "none" else Room(device)
 
     def _objective(
         self, validation: Loader[Batch] | None, tail: Tail | None = None

@@ -148,14 +148,14 @@ class TrainingMonitor:
         """Wait for the device, and give what was seen of the epoch; `None` if that is nothing."""
         if self._epoch is None or not self._values:
             return None
-        losses, grad_norms = torch.stack(self._values).double().cpu().numpy().T
+        losses, grad_norms = torch.stack(self._values).cpu().double().numpy().T
         passed_over = ~np.isfinite(grad_norms) & self._is_scaled
         count = len(self._ratios)  # one fewer than steps where the optimizer's step failed
         update_steps = self._update_steps[:count]
         lost = np.isin(update_steps, np.array(self._steps)[passed_over])
         ratios = np.empty((0, len(self._measured)))
         if count:
-            ratios = torch.stack(self._ratios).double().cpu().numpy()
+            ratios = torch.stack(self._ratios).cpu().double().numpy()
             ratios[lost] = np.nan
         there = ~np.isnan(ratios)
         merged = [merge(ratios[:, at], there[:, at], "median") for at in self._blocks.values()]

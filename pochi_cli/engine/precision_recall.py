@@ -29,11 +29,12 @@ class PrecisionRecall:
         """Add a batch; probabilities that are no number count as 0.
 
         Args:
-            logits: (N, K).
-            labels: int64 (N,).
+            logits: (N, K), of any device.
+            labels: int64 (N,), likewise.
         """
         if self._counts is None:
             self._counts = torch.zeros(self._shape, dtype=torch.int64, device=self._device).view(-1)
+        logits, labels = logits.to(self._device), labels.to(self._device)
         _, classes, thresholds = self._shape
         bucket = (logits.float().softmax(1).nan_to_num() * (thresholds - 1)).floor().long()
         of_class = torch.arange(classes, device=self._device)

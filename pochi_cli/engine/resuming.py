@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from torch import nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from pochi_cli.config.load import validate
 from pochi_cli.config.root import Config
@@ -18,6 +17,7 @@ from pochi_cli.engine.checkpoint import check_whole, copy_checkpoint, load_check
 from pochi_cli.engine.state import Position, TrainingState
 from pochi_cli.engine.tasks import Task
 from pochi_cli.errors import ConfigError, RunError, first_line, format_key
+from pochi_cli.models.sync_norm import normalising_by_own
 from pochi_cli.runs.continuation import course_changes
 from pochi_cli.runs.index import Run
 from pochi_cli.runs.records import RunRecord
@@ -57,8 +57,7 @@ def check_processes(run: Run, model: nn.Module, processes: int, *, is_synced: bo
         RunError: Each normalises by its own portion of a batch, and there would be other portions.
     """
     before = run.record.settings.get("processes", 1)
-    normalises = any(isinstance(module, _BatchNorm) for module in model.modules())
-    if processes == before or is_synced or not normalises:
+    if processes == before or is_synced or not normalising_by_own(model):
         return
     raise RunError(
         f"{run.layout.name} was trained by {before} processes, each of which normalised by its own images: "

@@ -98,6 +98,11 @@ class TensorBoardWriter(ABC):
     def batch(self, inputs: Tensor) -> None:
         """See a training batch, (N, ...)."""
 
+    @property
+    @abstractmethod
+    def sees_validation(self) -> bool:
+        """Whether it makes something of the outputs for the validation data."""
+
     @abstractmethod
     def validation(self, outputs: Tensor, targets: Tensor) -> None:
         """See a batch of the validation data: outputs (N, ...), targets (N, ...)."""

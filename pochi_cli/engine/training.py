@@ -35,7 +35,14 @@ from pochi_cli.engine.saving import Checkpoints, NoCheckpoints
 from pochi_cli.engine.signals import SignalFlag, noting_signals
 from pochi_cli.engine.state import TrainingState
 from pochi_cli.engine.tasks import Task, prepare_task
-from pochi_cli.errors import DataError, MemoryExhaustedError, PeerLostError, StorageError, first_line
+from pochi_cli.errors import (
+    DataError,
+    MemoryExhaustedError,
+    PeerLostError,
+    RunError,
+    StorageError,
+    first_line,
+)
 from pochi_cli.ranks import Rank, launched_rank
 from pochi_cli.runs.atomic import remove_leftovers
 from pochi_cli.runs.epochs import EpochRecord
@@ -114,6 +121,11 @@ def _train(
     place = launched_rank() if trial is None else Rank()
     with joined(place, choose_device(config.device, place)) as team, ExitStack() as stack:
         stack.enter_context(_known_torch_errors(team))
+        if len(set(team.gather(run.record.experiment_id if run else None))) > 1:
+            raise RunError(
+                "the processes do not all find the same run to go on with",
+                hint="work_dir has to be on a file system that all machines see",
+            )
         if not team.is_first:
             progress, on_epoch = SilentProgress(), _undecided
         if run is not None:

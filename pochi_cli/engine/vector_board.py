@@ -27,6 +27,11 @@ class VectorBoard(TensorBoardWriter):
         """See that the training has begun; vectors are not drawn."""
         self._has_begun = True
 
+    @property
+    def sees_validation(self) -> bool:
+        """It does not."""
+        return False
+
     def validation(self, outputs: Tensor, targets: Tensor) -> None:
         """Do nothing."""
 

@@ -73,7 +73,11 @@ def train_mode(model: nn.Module) -> None:
     """
     model.train()
     for module in model.modules():
-        if isinstance(module, _BatchNorm):
-            own = list(module.parameters(recurse=False))
-            if own and not any(parameter.requires_grad for parameter in own):
-                module.eval()
+        if isinstance(module, _BatchNorm) and is_frozen(module):
+            module.eval()
+
+
+def is_frozen(norm: _BatchNorm) -> bool:
+    """Tell whether all parameters of a batch norm are frozen, if it has any."""
+    own = list(norm.parameters(recurse=False))
+    return bool(own) and not any(parameter.requires_grad for parameter in own)

@@ -9,6 +9,8 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from pochi_cli.models.freezing import is_frozen
+
 
 class _OfAll(_BatchNorm):
     """Normalises by mean and variance of all processes' images, as one process does that has them all.
@@ -112,6 +114,12 @@ def synchronise(model: nn.Module, device_type: str) -> None:
 def synced_norms(model: nn.Module) -> list[SyncedOnGPU | SyncedOnCPU]:
     """List the batch norms that `synchronise` made."""
     return [module for module in model.modules() if isinstance(module, SYNCED)]
+
+
+def normalising_by_own(model: nn.Module) -> list[_BatchNorm]:
+    """List the batch norms that take mean and variance of the images of their own process, when trained."""
+    norms = [module for module in model.modules() if isinstance(module, _BatchNorm)]
+    return [norm for norm in norms if not isinstance(norm, SYNCED) and not is_frozen(norm)]
 
 
 def _synced(module: _BatchNorm, device_type: str) -> SyncedOnGPU | SyncedOnCPU:

@@ -84,6 +84,11 @@ def is_held(loader: BatchLoader) -> bool:
         [crop([30, 8], pad_if_needed=True, fill=7)],
         [crop([30, 40], padding=2, pad_if_needed=True)],
         [FLIP, crop(10, padding=2, fill=9), crop(11, pad_if_needed=True, fill=9), FLIP],
+        [crop(12, padding=3, padding_mode="reflect"), FLIP],
+        [crop(9, padding=[2, 11, 0, 3], padding_mode="reflect"), UPSIDE_DOWN],
+        [crop(12, padding=[12, 1, 2, 3], padding_mode="symmetric"), FLIP],
+        [crop([30, 40], padding=2, pad_if_needed=True, padding_mode="edge")],
+        [crop(14, padding=2, fill=9), crop(15, padding=3, padding_mode="reflect")],
         [FLIP, {"name": "CenterCrop", "size": [7, 20]}],
         [FLIP, {"name": "CenterCrop", "size": [9, 12]}, crop(5)],
         [FLIP, {"name": "CenterCrop", "size": [16, 4]}, UPSIDE_DOWN],
@@ -125,12 +130,12 @@ def test_arrays_in_memory_are_held_at_once(tmp_path: Path, order: Any) -> None:
     [
         [RESIZE, {"name": "ColorJitter", "brightness": 0.2}, TO_TENSOR],
         [RESIZE, {"name": "RandomResizedCrop", "size": 9}, TO_TENSOR],
-        [RESIZE, crop(12, padding=3, padding_mode="reflect"), TO_TENSOR],
         [RESIZE, crop(12, padding=3, fill=1), crop(12, padding=3, fill=2), TO_TENSOR],
         [RESIZE, FLIP, TO_TENSOR, {"name": "RandomErasing"}],
+        [RESIZE, crop([40, 9], pad_if_needed=True, padding_mode="symmetric"), TO_TENSOR],  # mirrored twice
         [crop(5, pad_if_needed=True), TO_TENSOR],  # the images themselves are of several sizes
     ],
-    ids=["colours", "resized", "reflected", "two fills", "erased", "sizes"],
+    ids=["colours", "resized", "two fills", "erased", "mirrored", "sizes"],
 )
 def test_what_does_more_than_move_pixels_is_not_held(photos: Path, steps: Any) -> None:
     train = loaders(photos, steps).train
@@ -172,13 +177,12 @@ def test_processes_end_once_all_images_are_decoded(photos: Path) -> None:
     assert train.newly_decided() == []
 
 
-def test_images_that_do_not_fit_onto_a_device_are_not_held(photos: Path) -> None:
-    count = sum(1 for _ in photos.rglob("*.*"))
-    size = count * 12 * 15 * 3
-    gpu = torch.device("cuda")
-    assert not Room(gpu, None).take(size)
-    room = Room(gpu, 2 * size + 1)
-    assert [room.take(size) for _ in range(3)] == [True, True, False]
+def test_before_the_first_steps_fewer_images_are_held_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (1000, 5000))
+    room = Room(torch.device("cuda"))
+    assert [room.has(size, has_trained=False) for size in (50, 51)] == [True, False]
+    assert [room.has(size, has_trained=True) for size in (250, 251)] == [True, False]
+    assert Room(torch.device("cpu")).has(10**12, has_trained=False)
 
 
 def test_a_crop_larger_than_the_image_is_left_to_what_can_name_the_file() -> None:
