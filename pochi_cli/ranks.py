@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import atexit
 import os
+from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
+
+_NAMES = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 
 
 @dataclass(frozen=True)
@@ -33,12 +38,29 @@ class Rank:
 
 
 BY_POCHI = "POCHI_LAUNCHED"
-"""Environment variable of processes that `pochi train --nproc` launches."""
+"""Environment variable of what `pochi train --nproc` launches: a directory where they name themselves."""
 
 
 def is_launched_by_pochi() -> bool:
-    """Tell whether `pochi train --nproc` launched this process, and has told what concerns them all."""
-    return BY_POCHI in os.environ
+    """Tell whether `pochi train --nproc` launched this process, and has told what concerns them all.
+
+    The launcher is let know that this process runs, until it ends.
+    """
+    directory = os.environ.get(BY_POCHI)
+    if directory is None:
+        return False
+    file = Path(directory) / str(os.getpid())
+    with suppress(OSError):  # the launcher has gone
+        file.touch()
+        atexit.register(file.unlink, missing_ok=True)
+    return True
+
+
+def missing_variables() -> list[str]:
+    """List what a launcher other than PyTorch's has left out: without all of them each process is alone."""
+    if os.environ.get("WORLD_SIZE", "1") == "1" or "RANK" not in os.environ:
+        return []
+    return [name for name in _NAMES if not os.environ.get(name)]
 
 
 def launched_rank() -> Rank:
@@ -46,8 +68,7 @@ def launched_rank() -> Rank:
 
     Other launchers set some of these variables for purposes of their own: only all of them count.
     """
-    names = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
-    values = [os.environ.get(name, "") for name in names]
+    values = [os.environ.get(name, "") for name in _NAMES]
     if not all(values) or not all(value.isdecimal() for value in values[:4]):
         return Rank()
     return Rank(*map(int, values[:4]))

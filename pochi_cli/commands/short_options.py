@@ -76,6 +76,8 @@ def described(
         before: The contents of the file.
         after: The contents with the changes.
     """
+    from pydantic_core import PydanticUndefined
+
     from pochi_cli.config.root import root_of
     from pochi_cli.config.values import show
 
@@ -87,5 +89,6 @@ def described(
             old = f"{show(before[key])} in the file"
         else:
             field = root_of(after).model_fields.get(key)
-            old = f"{show(field.default)} by default" if field and not field.is_required() else "nothing"
+            default = field.get_default() if field and not field.default_factory else None
+            old = "nothing" if default in (None, PydanticUndefined) else f"{show(default)} by default"
         yield f"{key} = {show(after.get(key))} by {change.source}, instead of {old}"

@@ -88,7 +88,7 @@ def train(
     from pochi_cli.data.missing import missing_data
     from pochi_cli.display import create_progress
     from pochi_cli.installation import load_torch
-    from pochi_cli.ranks import is_launched_by_pochi, launched_rank
+    from pochi_cli.ranks import is_launched_by_pochi, launched_rank, missing_variables
     from pochi_cli.runs.continuation import continued_config, find_unfinished
     from pochi_cli.runs.records import require_file
     from pochi_cli.runs.summary import summarize
@@ -98,7 +98,7 @@ def train(
         launched = f"and {rank.local_world_size} processes were launched on this machine"
         raise typer.BadParameter(launched, param_hint="--nproc")
     is_launcher = nproc is not None and nproc > 1 and rank.is_alone
-    begins = rank.is_first and not is_launched_by_pochi()  # tells what there is to tell before the training
+    begins = not is_launched_by_pochi() and rank.is_first  # tells what there is to tell before the training
     options = {
         "device": device,
         "epochs": epochs,
@@ -124,6 +124,9 @@ def train(
     if run is None and (more := environment_changes(document, changes)):
         changes = [*more, *changes]
         document = read_document(config, [change.argument for change in changes])
+    if rank.is_alone and (missing := missing_variables()):
+        unset = ", ".join(missing)
+        console.note(f"this process trains alone: WORLD_SIZE is set, as by a launcher, but not {unset}")
     if begins:
         for text in described(changes, read_document(config, ()).raw, document.raw):
             console.note(text)
@@ -146,7 +149,7 @@ def train(
         if is_launcher:
             from pochi_cli.engine.launching import launch
 
-            launch(nproc or 1, sys.argv[1:])
+            launch(nproc or 1, sys.argv[1:], console.note)
             return
         progress = create_progress() if rank.is_first else None
         if run is None:

@@ -250,6 +250,8 @@ class BatchLoader:
         except RuntimeError as error:
             raise_if_worker_died(error)
             raise
+        except (ConnectionError, EOFError) as error:  # in the middle of giving a batch
+            raise _dead_worker(error) from error
 
     def _watched(self) -> Iterator[Batch | MixedSizes]:
         """Load in this process, and note how long that takes beside what is done with a batch."""
@@ -296,11 +298,15 @@ def raise_if_worker_died(error: BaseException) -> None:
         if isinstance(cause, RuntimeError) and _DEAD_WORKER.search(str(cause)):
             if threading.current_thread() is threading.main_thread() and hasattr(signal, "SIGCHLD"):
                 signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-            raise DataError(
-                f"a process that loads images died: {cause}",
-                "it may have run out of memory, or of shared memory (/dev/shm): try fewer num_workers, or 0",
-            ) from error
+            raise _dead_worker(cause) from error
         cause = cause.__cause__ or cause.__context__
+
+
+def _dead_worker(error: BaseException) -> DataError:
+    return DataError(
+        f"a process that loads images died: {error}",
+        "it may have run out of memory, or of shared memory (/dev/shm): try fewer num_workers, or 0",
+    )
 
 
 def _mixed_sizes(index: FolderIndex, mixed: MixedSizes) -> DataError:

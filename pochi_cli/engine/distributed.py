@@ -205,7 +205,9 @@ class Team(Alone):
             return
         # Of one that was killed torch's launcher, and ours, says which it was and how.
         is_told = reason is not None or "TORCHELASTIC_RUN_ID" in os.environ
-        reason = reason or f"another process ended without a word ({first_line(error)})"
+        # What gloo says is of no use: that a connection has ended.
+        more = "" if "gloo" in str(error) else f" ({first_line(error)})"
+        reason = reason or f"another process was killed, or ended without a word{more}"
         raise PeerLostError(reason, is_told=is_told) from error
 
     def _last_words(self) -> str | None:

@@ -189,7 +189,7 @@ class EmbeddingTask:
         changes: dict[str, Any] = {
             "device": runtime.shared_device,
             "precision": runtime.precision,
-            "threads": runtime.shared_threads,
+            "threads": config.threads or runtime.shared_threads,
             "work_dir": str(Path(config.work_dir).absolute()),
             "optuna": None,  # no part of what is trained
         }

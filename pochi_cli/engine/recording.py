@@ -67,7 +67,7 @@ def open_files(
         "device": str(runtime.device),
         "device_name": _device_name(runtime.device),
         "precision": runtime.precision,
-        "threads": runtime.threads,
+        "threads": config.threads,
         "seed": config.seed,
         **task.settings(runtime),
         **chosen,

@@ -26,7 +26,7 @@ def resolve(config: ClassificationConfig, data: Data, runtime: Runtime) -> Class
         "device": runtime.shared_device,
         "precision": runtime.precision,
         "channels_last": runtime.channels_last,
-        "threads": runtime.shared_threads,
+        "threads": config.threads or runtime.shared_threads,
         "work_dir": str(Path(config.work_dir).absolute()),
         "optuna": None,  # no part of what is trained
     }

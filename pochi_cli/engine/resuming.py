@@ -59,6 +59,11 @@ def check_processes(run: Run, model: nn.Module, processes: int, *, is_synced: bo
     before = run.record.settings.get("processes", 1)
     if processes == before or is_synced or not normalising_by_own(model):
         return
+    if before == 1:
+        raise RunError(
+            f"{run.layout.name} was trained by one process; {processes} would normalise by their own images",
+            hint="go on with --set sync_batch_norm=true, or with one process",
+        )
     raise RunError(
         f"{run.layout.name} was trained by {before} processes, each of which normalised by its own images: "
         f"{processes} would not go on exactly",
@@ -156,7 +161,9 @@ def restore(state: TrainingState, checkpoint: dict[str, Any], config: Config, ru
     path = run.layout.latest_model
     try:
         before = validate(checkpoint["config"])
-        if key := next((key for key, _, _ in course_changes(before, config)), None):
+        # Whether a run of one process may change that was decided by its record.
+        changes = course_changes(before, config, {"sync_batch_norm"})
+        if key := next((key for key, _, _ in changes), None):
             raise RunError(
                 f"{path} is of a training with another config: {format_key(key)} differs",
                 hint="put back the run's own checkpoint",

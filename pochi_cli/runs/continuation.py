@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +56,7 @@ def continued_config(run: Run, config: Config) -> Config:
         RunError: The run's own record of its config is missing or damaged.
     """
     before = _config_of(run)
+    free = {"sync_batch_norm"} if run.record.settings.get("processes", 1) == 1 else set()
     after = _with_choices_of(before, config).model_copy(
         update={"work_dir": str(run.directory.absolute().parent)}  # it stays where it is, and may have moved
     )
@@ -67,7 +68,7 @@ def continued_config(run: Run, config: Config) -> Config:
             key,
             help="leave it as it was, or train a new run with it",
         )
-        for key, old, new in course_changes(before, after)
+        for key, old, new in course_changes(before, after, free)
     ]
     if after.epochs < before.epochs:
         diagnostics.append(
@@ -105,8 +106,15 @@ def find_unfinished(config: Config) -> tuple[Run | None, list[str]]:
     return None, unreadable
 
 
-def course_changes(before: Config, after: Config) -> Iterator[tuple[KeyPath, Any, Any]]:
+def course_changes(
+    before: Config, after: Config, free: Set[str] = frozenset()
+) -> Iterator[tuple[KeyPath, Any, Any]]:
     """Find the keys on which the course of a training depends and that differ.
+
+    Args:
+        before: A config.
+        after: Another one.
+        free: Keys that may differ as well.
 
     Yields:
         A key, its value before and its value after; `None` where there is none.
@@ -115,7 +123,7 @@ def course_changes(before: Config, after: Config) -> Iterator[tuple[KeyPath, Any
     if before.task != after.task:
         yield ("task",), before.task, after.task
         return
-    changed = {key for key in new if not _is_same(old[key], new[key])} - _MAY_CHANGE
+    changed = {key for key in new if not _is_same(old[key], new[key])} - _MAY_CHANGE - free
     if not (before.enable_gradient_tracking and after.enable_gradient_tracking):
         changed.discard("gradient_tracking_config")  # else one trace would be of two kinds
     for key in new:

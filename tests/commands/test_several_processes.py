@@ -113,6 +113,22 @@ def test_a_signal_saves_once_and_ends_all(
 
 
 @pytest.mark.slow
+def test_a_second_ctrl_c_ends_one_that_hangs(few_digits: Path, tmp_path: Path) -> None:
+    process = started(config(few_digits, tmp_path), epochs=1000)
+    trained = workers(process.pid)
+    os.kill(trained[1], signal.SIGSTOP)
+    process.send_signal(signal.SIGINT)
+    time.sleep(6)
+    process.send_signal(signal.SIGINT)
+    told = process.communicate(timeout=20)[1]
+    assert process.returncode == 130
+    assert "waiting for 2 processes to end the step and to save" in told
+    assert "stopped before it was saved" in told
+    assert not any(Path(f"/proc/{one}").exists() for one in trained)
+    assert_goes_on(find_run("latest", tmp_path / "runs"))
+
+
+@pytest.mark.slow
 def test_a_killed_launcher_leaves_nothing_running(few_digits: Path, tmp_path: Path) -> None:
     process = started(config(few_digits, tmp_path), epochs=1000)
     trained = workers(process.pid)
@@ -156,10 +172,20 @@ def test_torchrun_starts_them_as_well(few_digits: Path, tmp_path: Path) -> None:
 def test_a_mistake_is_told_before_anything_starts(tmp_path: Path) -> None:
     path = tmp_path / "config.toml"
     path.write_text("epoch = 3\n")
-    done = pochi("train", path, "--lr", "0.1", "--nproc", "2", cwd=tmp_path)
+    done = pochi("train", path, "--lr", "0.1", "--set", "class_weights=none", "--nproc", "2", cwd=tmp_path)
     assert done.returncode == 1
+    assert 'class_weights = "none" by --set, instead of nothing' in done.stderr
     assert done.stderr.count("learning_rate = 0.1 by --lr") == 1
     assert done.stderr.count("unknown-key") == 1
+
+
+def test_variables_of_another_launcher_are_told(tmp_path: Path) -> None:
+    path = tmp_path / "config.toml"
+    path.write_text("epoch = 3\n")
+    done = pochi("train", path, cwd=tmp_path, RANK="0", WORLD_SIZE="2", LOCAL_RANK="0", MASTER_PORT="1")
+    assert "trains alone: WORLD_SIZE is set, as by a launcher, but not LOCAL_WORLD_SIZE, MASTER_ADDR" in (
+        done.stderr.replace("\n", " ")
+    )
 
 
 def test_as_many_processes_as_were_launched(few_digits: Path, tmp_path: Path) -> None:

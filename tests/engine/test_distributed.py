@@ -9,8 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from pochi_cli.config.load import validate
+from pochi_cli.engine.resuming import check_processes
 from pochi_cli.engine.training import resume, train
 from pochi_cli.errors import RunError
 from pochi_cli.runs.index import Run
@@ -129,6 +131,18 @@ def test_batch_normalisation_of_ones_own_images(few_digits: Path, tmp_path: Path
     with pytest.raises(RunError, match="trained by 2 processes, each of which normalised by its own images"):
         resume(run, going_on(run, ["epochs=2"]))
     assert len(resume_together(run, "epochs=2").history) == 2
+
+
+@pytest.mark.slow
+def test_a_run_of_one_goes_on_with_two(few_digits: Path, tmp_path: Path) -> None:
+    """If both normalise by the images of both; `threads` is divided, and stays what it was."""
+    keys: dict[str, Any] = {"model_name": "vgg_compact", "stem": None, "batch_size": 14, "epochs": 1}
+    run = train(tiny_config(few_digits, **keys, threads=1, work_dir=str(tmp_path)))
+    with pytest.raises(RunError, match="trained by one process; 2 would normalise by their own images"):
+        check_processes(run, nn.BatchNorm1d(3), 2, is_synced=False)
+    together = resume_together(run, "epochs=2", "sync_batch_norm=true")
+    assert (len(together.history), together.record.settings["threads"]) == (2, 1)
+    assert len(resume_together(together, "epochs=3", processes=3).history) == 3
 
 
 @pytest.mark.slow
