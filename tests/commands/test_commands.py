@@ -91,7 +91,9 @@ def test_work_dir_option_decides_where_a_run_goes(few_digits: Path, tmp_path: Pa
     assert not (tmp_path / "from_the_file").exists()
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), pytest.param(signal.SIGTERM, 143, marks=pytest.mark.slow)]
+)
 def test_a_signal_saves_and_tells_how_to_go_on(
     few_digits: Path, tmp_path: Path, number: int, code: int
 ) -> None:

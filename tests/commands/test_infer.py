@@ -319,7 +319,13 @@ def test_links_in_a_run_lead_nowhere(own_run: Run, tmp_path: Path) -> None:
     assert names(tmp_path / "outside") == set()
 
 
-@pytest.mark.parametrize("name", ["predictions.csv", "inference_summary.json", "calibration.png"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "inference_summary.json",
+        *(pytest.param(n, marks=pytest.mark.slow) for n in ("predictions.csv", "calibration.png")),
+    ],
+)
 def test_a_report_passes_over_results_that_are_damaged(own_run: Run, tmp_path: Path, name: str) -> None:
     assert pochi("infer", cwd=tmp_path).returncode == 0
     (newest(own_run).directory / name).write_bytes(b"")

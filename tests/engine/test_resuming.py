@@ -44,7 +44,10 @@ def straight(
 
 @pytest.mark.parametrize(
     ("straight", "num_workers"),
-    [({"epochs": 4, "sampler": "shuffle"}, 1), ({"epochs": 4, "sampler": "balanced"}, 0)],
+    [
+        ({"epochs": 4, "sampler": "shuffle"}, 1),
+        pytest.param({"epochs": 4, "sampler": "balanced"}, 0, marks=pytest.mark.slow),
+    ],
     indirect=["straight"],
 )
 def test_resuming_equals_never_stopping(
@@ -444,7 +447,9 @@ def test_half_a_line_in_the_log_stays_one(few_digits: Path, tmp_path: Path) -> N
     assert all(line[:4].isdigit() and len(line) < 300 for line in lines)
 
 
-@pytest.mark.parametrize(("on_bad_image", "num_workers"), [("error", 1), ("skip", 0)])
+@pytest.mark.parametrize(
+    ("on_bad_image", "num_workers"), [("error", 1), pytest.param("skip", 0, marks=pytest.mark.slow)]
+)
 def test_data_that_vanish_fail_the_run_and_it_goes_on_when_they_are_back(
     few_digits: Path, tmp_path: Path, num_workers: int, on_bad_image: str
 ) -> None:

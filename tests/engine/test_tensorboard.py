@@ -290,6 +290,7 @@ def test_it_may_be_switched_on_later_and_without_histograms(few_digits: Path, tm
     assert not [name for name in found if name.startswith("histograms:")]
 
 
+@pytest.mark.slow
 def test_it_may_be_switched_off_for_a_while(few_digits: Path, tmp_path: Path) -> None:
     run = train(tiny_config(few_digits, work_dir=str(tmp_path), epochs=1, enable_tensorboard=True))
     run = resume(run, going_on(run, ["epochs=2", "enable_tensorboard=false"]))

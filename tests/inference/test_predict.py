@@ -135,7 +135,7 @@ def test_a_corrupt_image_is_refused_with_what_to_do(trained_run: Run, spoilt: Pa
     assert "train" not in error.value.hint
 
 
-@pytest.mark.parametrize("workers", [0, 1])
+@pytest.mark.parametrize("workers", [0, pytest.param(1, marks=pytest.mark.slow)])
 def test_a_corrupt_image_is_left_out_where_that_is_wanted(
     trained_run: Run, spoilt: Path, workers: int
 ) -> None:
