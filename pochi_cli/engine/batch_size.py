@@ -19,7 +19,7 @@ from pochi_cli.config.values import show_bytes
 from pochi_cli.data.prepare import Data
 from pochi_cli.engine.fit import validate
 from pochi_cli.engine.footprint import Footprint, largest_batch, measure_footprint, missing_averages
-from pochi_cli.engine.memory import available_memory, held_memory, is_out_of_memory
+from pochi_cli.engine.memory import held_memory, is_out_of_memory, share_of_memory
 from pochi_cli.engine.runtime import Runtime
 from pochi_cli.engine.state import TrainingState
 from pochi_cli.errors import MemoryExhaustedError
@@ -93,7 +93,11 @@ def decide_batch_size(
         return config, ()
     images, averages = config.images_per_step, missing_averages(state.optimizer)
     team = runtime.team
-    told = [one for one in team.gather(share_of_memory(runtime)) if one is not None]
+    told = [
+        one
+        for one in team.gather(share_of_memory(runtime.device, team.place.local_world_size))
+        if one is not None
+    ]
     available = min(told, default=None)
     if available is None:
         found: Cut | None = Cut(images // config.accumulate_steps, config.accumulate_steps, 0)
@@ -124,14 +128,6 @@ def decide_batch_size(
         text += f", so {found.accumulate_steps} batches make a step of {images} images"
     changes = {"batch_size": found.batch_size, "accumulate_steps": found.accumulate_steps}
     return config.model_copy(update=changes), (text,)
-
-
-def share_of_memory(runtime: Runtime) -> int | None:
-    """Find how many bytes a process may take: of a machine's main memory as many as its peers there."""
-    available = available_memory(runtime.device)
-    if available is None or runtime.device.type != "cpu":
-        return available
-    return available // runtime.team.place.local_world_size
 
 
 def trial(model: nn.Module, averages: int, runtime: Runtime, data: Data) -> Need:
@@ -209,7 +205,7 @@ def explaining_memory(
         _let_go(error, runtime, state)
         for norm in synced_norms(state.model):
             norm.is_whole = True  # the other processes do not take part in what is measured
-        available = share_of_memory(runtime)
+        available = share_of_memory(runtime.device, runtime.team.place.local_world_size)
         if available is not None:
             # Not all that the steps took goes back to the system; the next process has it again.
             available += max(0, held_memory(runtime.device) - held)

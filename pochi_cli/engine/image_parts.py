@@ -23,7 +23,7 @@ from pochi_cli.data.shares import Peers
 from pochi_cli.engine.classification_objective import ClassificationObjective
 from pochi_cli.engine.features import FeatureLoader, Tail, compute_features, frozen_tail
 from pochi_cli.engine.losses import CrossEntropy
-from pochi_cli.engine.memory import available_memory
+from pochi_cli.engine.memory import share_of_memory
 from pochi_cli.engine.mixing import create_mixing
 from pochi_cli.engine.objectives import Parts
 from pochi_cli.engine.runtime import Runtime
@@ -86,9 +86,8 @@ class ImageParts:
             `None` where the images are needed in each epoch, or the features don't fit into memory.
         """
         team = self.runtime.team
-        free = available_memory(self.runtime.device)
-        sharing = team.place.local_world_size if self.runtime.device.type == "cpu" else 1
-        limit = None if free is None or before is not None else int(free * _SHARE / sharing)
+        free = share_of_memory(self.runtime.device, team.place.local_world_size)
+        limit = None if free is None or before is not None else int(free * _SHARE)
         is_wanted = are_images_fixed(self.config) if before is None else _PLACE in before.get("cache", ())
         tail = frozen_tail(model, self.config.head) if is_wanted else None
         if tail is None:
@@ -120,7 +119,6 @@ class ImageParts:
 
     def _loaders(self, epochs: int, cache: CacheMode, order: Order, peers: Peers) -> Loaders[BatchLoader]:
         place, workers = self.runtime.team.place, self.config.num_workers
-        free = available_memory(torch.device("cpu"))
         if workers != "auto":
             workers = -(-workers // place.local_world_size)
         return create_loaders(
@@ -130,7 +128,7 @@ class ImageParts:
             device_type=self.runtime.device.type,
             order=order,
             epochs=epochs,
-            free_memory=None if free is None else free // place.local_world_size,
+            free_memory=share_of_memory(torch.device("cpu"), place.local_world_size),
             room=self._room,
             peers=peers,
             cores=max(1, usable_cores() // place.local_world_size),

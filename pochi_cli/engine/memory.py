@@ -63,6 +63,12 @@ def available_memory(device: torch.device) -> int | None:
     return available_main_memory(_PROC, _CGROUPS)
 
 
+def share_of_memory(device: torch.device, processes: int) -> int | None:
+    """Find how many bytes one of several processes of a machine may take; a GPU is its own."""
+    available = available_memory(device)
+    return available if available is None or device.type != "cpu" else available // processes
+
+
 def held_memory(device: torch.device) -> int:
     """Find how many bytes this process holds on a device; 0 where the system does not tell."""
     if device.type == "cuda":
