@@ -41,10 +41,11 @@ BY_POCHI = "POCHI_LAUNCHED"
 """Environment variable of what `pochi train --nproc` launches: a directory where they name themselves."""
 
 
-def is_launched_by_pochi() -> bool:
-    """Tell whether `pochi train --nproc` launched this process, and has told what concerns them all.
+def report_to_launcher() -> bool:
+    """Let `pochi train --nproc`, if it launched this process, know that it runs, until it ends.
 
-    The launcher is let know that this process runs, until it ends.
+    Returns:
+        Whether it did; it has told what concerns all processes.
     """
     directory = os.environ.get(BY_POCHI)
     if directory is None:

@@ -88,7 +88,7 @@ def train(
     from pochi_cli.data.missing import missing_data
     from pochi_cli.display import create_progress
     from pochi_cli.installation import load_torch
-    from pochi_cli.ranks import is_launched_by_pochi, launched_rank, missing_variables
+    from pochi_cli.ranks import launched_rank, missing_variables, report_to_launcher
     from pochi_cli.runs.continuation import continued_config, find_unfinished
     from pochi_cli.runs.records import require_file
     from pochi_cli.runs.summary import summarize
@@ -98,7 +98,7 @@ def train(
         launched = f"and {rank.local_world_size} processes were launched on this machine"
         raise typer.BadParameter(launched, param_hint="--nproc")
     is_launcher = nproc is not None and nproc > 1 and rank.is_alone
-    begins = not is_launched_by_pochi() and rank.is_first  # tells what there is to tell before the training
+    begins = not report_to_launcher() and rank.is_first  # tells what there is to tell before the training
     options = {
         "device": device,
         "epochs": epochs,

@@ -3,18 +3,12 @@
 from __future__ import annotations
 
 import multiprocessing
-import os
-import re
-import signal
-import threading
 import time
 import warnings
 import weakref
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
-from multiprocessing.synchronize import Event
-from types import FrameType
 from typing import Literal, NamedTuple
 
 import torch
@@ -34,14 +28,8 @@ from pochi_cli.data.prepare import Data
 from pochi_cli.data.sampling import EpochBatchSampler, Order
 from pochi_cli.data.shares import NO_PEERS, Peers, Portion, least_portion, whole
 from pochi_cli.data.transforms import build_pipeline
+from pochi_cli.data.worker_processes import dead_worker, raise_if_worker_died, start_worker
 from pochi_cli.errors import DataError
-
-# An exception inside a worker reads "Caught ... in DataLoader worker process", and is another matter.
-_DEAD_WORKER = re.compile(r"DataLoader worker \(pid")
-
-_NICENESS = 10
-"""Of processes that load where the model is computed on the same cores: they take what it leaves, and all of
-them while it waits. Each step waits for its slowest thread: one that shares its core would hold up all."""
 
 
 class Remedies(NamedTuple):
@@ -133,7 +121,7 @@ class BatchLoader:
                 num_workers=count,
                 pin_memory=self._device_type == "cuda",
                 persistent_workers=count > 0,
-                worker_init_fn=partial(_start_worker, self._stopping, is_nice=self._device_type == "cpu"),
+                worker_init_fn=partial(start_worker, self._stopping, is_nice=self._device_type == "cpu"),
                 # Its own, or each epoch would draw from the generator that models are initialised with.
                 generator=torch.Generator(),
             )
@@ -251,7 +239,7 @@ class BatchLoader:
             raise_if_worker_died(error)
             raise
         except (ConnectionError, EOFError) as error:  # in the middle of giving a batch
-            raise _dead_worker(error) from error
+            raise dead_worker(error) from error
 
     def _watched(self) -> Iterator[Batch | MixedSizes]:
         """Load in this process, and note how long that takes beside what is done with a batch."""
@@ -281,32 +269,6 @@ class BatchLoader:
             if bad not in self.skipped:
                 self.skipped.append(bad)
         return loaded
-
-
-def raise_if_worker_died(error: BaseException) -> None:
-    """Tell the death of a loading process from other errors.
-
-    torch raises it wherever the main thread happens to be, also where that makes another error of it, and
-    again whenever any other process ends. From then on it is kept from that: a death is still noticed where
-    batches are waited for.
-
-    Raises:
-        DataError: A process that loads images was killed.
-    """
-    cause: BaseException | None = error
-    while cause is not None:
-        if isinstance(cause, RuntimeError) and _DEAD_WORKER.search(str(cause)):
-            if threading.current_thread() is threading.main_thread() and hasattr(signal, "SIGCHLD"):
-                signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-            raise _dead_worker(cause) from error
-        cause = cause.__cause__ or cause.__context__
-
-
-def _dead_worker(error: BaseException) -> DataError:
-    return DataError(
-        f"a process that loads images died: {error}",
-        "it may have run out of memory, or of shared memory (/dev/shm): try fewer num_workers, or 0",
-    )
 
 
 def _mixed_sizes(index: FolderIndex, mixed: MixedSizes) -> DataError:
@@ -383,21 +345,3 @@ def create_loaders(
         raise DataError("val_transform is missing, and there are validation data")
     left = None if free_memory is None else max(0, free_memory - train.cached.claimed)
     return Loaders(train, create(data.val, config.val_transform, "sequential", 1, left))
-
-
-def _start_worker(stopping: Event, worker: int, *, is_nice: bool) -> None:  # noqa: ARG001 - DataLoader gives its number
-    """Prepare a process that loads.
-
-    Ctrl+C and many a SIGTERM reach the whole group of processes: the main one decides, and a worker obeys
-    only when that says so.
-    """
-
-    def obey(number: int, _frame: FrameType | None) -> None:
-        if stopping.is_set():
-            os._exit(128 + number)
-
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, obey)
-    torch.set_num_threads(1)
-    if is_nice and hasattr(os, "nice"):  # not on Windows
-        os.nice(_NICENESS)

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from pochi_cli.config.root import Config
-from pochi_cli.data.loaders import raise_if_worker_died
 from pochi_cli.data.sampling import derive_seed
+from pochi_cli.data.worker_processes import raise_if_worker_died
 from pochi_cli.engine.building import build_state, equip
 from pochi_cli.engine.deciding import decide
 from pochi_cli.engine.distributed import Alone, check_batches, doubts, joined
