@@ -38,7 +38,6 @@ Outputs = Callable[[nn.Module, Tensor], Tensor]
 _PATIENCE = timedelta(minutes=30)
 """How long processes wait for one another: for the first one's pictures, a download, a slow disk."""
 _LOOKS_EVERY_S = 1.0
-_NETWORK = (dist.DistNetworkError, dist.DistStoreError)
 _LOST = re.compile(
     r"gloo|Connection (closed|reset|refused)|Socket Timeout|process group|ncclRemoteError", re.IGNORECASE
 )
@@ -200,7 +199,8 @@ class Team(Alone):
         if not isinstance(error, RuntimeError):
             return
         reason = self._last_words()
-        is_lost = isinstance(error, _NETWORK) or _LOST.search(str(error)) is not None
+        is_network = isinstance(error, dist.DistNetworkError | dist.DistStoreError)
+        is_lost = is_network or _LOST.search(str(error)) is not None
         if not is_lost and (reason is None or not isinstance(error, dist.DistError)):
             return
         # Of one that was killed torch's launcher, and ours, says which it was and how.
