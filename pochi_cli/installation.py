@@ -6,6 +6,7 @@ import atexit
 import gc
 import sys
 
+from pochi_cli.allocator import keep_freed_memory
 from pochi_cli.errors import InstallationError, first_line
 
 
@@ -29,14 +30,16 @@ def load_torch() -> None:
     """Import torch and torchvision into a process of our own, where they stay to its end.
 
     Python's collector of garbage is told so. It would look through their third of a million objects several
-    times, while they are imported, in the middle of the work and at the end, more than a second in all. In a
-    process that is not ours, whose objects would stay as well, `require_torch` is the one to call.
+    times, while they are imported, in the middle of the work and at the end, more than a second in all. And
+    glibc keeps the memory of freed tensors for the next ones. In a process that is not ours, where all this
+    would stay as well, `require_torch` is the one to call.
 
     Raises:
         InstallationError: As for `require_torch`.
     """
     if "torchvision" in sys.modules:
         return
+    keep_freed_memory()
     gc.disable()
     try:
         require_torch()

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import torch
 
+from pochi_cli.allocator import return_freed_memory
 from pochi_cli.errors import MemoryExhaustedError, first_line
 
 _PROC = Path("/proc")
@@ -60,6 +61,7 @@ def available_memory(device: torch.device) -> int | None:
         return torch.cuda.mem_get_info(device)[0] + held
     if device.type == "mps":
         return max(0, torch.mps.recommended_max_memory() - torch.mps.current_allocated_memory())
+    return_freed_memory()
     return available_main_memory(_PROC, _CGROUPS)
 
 

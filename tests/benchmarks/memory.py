@@ -56,9 +56,11 @@ def measure(case: str) -> list[int]:
     import torch.nn.functional as F  # noqa: N812
     from torchvision.models import get_model
 
+    from pochi_cli.allocator import keep_freed_memory
     from pochi_cli.engine.footprint import Footprint, measure_pass, missing_averages
     from pochi_cli.engine.runtime import Runtime
 
+    keep_freed_memory()  # as the command does
     name, pixels, count, precision, layout = case.split(":")
     edge, images = int(pixels), int(count)
     assert precision in ("fp32", "bf16")

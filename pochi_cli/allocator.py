@@ -1,0 +1,38 @@
+"""What happens to memory that is freed: the process keeps it for its next tensors, or the system has it back.
+
+Of itself glibc asks the system for each block of more than 32 MiB, and returns it as soon as it is freed. A
+training step on the CPU makes and frees dozens of such blocks, and each time the system clears all their
+pages. Other C libraries are left alone.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import sys
+from typing import Any
+
+# malloc.h of glibc.
+_M_TRIM_THRESHOLD = -1
+_M_MMAP_MAX = -4
+_NEVER = -1
+
+
+def keep_freed_memory() -> None:
+    """Make glibc keep what is freed, from now to the end of the process."""
+    if libc := _glibc():
+        libc.mallopt(_M_MMAP_MAX, 0)
+        libc.mallopt(_M_TRIM_THRESHOLD, _NEVER)
+
+
+def return_freed_memory() -> None:
+    """Give what is freed and kept back to the system, which else counts it as taken."""
+    if libc := _glibc():
+        libc.malloc_trim(0)
+
+
+def _glibc() -> Any:
+    """Find the functions of glibc; `None` with another C library."""
+    if sys.platform != "linux":
+        return None
+    libc = ctypes.CDLL(None)
+    return libc if hasattr(libc, "mallopt") and hasattr(libc, "malloc_trim") else None

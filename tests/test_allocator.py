@@ -1,0 +1,51 @@
+"""Memory that is freed: kept for what comes next, and given back when asked."""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+import sys
+
+import pytest
+
+pytestmark = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library is left alone")
+
+BLOCKS = """
+import resource, sys
+from pathlib import Path
+from pochi_cli.allocator import keep_freed_memory, return_freed_memory
+
+if sys.argv[1] == "keep":
+    keep_freed_memory()
+PAGE = resource.getpagesize()
+SIZE = 64 * 2**20
+
+def faults():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+
+def resident():
+    return int(Path("/proc/self/statm").read_text().split()[1]) * PAGE
+
+before = faults()
+for _ in range(4):
+    block = b"x" * SIZE
+    taken = resident()
+    del block
+made = faults() - before
+kept = resident()
+return_freed_memory()
+print(made, (taken - kept) / SIZE, (taken - resident()) / SIZE)
+"""
+
+
+def measure(mode: str) -> list[float]:
+    result = subprocess.run([sys.executable, "-c", BLOCKS, mode], capture_output=True, text=True, check=True)
+    return [float(number) for number in result.stdout.split()]
+
+
+def test_pages_of_freed_blocks_are_used_again_and_go_back_when_asked() -> None:
+    made, gone, gone_when_asked = measure("keep")
+    made_by_itself, gone_by_itself, _ = measure("leave")
+    assert made_by_itself / made == pytest.approx(4, rel=0.1)  # a page may be 4 KiB or 2 MiB
+    assert gone == pytest.approx(0, abs=0.1)
+    assert [gone_by_itself, gone_when_asked] == pytest.approx([1, 1], abs=0.1)
