@@ -14,6 +14,7 @@ from typing import Literal, NamedTuple
 import torch
 from torch.utils.data import DataLoader
 
+from pochi_cli.allocator import return_freed_memory
 from pochi_cli.characters import printable
 from pochi_cli.config.data import DataConfig
 from pochi_cli.config.steps.nested import Pipeline
@@ -217,7 +218,7 @@ class BatchLoader:
             if self._held is not None:
                 self.workers.end()
                 self._loader = self._create_loader()  # without the processes that there may have been
-        self._has_loaded = True
+        processes_begin, self._has_loaded = not self._has_loaded, True
         if self._held is not None:
             yield from map(self._held.batch, self.sampler)
             return
@@ -233,6 +234,9 @@ class BatchLoader:
             # From the next batch on, processes load.
             self._loader = self._create_loader()
             self.sampler.pass_over(done)
+            processes_begin = True
+        if processes_begin:
+            return_freed_memory()  # forked processes would hold its pages, and using them would copy each
         try:
             yield from self._loader
         except RuntimeError as error:

@@ -304,6 +304,21 @@ def test_more_processes_than_cores_are_told(few: Path, recwarn: pytest.WarningsR
     assert not recwarn.list  # torch would tell it, too
 
 
+@pytest.mark.parametrize(("num_workers", "returned"), [(1, 1), (0, 0), ("auto", 1)])
+def test_processes_do_not_begin_with_memory_that_is_free(
+    num_workers: Any, returned: int, few: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[int] = []
+    monkeypatch.setattr("pochi_cli.data.loaders.return_freed_memory", lambda: calls.append(1))
+    train = loaders(few, num_workers=num_workers, batch_size=8).train
+    if num_workers == "auto":
+        train.workers = Workers("auto", "cuda", 10**9)  # they begin in the middle of the epoch
+        returned = 1 if usable_cores() > 1 else 0
+    for epoch in (1, 2):
+        assert list(train.batches(epoch))
+    assert len(calls) == returned
+
+
 @pytest.mark.parametrize("start_batch", [0, 3])
 def test_processes_take_over_in_the_middle_of_an_epoch(few: Path, start_batch: int) -> None:
     train, plain = (loaders(few, num_workers=count, batch_size=8).train for count in ("auto", 0))
