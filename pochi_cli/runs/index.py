@@ -141,7 +141,14 @@ def choose_checkpoint(run: Run) -> ChosenCheckpoint:
                 return ChosenCheckpoint(path, epoch)
     except OSError as error:
         raise RunError(f"cannot look into {layout.models}: {error.strerror or error}") from error
-    raise RunError(f"{run.directory} has no model yet: no epoch is finished", hint="train it first")
+    if run.record.epochs_done == 0:
+        raise RunError(f"{run.directory} has no model yet: no epoch is finished", hint="train it first")
+    gone = f"{layout.best_model.name} and {layout.latest_model.name} are gone from {layout.models}"
+    numbered = layout.numbered_checkpoints()
+    remedy = (
+        f"name one that is there: {numbered[max(numbered)]}" if numbered else "copy them back, or train again"
+    )
+    raise RunError(f"{run.directory} has no model any more: {gone}", hint=remedy)
 
 
 def names_file(reference: str | Path, suffix: str) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ import torch
 from pochi_cli.engine.training import train
 from pochi_cli.errors import ConfigError, DeviceError, RunError
 from pochi_cli.inference.model import load_model
-from pochi_cli.runs.index import Run
+from pochi_cli.runs.index import Run, choose_checkpoint
 from tests.engine.tiny import RANDOM_STEPS, STEPS, tiny_config
 
 
@@ -48,10 +49,23 @@ def test_a_checkpoint_alone_is_enough(trained_run: Run, tmp_path: Path) -> None:
         assert torch.equal(loaded.model(images), own)
 
 
-def test_a_run_without_a_model_is_told(own_run: Run) -> None:
-    shutil.rmtree(own_run.layout.models)
-    with pytest.raises(RunError, match="has no model yet"):
+def test_models_that_were_deleted_are_told(own_run: Run) -> None:
+    layout = own_run.layout
+    last = layout.checkpoint(own_run.record.epochs_done + 1)  # not what the run was judged by
+    layout.latest_model.rename(last)
+    for path in (layout.best_model, layout.checkpoint(own_run.record.best_epoch or 0)):
+        path.unlink(missing_ok=True)
+    gone = "has no model any more: best_model.pth and latest_model.pth are gone from"
+    with pytest.raises(RunError, match=gone) as caught:
         load_model(own_run.directory)
+    assert caught.value.hint == f"name one that is there: {last}"
+    shutil.rmtree(layout.models)
+    with pytest.raises(RunError, match=gone) as caught:
+        load_model(own_run.directory)
+    assert caught.value.hint == "copy them back, or train again"
+    begun = replace(own_run, record=replace(own_run.record, epochs_done=0))
+    with pytest.raises(RunError, match="has no model yet: no epoch is finished"):
+        choose_checkpoint(begun)
 
 
 def test_a_missing_checkpoint_is_told(tmp_path: Path) -> None:

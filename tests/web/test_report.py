@@ -173,12 +173,12 @@ def test_without_the_data_the_rest_is_told(own_run: Run, tmp_path: Path) -> None
     assert "Calibration" not in page
 
 
-def test_a_run_that_has_hardly_begun_has_a_report(own_run: Run, tmp_path: Path) -> None:
+def test_a_run_of_which_little_is_left_has_a_report(own_run: Run, tmp_path: Path) -> None:
     shutil.rmtree(own_run.layout.models)
     own_run.layout.history_json.unlink()
     result = pochi("report", cwd=tmp_path)
     assert result.returncode == 0, result.stderr
-    assert "has no model yet" in own_run.layout.report.read_text("utf-8")
+    assert "has no model any more" in own_run.layout.report.read_text("utf-8")
 
 
 def test_names_of_classes_and_files_are_texts(few_digits: Path, tmp_path: Path) -> None:
