@@ -27,11 +27,11 @@ _FEW = (2, 4)
 """Batch sizes that are measured; batch normalisation cannot normalise one image."""
 
 # Beyond its tensors a process takes what kernels need for themselves, and what lies idle: on the CPU, glibc
-# keeps blocks of up to 32 MiB in one heap, whose gaps larger ones cannot use. tests/benchmarks/memory.py
+# keeps blocks of up to 128 MiB in one heap, whose gaps larger ones cannot use. tests/benchmarks/memory.py
 # measures it; these cover what it found.
 _SHARE = 0.15
 _GAPS = 0.75
-_MOST_GAPS = 384 * 2**20
+_MOST_GAPS = 896 * 2**20
 
 
 @dataclass(frozen=True)
