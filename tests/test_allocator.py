@@ -43,6 +43,20 @@ def measure(mode: str) -> list[float]:
     return [float(number) for number in result.stdout.split()]
 
 
+LOADED = """
+from unittest.mock import patch
+with patch("pochi_cli.installation.keep_freed_memory") as kept:
+    from pochi_cli.installation import load_torch
+    load_torch()
+print(kept.call_count)
+"""
+
+
+def test_a_process_of_ours_keeps_it() -> None:
+    result = subprocess.run([sys.executable, "-c", LOADED], capture_output=True, text=True, check=True)
+    assert result.stdout == "1\n"
+
+
 def test_pages_of_freed_blocks_are_used_again_and_go_back_when_asked() -> None:
     made, gone, gone_when_asked = measure("keep")
     made_by_itself, gone_by_itself, _ = measure("leave")
