@@ -153,7 +153,7 @@ class DiskArena:
     def __init__(self, file: Path, taken: int, *, is_read_only: bool = False) -> None:
         self._file = file
         self._is_read_only = is_read_only
-        self._identity = _identity(file)
+        self._identity = _identity(file.stat())
         self._shared = SharedBytes(_HEADER)
         self._taken[0] = taken
         self._mapped = self._map() if file.stat().st_size else None
@@ -167,19 +167,31 @@ class DiskArena:
 
     def take(self, size: int) -> int | None:
         """Take bytes; the file grows in large steps, and not where the disk has little room left."""
-        if self._is_read_only or not self._is_there():
+        if self._is_read_only:
             return None
         offset = int(self._taken[0])
-        missing = offset + size - self._file.stat().st_size
-        if missing > 0 and not self._grow(max(missing, _GROWTH)):
+        try:
+            has_room = self._has_room(offset + size)
+        except OSError:
+            has_room = False  # deleted in the meantime, or a quota is used up: training goes on without
+        if not has_room:
             return None
         self._taken[0] = offset + size
         return offset
+
+    def _has_room(self, end: int) -> bool:
+        """Tell whether the file reaches up to a byte, once it has been made to if it can."""
+        status = self._file.stat()
+        if _identity(status) != self._identity:
+            return False
+        return status.st_size >= end or self._grow(max(end - status.st_size, _GROWTH))
 
     def _grow(self, size: int) -> bool:
         if shutil.disk_usage(self._file.parent).free < size + FREE_ON_DISK:
             return False
         with self._file.open("r+b") as file:
+            if _identity(os.fstat(file.fileno())) != self._identity:
+                return False
             end = file.seek(0, os.SEEK_END)
             # Blocks that only seem to be there would end a process that writes to them when the disk is full.
             if hasattr(os, "posix_fallocate"):
@@ -190,7 +202,7 @@ class DiskArena:
 
     def _is_there(self) -> bool:
         try:
-            return _identity(self._file) == self._identity
+            return _identity(self._file.stat()) == self._identity
         except OSError:
             return False
 
@@ -201,12 +213,20 @@ class DiskArena:
             OSError: They are lost.
         """
         if self._mapped is None or len(self._mapped.values) < offset + size:
-            if not self._is_there():
-                raise OSError(errno.ESTALE, os.strerror(errno.ESTALE), self._file)
-            self._mapped = self._map()  # another process made it grow
+            self._mapped = self._map_grown()
         if not self._mapped.is_whole:
-            raise OSError(errno.ESTALE, os.strerror(errno.ESTALE), self._file)
+            raise _lost(self._file)
         return self._mapped.values[offset : offset + size]
+
+    def _map_grown(self) -> SharedBytes:
+        """Map the file again, which another process made grow."""
+        try:
+            mapped = self._map()
+        except ValueError as error:  # shorter than a moment ago
+            raise _lost(self._file) from error
+        if not self._is_there():  # asked last: what was mapped is ours then
+            raise _lost(self._file)
+        return mapped
 
     def flush(self) -> bool:
         """Wait until the file is on the disk; tell whether it is there at all."""
@@ -222,6 +242,9 @@ class DiskArena:
         return True
 
 
-def _identity(file: Path) -> tuple[int, int]:
-    status = file.stat()
+def _identity(status: os.stat_result) -> tuple[int, int]:
     return status.st_dev, status.st_ino
+
+
+def _lost(file: Path) -> OSError:
+    return OSError(errno.ESTALE, os.strerror(errno.ESTALE), file)

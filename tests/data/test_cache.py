@@ -300,6 +300,50 @@ def test_a_full_disk_ends_the_keeping(tmp_path: Path, monkeypatch: pytest.Monkey
     assert arena.take(10) is None
 
 
+@pytest.mark.parametrize("is_replaced", [False, True])
+def test_a_file_that_vanishes_while_it_is_made_to_grow(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_replaced: bool
+) -> None:
+    """Another run may delete the cache between any two looks at it."""
+    file = tmp_path / "pixels.bin"
+    file.touch()
+    arena = DiskArena(file, 0)
+    usage = shutil.disk_usage(tmp_path)
+
+    def vanish(_: Path) -> Any:
+        file.rename(tmp_path / "elsewhere.bin")  # its inode stays taken
+        if is_replaced:
+            file.touch()
+        return usage
+
+    monkeypatch.setattr(shutil, "disk_usage", vanish)
+    assert arena.take(10) is None
+    assert arena.take(10) is None
+    with pytest.raises(OSError, match=r"pixels\.bin"):
+        arena.view(0, 10)
+    assert not arena.flush()
+    if is_replaced:
+        assert file.stat().st_size == 0
+
+
+def test_a_file_that_is_replaced_while_it_is_mapped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing of the other file is taken for what was kept."""
+    file = tmp_path / "pixels.bin"
+    file.touch()
+    arena = DiskArena(file, 0)
+    assert arena.take(10) == 0
+    true_map = arena._map
+
+    def replace_and_map() -> SharedBytes:
+        file.rename(tmp_path / "elsewhere.bin")
+        file.write_bytes(bytes(range(100)))
+        return true_map()
+
+    monkeypatch.setattr(arena, "_map", replace_and_map)
+    with pytest.raises(OSError, match=r"pixels\.bin"):
+        arena.view(0, 10)
+
+
 def test_an_arena_in_memory_ends() -> None:
     arena = MemoryArena(10)
     assert [arena.take(4), arena.take(6), arena.take(1)] == [0, 4, None]
