@@ -8,6 +8,7 @@ time the system clears all their pages. Other C libraries are left alone.
 from __future__ import annotations
 
 import ctypes
+import os
 import sys
 from typing import Any
 
@@ -20,10 +21,14 @@ _LARGEST_KEPT = (128 * 2**20, 32 * 2**20)
 """Bytes. Larger blocks still come from the system: kept, they leave gaps that nothing fits into, and the
 process grows by a third. Before 2.35 glibc takes no more than the second."""
 
+_VARIABLES = ("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_")
+_TUNABLES = ("glibc.malloc.mmap_threshold", "glibc.malloc.trim_threshold")
+"""Where a user sets the same."""
+
 
 def keep_freed_memory() -> None:
-    """Make glibc keep what is freed, from now to the end of the process."""
-    if libc := _glibc():
+    """Make glibc keep what is freed, from now to the end of the process, unless its environment decides."""
+    if (libc := _glibc()) and not _is_chosen():
         any(libc.mallopt(_M_MMAP_THRESHOLD, size) for size in _LARGEST_KEPT)
         libc.mallopt(_M_TRIM_THRESHOLD, _NEVER)
 
@@ -32,6 +37,11 @@ def return_freed_memory() -> None:
     """Give what is freed and kept back to the system, which else counts it as taken."""
     if libc := _glibc():
         libc.malloc_trim(0)
+
+
+def _is_chosen() -> bool:
+    tunables = os.environ.get("GLIBC_TUNABLES", "")
+    return any(name in os.environ for name in _VARIABLES) or any(name in tunables for name in _TUNABLES)
 
 
 def _glibc() -> Any:

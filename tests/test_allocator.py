@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import subprocess
 import sys
@@ -38,8 +39,10 @@ print(made, (taken - kept) / SIZE, (taken - resident()) / SIZE)
 """
 
 
-def measure(mode: str) -> list[float]:
-    result = subprocess.run([sys.executable, "-c", BLOCKS, mode], capture_output=True, text=True, check=True)
+def measure(mode: str, **environment: str) -> list[float]:
+    command = [sys.executable, "-c", BLOCKS, mode]
+    variables = {**os.environ, **environment}
+    result = subprocess.run(command, capture_output=True, text=True, check=True, env=variables)
     return [float(number) for number in result.stdout.split()]
 
 
@@ -63,3 +66,21 @@ def test_pages_of_freed_blocks_are_used_again_and_go_back_when_asked() -> None:
     assert made_by_itself / made == pytest.approx(4, rel=0.1)  # a page may be 4 KiB or 2 MiB
     assert gone == pytest.approx(0, abs=0.1)
     assert [gone_by_itself, gone_when_asked] == pytest.approx([1, 1], abs=0.1)
+
+
+@pytest.mark.parametrize(
+    "environment",
+    [
+        {"MALLOC_MMAP_THRESHOLD_": str(2**20)},
+        {"MALLOC_TRIM_THRESHOLD_": str(2**20)},
+        {"GLIBC_TUNABLES": f"glibc.malloc.arena_max=2:glibc.malloc.trim_threshold={2**20}"},
+    ],
+)
+def test_what_the_user_chose_stays(environment: dict[str, str]) -> None:
+    _, gone, _ = measure("keep", **environment)
+    assert gone == pytest.approx(1, abs=0.1)
+
+
+def test_other_settings_of_the_allocator_do_not_matter() -> None:
+    _, gone, _ = measure("keep", MALLOC_ARENA_MAX="2")
+    assert gone == pytest.approx(0, abs=0.1)
