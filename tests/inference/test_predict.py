@@ -11,8 +11,10 @@ import pytest
 import torch
 from PIL import Image
 
+from pochi_cli.data.datasets import ImageDataset
 from pochi_cli.engine.training import train
 from pochi_cli.errors import DataError
+from pochi_cli.inference import predict as predict_module
 from pochi_cli.inference.images import find_images, validation_images
 from pochi_cli.inference.model import load_model
 from pochi_cli.inference.predict import Answers, ask, predict
@@ -170,10 +172,35 @@ def test_what_cannot_be_transformed_is_refused_by_name(trained_run: Run, tmp_pat
         predict(loaded, [path])
 
 
-def test_the_forward_pass_is_measured_alone(trained_run: Run) -> None:
+class Clock:
+    """Goes on when it is told to."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def perf_counter(self) -> float:
+        return self.now
+
+    def pass_by(self, seconds: float) -> None:
+        self.now += seconds
+
+
+def test_the_forward_pass_is_measured_alone(trained_run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A pass takes a second, and to load an image a tenth."""
+    clock = Clock()
+    monkeypatch.setattr(predict_module, "time", clock)
+    load = ImageDataset.__getitem__
+
+    def load_slowly(dataset: ImageDataset, key: Any) -> Any:
+        clock.pass_by(0.1)
+        return load(dataset, key)
+
+    monkeypatch.setattr(ImageDataset, "__getitem__", load_slowly)
     loaded = load_model(trained_run.directory, overrides=["num_workers=0", "batch_size=30"])
-    found = ask(loaded, validation_images(loaded.config, loaded.class_names))
-    assert found.speed.forward_images_per_second > found.speed.images_per_second > 0
+    loaded.model.register_forward_hook(lambda *_: clock.pass_by(1))
+    speed = ask(loaded, validation_images(loaded.config, loaded.class_names)).speed
+    assert speed.forward_images_per_second == pytest.approx(30)
+    assert speed.images_per_second == pytest.approx(30 / 4)
 
 
 def test_images_that_are_made_on_the_way_are_predicted(trained_run: Run, few_digits: Path) -> None:
