@@ -153,10 +153,11 @@ class DiskArena:
     def __init__(self, file: Path, taken: int, *, is_read_only: bool = False) -> None:
         self._file = file
         self._is_read_only = is_read_only
-        self._identity = _identity(file.stat())
+        status = file.stat()
+        self._identity = _identity(status)
         self._shared = SharedBytes(_HEADER)
         self._taken[0] = taken
-        self._mapped = self._map() if file.stat().st_size else None
+        self._mapped = self._map() if status.st_size else None
 
     def _map(self) -> SharedBytes:
         return SharedBytes(self._file.stat().st_size, self._file, is_read_only=self._is_read_only)
