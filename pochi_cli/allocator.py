@@ -17,20 +17,44 @@ _M_TRIM_THRESHOLD = -1
 _M_MMAP_THRESHOLD = -3
 _NEVER = -1
 
+_is_kept = False
+"""Whether this process keeps what is freed, or the one that it was forked from."""
+
 _LARGEST_KEPT = (128 * 2**20, 32 * 2**20)
 """Bytes. Larger blocks still come from the system: kept, they leave gaps that nothing fits into, and the
 process grows by a third. Before 2.35 glibc takes no more than the second."""
 
-_VARIABLES = ("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_")
-_TUNABLES = ("glibc.malloc.mmap_threshold", "glibc.malloc.trim_threshold")
+_LARGEST_KEPT_BY_LOADERS = 16 * 2**20
+"""Bytes. Pillow holds large images in blocks of this size: where they are freed, glibc's own rule settles on
+this threshold, and on twice as much for what may lie idle at the end of the heap."""
+
+_VARIABLES = ("MALLOC_MMAP_THRESHOLD_", "MALLOC_MMAP_MAX_", "MALLOC_TRIM_THRESHOLD_")
+_TUNABLES = ("glibc.malloc.mmap_threshold", "glibc.malloc.mmap_max", "glibc.malloc.trim_threshold")
 """Where a user sets the same."""
 
 
 def keep_freed_memory() -> None:
-    """Make glibc keep what is freed, from now to the end of the process, unless its environment decides."""
-    if (libc := _glibc()) and not _is_chosen():
+    """Make glibc keep what is freed, from now to the end of the process.
+
+    Unless the environment decides, or the address space is limited (`ulimit -v`, `-d`): what is kept counts
+    there, however it is given back.
+    """
+    global _is_kept
+    if (libc := _glibc()) and not _is_chosen() and not _is_limited():
         any(libc.mallopt(_M_MMAP_THRESHOLD, size) for size in _LARGEST_KEPT)
         libc.mallopt(_M_TRIM_THRESHOLD, _NEVER)
+        _is_kept = True
+
+
+def keep_little() -> None:
+    """End what `keep_freed_memory` did, in a process that was forked from one that keeps all.
+
+    One that loads makes a block for each image, and of many sizes: each such process would stay as large as
+    its largest images made it.
+    """
+    if _is_kept and (libc := _glibc()):
+        libc.mallopt(_M_MMAP_THRESHOLD, _LARGEST_KEPT_BY_LOADERS)
+        libc.mallopt(_M_TRIM_THRESHOLD, 2 * _LARGEST_KEPT_BY_LOADERS)
 
 
 def return_freed_memory() -> None:
@@ -42,6 +66,13 @@ def return_freed_memory() -> None:
 def _is_chosen() -> bool:
     tunables = os.environ.get("GLIBC_TUNABLES", "")
     return any(name in os.environ for name in _VARIABLES) or any(name in tunables for name in _TUNABLES)
+
+
+def _is_limited() -> bool:
+    import resource  # not on Windows
+
+    limits = (resource.RLIMIT_AS, resource.RLIMIT_DATA)
+    return any(resource.getrlimit(limit)[0] != resource.RLIM_INFINITY for limit in limits)
 
 
 def _glibc() -> Any:

@@ -14,11 +14,16 @@ def require_torch() -> None:
     """Import torch and torchvision.
 
     Raises:
-        InstallationError: They are not there, or are of builds that do not fit each other.
+        InstallationError: They are not there, are of builds that do not fit each other, or are too large.
     """
     try:
         import torchvision  # noqa: F401 - it imports torch, and registers its operators with it
     except (ImportError, OSError, RuntimeError) as error:
+        if "failed to map segment" in str(error):
+            raise InstallationError(
+                f"torch and torchvision find no room in memory: {first_line(error)}",
+                hint="this process may take less than they need: see its limits with ulimit -v and ulimit -d",
+            ) from error
         raise InstallationError(
             f"torch and torchvision do not work together: {first_line(error)}",
             hint="install matching builds of both from one source: "

@@ -11,6 +11,7 @@ from types import FrameType
 
 import torch
 
+from pochi_cli.allocator import keep_little
 from pochi_cli.errors import DataError
 
 # An exception inside a worker reads "Caught ... in DataLoader worker process", and is another matter.
@@ -35,6 +36,7 @@ def start_worker(stopping: Event, worker: int, *, is_nice: bool) -> None:  # noq
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, obey)
     torch.set_num_threads(1)
+    keep_little()
     if is_nice and hasattr(os, "nice"):  # not on Windows
         os.nice(_NICENESS)
 

@@ -57,8 +57,7 @@ def explaining_batches(device: torch.device, images: int) -> Iterator[None]:
 def available_memory(device: torch.device) -> int | None:
     """Find how many bytes can still be allocated on a device; `None` where the system does not tell.
 
-    On the CPU what is freed goes back to the system first, which else counts it as taken; a limit on the
-    address space (`ulimit -v`, `-d`) still counts some of it.
+    On the CPU what is freed goes back to the system first, which else counts it as taken.
     """
     if device.type == "cuda":
         held = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)

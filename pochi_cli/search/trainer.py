@@ -16,6 +16,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
+from pochi_cli.allocator import return_freed_memory
 from pochi_cli.config.load import validate
 from pochi_cli.config.root import ClassificationConfig
 from pochi_cli.data.decoding import usable_cores
@@ -70,6 +71,7 @@ def main() -> None:
         order = inbox.get()
         assert isinstance(order, Order)
         send(told, _train(order, jobs, index, told, inbox))
+        return_freed_memory()  # other trials may run much longer
 
 
 def _listen(stream: TextIO, inbox: queue.Queue[Message]) -> None:

@@ -160,6 +160,19 @@ def test_builds_that_do_not_fit_are_named(few_digits: Path, tmp_path: Path) -> N
     assert "Traceback" not in result.stderr
 
 
+def test_a_limit_that_leaves_no_room_for_torch_is_told(few_digits: Path, tmp_path: Path) -> None:
+    package = tmp_path / "path" / "torchvision"
+    package.mkdir(parents=True)
+    # What the loader of shared libraries says under a limit such as `ulimit -v 2000000`.
+    reason = "libtorch_cpu.so: failed to map segment from shared object"
+    (package / "__init__.py").write_text(f'raise ImportError("{reason}")')
+    config = write_toml(tmp_path / "my.toml", tiny_raw(few_digits))
+    result = pochi_process("train", config, cwd=tmp_path, PYTHONPATH=str(package.parent))
+    assert result.returncode == 1
+    assert f"torch and torchvision find no room in memory: {reason}" in result.stderr
+    assert "see its limits with ulimit" in result.stderr
+
+
 def test_an_interrupt_while_torch_is_imported_is_130(few_digits: Path, tmp_path: Path) -> None:
     package = tmp_path / "path" / "torchvision"
     package.mkdir(parents=True)

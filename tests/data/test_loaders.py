@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import multiprocessing
 import os
 import shutil
 import signal
@@ -317,6 +318,20 @@ def test_processes_do_not_begin_with_memory_that_is_free(
     for epoch in (1, 2):
         assert list(train.batches(epoch))
     assert len(calls) == returned
+
+
+def test_processes_keep_little_of_what_they_free(few: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = multiprocessing.Value("i", 0)
+
+    def count() -> None:
+        with calls.get_lock():
+            calls.value += 1
+
+    monkeypatch.setattr("pochi_cli.data.worker_processes.keep_little", count)
+    assert list(loaders(few, num_workers=0).train.batches(1))
+    assert calls.value == 0
+    assert list(loaders(few, num_workers=2).train.batches(1))
+    assert calls.value == 2
 
 
 @pytest.mark.parametrize("start_batch", [0, 3])

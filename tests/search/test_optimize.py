@@ -19,6 +19,7 @@ from pochi_cli import api
 from pochi_cli.config.load import load_config
 from pochi_cli.runs.index import open_run
 from pochi_cli.runs.search_layout import SearchLayout
+from pochi_cli.search.messages import Interrupted, Order, Ready, receive, send
 from pochi_cli.search.records import StudyRecord, read_study
 from pochi_cli.search.storage import open_storage
 from pochi_cli.search.study import SharedStudy
@@ -458,3 +459,33 @@ def test_an_encoder_is_searched(tmp_path: Path) -> None:
     assert repeated.returncode == 0, repeated.stderr
     run = api.load_run("latest", tmp_path / "again")
     assert [record.recall[5] for record in run.history.embedding] == list(best.metric)
+
+
+TRAINER = """
+import sys
+from unittest.mock import patch
+from pochi_cli.search import messages, trainer
+
+def say():
+    print("given back", file=sys.stderr)
+
+sys.argv = ["trainer", "1", "0"]
+with (
+    patch.object(trainer, "load_torch"),
+    patch.object(trainer, "_train", return_value=messages.Interrupted()),
+    patch.object(trainer, "return_freed_memory", say),
+):
+    trainer.main()
+"""
+
+
+def test_a_process_that_waits_for_its_next_trial_gives_memory_back() -> None:
+    command = [sys.executable, "-c", TRAINER]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True) as process:
+        assert process.stdin and process.stdout and process.stderr
+        assert isinstance(receive(process.stdout.readline()), Ready)
+        send(process.stdin, Order({}, "run", "accuracy"))
+        assert isinstance(receive(process.stdout.readline()), Interrupted)
+        assert process.stderr.readline() == "given back\n"
+        process.stdin.close()
