@@ -17,9 +17,6 @@ _M_TRIM_THRESHOLD = -1
 _M_MMAP_THRESHOLD = -3
 _NEVER = -1
 
-_is_kept = False
-"""Whether this process keeps what is freed, or the one that it was forked from."""
-
 _LARGEST_KEPT = (128 * 2**20, 32 * 2**20)
 """Bytes. Larger blocks still come from the system: kept, they leave gaps that nothing fits into, and the
 process grows by a third. Before 2.35 glibc takes no more than the second."""
@@ -32,18 +29,21 @@ _VARIABLES = ("MALLOC_MMAP_THRESHOLD_", "MALLOC_MMAP_MAX_", "MALLOC_TRIM_THRESHO
 _TUNABLES = ("glibc.malloc.mmap_threshold", "glibc.malloc.mmap_max", "glibc.malloc.trim_threshold")
 """Where a user sets the same."""
 
+_keeps = False
+"""Whether this process, or the one that it was forked from, has been made to keep what is freed."""
+
 
 def keep_freed_memory() -> None:
-    """Make glibc keep what is freed, from now to the end of the process.
+    """Make glibc keep what is freed, from now to the end of the process, unless its environment decides.
 
-    Unless the environment decides, or the address space is limited (`ulimit -v`, `-d`): what is kept counts
-    there, however it is given back.
+    Where the address space is limited (`ulimit -v`, `-d`) all stays as it is: what is kept counts there, even
+    when its pages were given back.
     """
-    global _is_kept
+    global _keeps
     if (libc := _glibc()) and not _is_chosen() and not _is_limited():
         any(libc.mallopt(_M_MMAP_THRESHOLD, size) for size in _LARGEST_KEPT)
         libc.mallopt(_M_TRIM_THRESHOLD, _NEVER)
-        _is_kept = True
+        _keeps = True
 
 
 def keep_little() -> None:
@@ -52,7 +52,7 @@ def keep_little() -> None:
     One that loads makes a block for each image, and of many sizes: each such process would stay as large as
     its largest images made it.
     """
-    if _is_kept and (libc := _glibc()):
+    if _keeps and (libc := _glibc()):
         libc.mallopt(_M_MMAP_THRESHOLD, _LARGEST_KEPT_BY_LOADERS)
         libc.mallopt(_M_TRIM_THRESHOLD, 2 * _LARGEST_KEPT_BY_LOADERS)
 

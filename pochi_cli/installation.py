@@ -14,7 +14,7 @@ def require_torch() -> None:
     """Import torch and torchvision.
 
     Raises:
-        InstallationError: They are not there, are of builds that do not fit each other, or are too large.
+        InstallationError: They are not there, are of builds that do not fit each other, or find no room.
     """
     try:
         import torchvision  # noqa: F401 - it imports torch, and registers its operators with it

@@ -148,29 +148,37 @@ def test_a_closed_terminal_does_not_end_a_training(few_digits: Path, tmp_path: P
     assert find_run("latest", tmp_path / "work_dirs").record.status == "finished"
 
 
-def test_builds_that_do_not_fit_are_named(few_digits: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("raised", "told", "hint"),
+    [
+        # What torchvision says at import beside a torch that it was not built for.
+        (
+            RuntimeError("operator torchvision::nms does not exist"),
+            "torch and torchvision do not work together: operator torchvision::nms",
+            "install matching builds",
+        ),
+        # What the loader of shared libraries says under a limit such as `ulimit -v 2000000`.
+        (
+            ImportError("libtorch_cpu.so: failed to map segment from shared object"),
+            "torch and torchvision find no room in memory: "
+            "libtorch_cpu.so: failed to map segment from shared object",
+            "see its limits with ulimit",
+        ),
+    ],
+    ids=["builds", "limit"],
+)
+def test_why_torch_cannot_be_imported_is_told(
+    raised: Exception, told: str, hint: str, few_digits: Path, tmp_path: Path
+) -> None:
     package = tmp_path / "path" / "torchvision"
     package.mkdir(parents=True)
-    # What torchvision says at import beside a torch that it was not built for.
-    (package / "__init__.py").write_text('raise RuntimeError("operator torchvision::nms does not exist")')
+    (package / "__init__.py").write_text(f"raise {raised!r}")
     config = write_toml(tmp_path / "my.toml", tiny_raw(few_digits))
     result = pochi_process("train", config, cwd=tmp_path, PYTHONPATH=str(package.parent))
     assert result.returncode == 1
-    assert "torch and torchvision do not work together: operator torchvision::nms" in result.stderr
+    assert told in result.stderr
+    assert hint in result.stderr
     assert "Traceback" not in result.stderr
-
-
-def test_a_limit_that_leaves_no_room_for_torch_is_told(few_digits: Path, tmp_path: Path) -> None:
-    package = tmp_path / "path" / "torchvision"
-    package.mkdir(parents=True)
-    # What the loader of shared libraries says under a limit such as `ulimit -v 2000000`.
-    reason = "libtorch_cpu.so: failed to map segment from shared object"
-    (package / "__init__.py").write_text(f'raise ImportError("{reason}")')
-    config = write_toml(tmp_path / "my.toml", tiny_raw(few_digits))
-    result = pochi_process("train", config, cwd=tmp_path, PYTHONPATH=str(package.parent))
-    assert result.returncode == 1
-    assert f"torch and torchvision find no room in memory: {reason}" in result.stderr
-    assert "see its limits with ulimit" in result.stderr
 
 
 def test_an_interrupt_while_torch_is_imported_is_130(few_digits: Path, tmp_path: Path) -> None:
