@@ -22,7 +22,7 @@ from pochi_cli.engine.objectives import Parts
 from pochi_cli.engine.resolving import resolve
 from pochi_cli.engine.runtime import Runtime
 from pochi_cli.engine.state import ModelSpec, TrainingState
-from pochi_cli.models.factory import check_input, create_model
+from pochi_cli.models.factory import check_input, create_model, create_shell
 from pochi_cli.models.freezing import freeze
 
 if TYPE_CHECKING:
@@ -114,9 +114,12 @@ class ClassificationTask:
             ModelError: It cannot be built, or cannot be trained on these data.
         """
         config, data = self.config, self.data
-        start = config if from_scratch else config.model_copy(update={"pretrained": False, "weights": None})
-        built = create_model(start, len(data.class_names), data.size)
-        model = built.model
+        messages: tuple[str, ...] = ()
+        if from_scratch:
+            built = create_model(config, len(data.class_names), data.size)
+            model, messages = built.model, built.messages
+        else:
+            model = create_shell(config, len(data.class_names), data.size)
         frozen = freeze(model, config.freeze)
         check_input(
             model,
@@ -128,7 +131,6 @@ class ClassificationTask:
             check_input(model, config.model_name, data.val_size, 2)
         model.to(runtime.device)
         model.to(memory_format=runtime.memory_format)
-        messages = built.messages if from_scratch else ()
         if frozen.names:
             messages += (frozen.summary,)
         return model, messages

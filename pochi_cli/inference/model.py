@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import tomli_w
-import torch
 from torch import nn
 
 from pochi_cli.config.document import Document
@@ -21,7 +20,7 @@ from pochi_cli.data.transforms import ImagePipeline, build_pipeline
 from pochi_cli.engine.checkpoint import load_checkpoint, load_weights
 from pochi_cli.engine.runtime import Runtime, choose_runtime, own_runtime
 from pochi_cli.errors import ConfigError, Diagnostic, RunError
-from pochi_cli.models.factory import check_input, create_model
+from pochi_cli.models.factory import check_input, create_shell
 from pochi_cli.runs.index import Run, choose_checkpoint, find_run, names_file, run_around
 
 _MAY_CHANGE = (
@@ -113,7 +112,7 @@ def load_model(
     steps = evaluation_steps(config)
     chosen = {key for key in ("device", "precision") if getattr(config, key) != getattr(trained, key)}
     runtime = choose_runtime(config) if chosen else own_runtime(config)
-    model = _build(config, len(class_names), (height, width))
+    model = create_shell(config, len(class_names), (height, width))
     is_averaged = load_weights(model, checkpoint, path)
     if (size := final_size(steps)) is not None and size != (height, width):
         check_input(model, config.model_name, size, 2)
@@ -250,12 +249,6 @@ def evaluation_steps(config: ClassificationConfig) -> Pipeline:
             )
         ]
     )
-
-
-def _build(config: ClassificationConfig, classes: int, size: Size) -> nn.Module:
-    untrained = config.model_copy(update={"pretrained": False, "weights": None})
-    with torch.random.fork_rng(devices=[]):  # it draws weights that are then replaced
-        return create_model(untrained, classes, size).model
 
 
 def _replacements(trained: ClassificationConfig, runtime: Runtime) -> Iterator[str]:

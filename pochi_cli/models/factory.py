@@ -13,7 +13,7 @@ from pochi_cli.config.catalogue import CATALOGUE, ModelName, uses_small_stem
 from pochi_cli.config.image_sizes import misfit
 from pochi_cli.config.model import ModelConfig
 from pochi_cli.errors import ModelError
-from pochi_cli.models.architectures import build_network
+from pochi_cli.models.architectures import build_network, valueless_device
 from pochi_cli.models.fitting import apply_state, fit_positions
 from pochi_cli.models.freezing import train_mode
 from pochi_cli.models.weights import load_state, pretrained_state
@@ -63,6 +63,29 @@ def create_model(config: ModelConfig, num_classes: int, size: tuple[int, int]) -
         _fit_small_stem(model)
         messages += (f"stem: small (3x3 convolution of stride 1, no max-pooling) for {_text(size)} images",)
     return BuiltModel(model, messages + _load_weights(model, config, edge, small_stem=small_stem), small_stem)
+
+
+def create_shell(config: ModelConfig, num_classes: int, size: tuple[int, int]) -> nn.Module:
+    """Build a classifier of the catalogue for weights that are still to be loaded, all of them.
+
+    To draw values that are then replaced would take a second or more for a large network. No random state
+    changes.
+
+    Args:
+        config: Which weights it names does not matter.
+        num_classes: Rows of the head.
+        size: Height and width in pixels of the images to come.
+
+    Returns:
+        As `BuiltModel.model`, but every parameter and buffer holds whatever lay in memory.
+
+    Raises:
+        ModelError: The model cannot take this size or stem.
+    """
+    untrained = config.model_copy(update={"pretrained": False, "weights": None})
+    with torch.random.fork_rng(devices=[]), valueless_device(config.model_name):
+        model = create_model(untrained, num_classes, size).model
+    return model.to_empty(device="cpu")
 
 
 def _square_edge(name: ModelName, size: tuple[int, int]) -> int:

@@ -15,8 +15,9 @@ from pochi_cli.config.catalogue import (
     uses_small_stem,
 )
 from pochi_cli.config.model import ModelConfig
+from pochi_cli.models.architectures import valueless_device
 from pochi_cli.models.factory import create_model
-from tests.config.write_parameters import FOLDER, build, build_device, parameter_table
+from tests.config.write_parameters import FOLDER, build, parameter_table
 
 every_model = pytest.mark.parametrize("model_name", MODEL_NAMES)
 PUBLISHED = [name for name in MODEL_NAMES if CATALOGUE[name].has_published_weights]
@@ -77,7 +78,7 @@ def test_patch_size_is_the_models_own(model_name: ModelName) -> None:
 @every_model
 @pytest.mark.parametrize("size", [(224, 224), (64, 64)])
 def test_parameter_count_equals_the_built_models(model_name: ModelName, size: tuple[int, int]) -> None:
-    with build_device(model_name):
+    with valueless_device(model_name):
         built = create_model(ModelConfig(model_name=model_name, pretrained=False), 7, size)
     assert built.small_stem == uses_small_stem(model_name, "auto", size)
     expected = sum(parameter.numel() for parameter in built.model.parameters())

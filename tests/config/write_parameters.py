@@ -8,26 +8,19 @@ from __future__ import annotations
 from functools import cache
 from pathlib import Path
 
-import torch
 from torch import nn
 
 import pochi_cli.config
 from pochi_cli.config.catalogue import MODEL_NAMES, ModelName
-from pochi_cli.models.architectures import build_network
+from pochi_cli.models.architectures import build_network, valueless_device
 
 FOLDER = Path(pochi_cli.config.__file__).parent / "parameters"
-
-
-def build_device(model_name: str) -> torch.device:
-    """Where to build a model whose values do not matter."""
-    # A RegNet works out its widths with tensors while it is built, so it cannot do without values.
-    return torch.device("cpu" if model_name.startswith("regnet") else "meta")
 
 
 @cache
 def build(model_name: ModelName) -> nn.Module:
     """Build a model for 1,000 classes, without spending time on its values."""
-    with build_device(model_name):
+    with valueless_device(model_name):
         return build_network(model_name)
 
 

@@ -13,16 +13,17 @@ from torchvision.models import get_model
 from pochi_cli.config.catalogue import CATALOGUE, MODEL_NAMES, ModelName
 from pochi_cli.config.model import ModelConfig, Stem
 from pochi_cli.errors import ModelError
-from pochi_cli.models.factory import BuiltModel, check_input, create_model
+from pochi_cli.models.architectures import valueless_device
+from pochi_cli.models.factory import BuiltModel, check_input, create_model, create_shell
 from pochi_cli.models.freezing import freeze
-from tests.config.write_parameters import build_device
+from tests.config.write_parameters import build
 
 
 def untrained(
     model_name: ModelName = "resnet18", size: tuple[int, int] = (32, 32), stem: Stem = "auto"
 ) -> BuiltModel:
     config = ModelConfig(model_name=model_name, pretrained=False, stem=stem)
-    with build_device(model_name):
+    with valueless_device(model_name):
         return create_model(config, 7, size)
 
 
@@ -34,7 +35,7 @@ def real(config: ModelConfig, num_classes: int = 4, size: tuple[int, int] = (32,
 @pytest.mark.parametrize("model_name", MODEL_NAMES)
 def test_every_model_is_built_and_gives_one_logit_per_class(model_name: ModelName) -> None:
     built = untrained(model_name, (64, 64))
-    logits = built.model(torch.zeros(2, 3, 64, 64, device=build_device(model_name)))
+    logits = built.model(torch.zeros(2, 3, 64, 64, device=valueless_device(model_name)))
     assert logits.shape == (2, 7)
     assert built.model.get_submodule(CATALOGUE[model_name].head).out_features == 7
     assert built.messages[-1] == "weights: none, all parameters start at random"
@@ -45,6 +46,27 @@ def test_a_seed_gives_the_same_model() -> None:
     config = ModelConfig(pretrained=False)
     one, two = real(config).model.state_dict(), real(config).model.state_dict()
     assert all(torch.equal(one[name], two[name]) for name in one)
+
+
+@pytest.mark.parametrize("model_name", MODEL_NAMES)
+def test_all_that_a_network_computes_with_is_in_its_state(model_name: ModelName) -> None:
+    model = build(model_name)
+    assert {name for name, _ in model.named_buffers()} <= model.state_dict().keys()
+    beside = [value for part in model.modules() for value in vars(part).values()]
+    assert not any(isinstance(value, Tensor) for value in beside)
+
+
+@pytest.mark.parametrize("model_name", ["resnet18", "vgg_compact", "vit_tiny", "swin_t", "regnet_y_400mf"])
+def test_a_shell_becomes_the_model_whose_weights_it_loads(model_name: ModelName) -> None:
+    config = ModelConfig(model_name=model_name, pretrained=False)
+    whole = real(config).model.eval()
+    before = torch.get_rng_state()
+    shell = create_shell(config.model_copy(update={"pretrained": True}), 4, (32, 32)).eval()
+    assert torch.equal(torch.get_rng_state(), before)
+    shell.load_state_dict(whole.state_dict())
+    images = torch.randn(2, 3, 32, 32)
+    with torch.inference_mode():
+        assert torch.equal(shell(images), whole(images))
 
 
 @pytest.mark.parametrize(
