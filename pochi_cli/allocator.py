@@ -10,6 +10,7 @@ from __future__ import annotations
 import ctypes
 import os
 import sys
+from pathlib import Path
 from typing import Any
 
 # malloc.h of glibc.
@@ -29,21 +30,29 @@ _VARIABLES = ("MALLOC_MMAP_THRESHOLD_", "MALLOC_MMAP_MAX_", "MALLOC_TRIM_THRESHO
 _TUNABLES = ("glibc.malloc.mmap_threshold", "glibc.malloc.mmap_max", "glibc.malloc.trim_threshold")
 """Where a user sets the same."""
 
+_OVERCOMMIT = Path("/proc/sys/vm/overcommit_memory")
+_STRICT = "2"
+"""What Linux has there where it counts all that processes have asked for, used or not."""
+
 _keeps = False
-"""Whether this process, or the one that it was forked from, has been made to keep what is freed."""
 
 
 def keep_freed_memory() -> None:
     """Make glibc keep what is freed, from now to the end of the process, unless its environment decides.
 
-    Where the address space is limited (`ulimit -v`, `-d`) all stays as it is: what is kept counts there, even
-    when its pages were given back.
+    Where the address space is limited (`ulimit -v`, `-d`, strict overcommitment) all stays as it is: what is
+    kept counts there, even when its pages were given back.
     """
     global _keeps
     if (libc := _glibc()) and not _is_chosen() and not _is_limited():
         any(libc.mallopt(_M_MMAP_THRESHOLD, size) for size in _LARGEST_KEPT)
         libc.mallopt(_M_TRIM_THRESHOLD, _NEVER)
         _keeps = True
+
+
+def keeps_freed_memory() -> bool:
+    """Tell whether this process, or the one that it was forked from, was made to keep what is freed."""
+    return _keeps
 
 
 def keep_little() -> None:
@@ -72,7 +81,12 @@ def _is_limited() -> bool:
     import resource  # not on Windows
 
     limits = (resource.RLIMIT_AS, resource.RLIMIT_DATA)
-    return any(resource.getrlimit(limit)[0] != resource.RLIM_INFINITY for limit in limits)
+    if any(resource.getrlimit(limit)[0] != resource.RLIM_INFINITY for limit in limits):
+        return True
+    try:
+        return _OVERCOMMIT.read_text().strip() == _STRICT
+    except OSError:
+        return False  # it is not told here
 
 
 def _glibc() -> Any:

@@ -8,10 +8,21 @@ import resource
 import subprocess
 import sys
 from collections.abc import Mapping
+from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
-pytestmark = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library is left alone")
+from pochi_cli import allocator
+
+LIBRARY, VERSION = platform.libc_ver()
+pytestmark = [
+    pytest.mark.skipif(LIBRARY != "glibc", reason="another C library is left alone"),
+    pytest.mark.skipif(
+        LIBRARY == "glibc" and tuple(map(int, VERSION.split("."))) < (2, 35),
+        reason="it keeps no blocks as large as here",
+    ),
+]
 
 BLOCKS = """
 import resource, sys
@@ -104,6 +115,20 @@ def test_a_process_that_loads_keeps_what_the_user_chose() -> None:
     chosen = str(2**28)
     _, gone, _ = measure("load", {"MALLOC_MMAP_THRESHOLD_": chosen, "MALLOC_TRIM_THRESHOLD_": chosen})
     assert gone == pytest.approx(0, abs=0.1)
+
+
+@pytest.mark.parametrize(("overcommit", "keeps"), [("2\n", False), ("0\n", True), (None, True)])
+def test_where_all_that_is_asked_for_counts_nothing_is_kept(
+    overcommit: str | None, keeps: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(allocator, "_OVERCOMMIT", tmp_path / "overcommit_memory")
+    monkeypatch.setattr(allocator, "_glibc", libc := Mock())
+    monkeypatch.setattr(allocator, "_keeps", False)
+    if overcommit is not None:
+        (tmp_path / "overcommit_memory").write_text(overcommit)
+    allocator.keep_freed_memory()
+    assert libc().mallopt.called is keeps
+    assert allocator.keeps_freed_memory() is keeps
 
 
 @pytest.mark.parametrize("limit", [resource.RLIMIT_AS, resource.RLIMIT_DATA])

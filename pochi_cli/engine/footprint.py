@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from pochi_cli.allocator import keeps_freed_memory
 from pochi_cli.config.batches import batch_starts
 from pochi_cli.config.root import ClassificationConfig
 from pochi_cli.config.steps.arguments import Size
@@ -26,12 +27,14 @@ from pochi_cli.models.freezing import train_mode
 _FEW = (2, 4)
 """Batch sizes that are measured; batch normalisation cannot normalise one image."""
 
-# Beyond its tensors a process takes what kernels need for themselves, and what lies idle: on the CPU, glibc
-# keeps blocks of up to 128 MiB in one heap, whose gaps larger ones cannot use. tests/benchmarks/memory.py
-# measures it; these cover what it found.
+# Beyond its tensors a process takes what kernels need for themselves, and what lies idle: on the CPU, blocks
+# lie in one heap, whose gaps larger ones cannot use. tests/benchmarks/memory.py measures it; these cover what
+# it found.
 _SHARE = 0.15
 _GAPS = 0.75
-_MOST_GAPS = 896 * 2**20
+_MOST_GAPS = 384 * 2**20
+_MOST_GAPS_KEPT = 896 * 2**20
+"""Where the process keeps what it frees: larger blocks lie in the heap then."""
 
 
 @dataclass(frozen=True)
@@ -111,7 +114,8 @@ class Footprint:
 
 def with_overhead(device: torch.device, tensors: int) -> int:
     """Estimate the bytes that a process takes on a device for so many bytes of a step's tensors."""
-    gaps = min(_GAPS * tensors, _MOST_GAPS) if device.type == "cpu" else 0
+    most = _MOST_GAPS_KEPT if keeps_freed_memory() else _MOST_GAPS
+    gaps = min(_GAPS * tensors, most) if device.type == "cpu" else 0
     return int(tensors * (1 + _SHARE) + gaps)
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from pochi_cli.allocator import return_freed_memory
 from pochi_cli.config.root import ClassificationConfig
 from pochi_cli.data.batches import Loader, Loaders
 from pochi_cli.data.cache_choice import CacheMode, cache_text
@@ -109,6 +110,7 @@ class ImageParts:
             labels = part.dataset.index.labels
             sampler = EpochBatchSampler(labels, size, self.config.seed, order, team.rank, team.size)
             loaders.append(FeatureLoader(part.dataset, features, sampler, minimum))
+        return_freed_memory()  # a backbone takes far more than what is trained now
         train, val = loaders[0], loaders[1] if len(loaders) > 1 else None
         return Parts(
             Loaders(train, val),

@@ -168,6 +168,7 @@ def _train_on(
     if run and checkpoint is not None:
         check_processes(run, state.model, team.size, is_synced=task.syncs_batch_norm)
         restore(state, checkpoint, config, run, team.rank)
+        del checkpoint  # its tensors would be held until the training ends
         messages = (*messages, describe_continuation(run.record, config, state.position))
     elif team.rank:
         seed_all(derive_seed(config.seed, team.rank) % 2**32)  # each has its own dropout

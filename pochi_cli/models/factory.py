@@ -77,7 +77,7 @@ def create_shell(config: ModelConfig, num_classes: int, size: tuple[int, int]) -
         size: Height and width in pixels of the images to come.
 
     Returns:
-        As `BuiltModel.model`, but every parameter and buffer holds whatever lay in memory.
+        As `BuiltModel.model`, but every parameter and buffer is zero.
 
     Raises:
         ModelError: The model cannot take this size or stem.
@@ -85,7 +85,10 @@ def create_shell(config: ModelConfig, num_classes: int, size: tuple[int, int]) -
     untrained = config.model_copy(update={"pretrained": False, "weights": None})
     with torch.random.fork_rng(devices=[]), valueless_device(config.model_name):
         model = create_model(untrained, num_classes, size).model
-    return model.to_empty(device="cpu")
+    model.to_empty(device="cpu")
+    for value in model.state_dict().values():  # left as they are, a buffer of indices would lead anywhere
+        value.zero_()
+    return model
 
 
 def _square_edge(name: ModelName, size: tuple[int, int]) -> int:

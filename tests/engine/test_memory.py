@@ -25,6 +25,7 @@ from pochi_cli.engine.footprint import (
     measure_footprint,
     measure_pass,
     missing_averages,
+    with_overhead,
 )
 from pochi_cli.engine.memory import available_main_memory, available_memory, is_out_of_memory
 from pochi_cli.engine.runtime import Runtime, choose_runtime, random_state
@@ -271,6 +272,17 @@ def test_what_an_optimizer_will_hold() -> None:
     model(torch.ones(1, 10)).sum().backward()
     optimizer.step()
     assert missing_averages(optimizer) == 0
+
+
+def test_more_lies_idle_where_freed_memory_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    def overhead(device: str, *, keeps: bool, tensors: int = 4 * 2**30) -> int:
+        monkeypatch.setattr("pochi_cli.engine.footprint.keeps_freed_memory", lambda: keeps)
+        return with_overhead(torch.device(device), tensors)
+
+    assert overhead("cpu", keeps=True) - overhead("cpu", keeps=False) == 512 * 2**20
+    small = [overhead("cpu", keeps=keeps, tensors=2**20) for keeps in (True, False)]
+    assert small == [int(1.9 * 2**20)] * 2
+    assert overhead("cuda", keeps=True) == overhead("cuda", keeps=False) == int(1.15 * 4 * 2**30)
 
 
 def test_a_step_is_the_sum_of_its_parts() -> None:

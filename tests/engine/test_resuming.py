@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ import torch
 
 from pochi_cli.config.named_datasets import NAMED_DATASETS
 from pochi_cli.engine.progress import SilentProgress, StepRecord
+from pochi_cli.engine.resuming import latest_checkpoint
 from pochi_cli.engine.training import resume, train
 from pochi_cli.errors import DataError, Interrupted, RunError, StorageError
 from pochi_cli.runs.epochs import EpochRecord
@@ -117,6 +119,24 @@ def test_a_finished_run_has_nothing_left_to_do(few_digits: Path, tmp_path: Path)
     run = train(tiny_config(few_digits, work_dir=str(tmp_path)))
     with pytest.raises(RunError, match="is finished, after 2 of 2 epochs"):
         resume(run, going_on(run))
+
+
+def test_the_checkpoint_is_not_held_while_the_training_goes_on(
+    few_digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = train(tiny_config(few_digits, work_dir=str(tmp_path), epochs=1))
+    loaded = []
+
+    def load(*arguments: Any) -> dict[str, Any] | None:
+        content = latest_checkpoint(*arguments)
+        assert content is not None
+        loaded.append(weakref.ref(content["model_state_dict"]["fc.weight"]))
+        return content
+
+    monkeypatch.setattr("pochi_cli.engine.training.latest_checkpoint", load)
+    held: list[Any] = []
+    resume(run, going_on(run, ["epochs=2"]), on_epoch=lambda _: held.append(loaded[0]()))
+    assert held == [None]
 
 
 def test_resuming_refuses_other_data(few_digits: Path, tmp_path: Path) -> None:

@@ -135,7 +135,7 @@ def test_validation_metrics_are_scikit_learns_and_the_formulas(
         tiny_config(
             few_digits,
             work_dir=str(tmp_path),
-            epochs=1 if batch_size == 1 else 3,
+            epochs=1 if batch_size == 1 else 2,
             learning_rate=0.0001 if batch_size == 1 else 0.01,
             class_weights=class_weights,
             label_smoothing=0.1,

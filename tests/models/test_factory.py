@@ -63,6 +63,7 @@ def test_a_shell_becomes_the_model_whose_weights_it_loads(model_name: ModelName)
     before = torch.get_rng_state()
     shell = create_shell(config.model_copy(update={"pretrained": True}), 4, (32, 32)).eval()
     assert torch.equal(torch.get_rng_state(), before)
+    assert not any(value.any() for value in shell.state_dict().values())
     shell.load_state_dict(whole.state_dict())
     images = torch.randn(2, 3, 32, 32)
     with torch.inference_mode():
