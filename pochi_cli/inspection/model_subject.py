@@ -24,7 +24,7 @@ from pochi_cli.inference.encoder import load_encoder
 from pochi_cli.inference.model import LoadedModel, is_encoder, load_model
 from pochi_cli.inspection.model_probing import byte_size
 from pochi_cli.inspection.model_report import Origin
-from pochi_cli.models.architectures import build_network
+from pochi_cli.models.architectures import build_network, valueless_device
 from pochi_cli.models.encoder import Encoder
 from pochi_cli.models.factory import check_input, create_model
 from pochi_cli.models.freezing import freeze
@@ -187,7 +187,7 @@ def _new_classifier(
             )
     untrained = config.model_copy(update={"pretrained": False, "weights": None})
     if CATALOGUE[config.model_name].patch_size is not None and misfit(config.model_name, size) is None:
-        with torch.device("meta"):  # a position of each patch has weights of its own
+        with valueless_device(config.model_name):  # a position of each patch has weights of its own
             _check_weights(build_network(config.model_name, 1, size[0]))
     model = create_model(untrained, _classes(config), size).model
     check_input(model, config.model_name, size, 2)
