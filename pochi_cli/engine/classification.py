@@ -111,7 +111,7 @@ class ClassificationTask:
             from_scratch: Whether the weights that the config names are loaded; else others will be.
 
         Raises:
-            ModelError: It cannot be built, or cannot be trained on these data.
+            ModelError: It cannot be built.
         """
         config, data = self.config, self.data
         messages: tuple[str, ...] = ()
@@ -121,19 +121,31 @@ class ClassificationTask:
         else:
             model = create_shell(config, len(data.class_names), data.size)
         frozen = freeze(model, config.freeze)
-        check_input(
-            model,
-            config.model_name,
-            data.size,
-            _smallest_batch(len(data.train), config.batch_size, runtime.team.size),
-        )
-        if data.val_size is not None and data.val_size != data.size:
-            check_input(model, config.model_name, data.val_size, 2)
         model.to(runtime.device)
         model.to(memory_format=runtime.memory_format)
         if frozen.names:
             messages += (frozen.summary,)
         return model, messages
+
+    def check_model(self, model: nn.Module, processes: int) -> int:
+        """Find out whether a model can be trained on these data, without computing anything.
+
+        Args:
+            model: As `build_model` gives it.
+            processes: Those that train together.
+
+        Returns:
+            Multiply-adds of an image's forward pass.
+
+        Raises:
+            ModelError: It cannot.
+        """
+        config, data = self.config, self.data
+        smallest = _smallest_batch(len(data.train), config.batch_size, processes)
+        work = check_input(model, config.model_name, data.size, smallest)
+        if data.val_size is not None and data.val_size != data.size:
+            check_input(model, config.model_name, data.val_size, 2)
+        return work
 
     def decided(self, runtime: Runtime, state: TrainingState) -> tuple[ClassificationTask, tuple[str, ...]]:
         """Decide the size of the batches, where that is left open, and tell what was decided."""

@@ -11,7 +11,6 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from pochi_cli.config.batches import batch_starts
 from pochi_cli.config.root import ClassificationConfig, Config
@@ -30,7 +29,6 @@ from pochi_cli.engine.state import TrainingState
 from pochi_cli.engine.tasks import Task
 from pochi_cli.engine.tuning import FEWEST_STEPS, Timing, fastest, measure
 from pochi_cli.errors import RunError, StorageError
-from pochi_cli.models.factory import shapes_only
 
 HEAVY = 3e9
 """Multiply-adds of a batch's forward pass from which half precision pays on a CPU that has it."""
@@ -65,12 +63,16 @@ def decide(
         state: Model and optimizer.
         may_measure: Whether there is time for that; what is remembered counts all the same.
         tell: Told what takes a while.
+
+    Raises:
+        ModelError: The model cannot be trained on these data.
     """
     if not (isinstance(task, ClassificationTask) and isinstance(config, ClassificationConfig)):
         task, messages = task.decided(runtime, state)
         return Decided(task, runtime, messages)
+    image_work = task.check_model(state.model, runtime.team.size)
     possible = _common(candidates(config, runtime.team), runtime.team)
-    is_heavy = len(possible) > 1 and _is_heavy(config, task, state.model, runtime.device)
+    is_heavy = _is_heavy(config, task, image_work, runtime.device)
     rule = by_rule(possible, is_heavy=is_heavy)
     task, messages = task.decided(rule, state)
     choice, notes = _choose(config, task, rule, possible, state.model, may_measure=may_measure, tell=tell)
@@ -86,28 +88,15 @@ def _common(possible: tuple[Runtime, ...], team: Alone) -> tuple[Runtime, ...]:
     return tuple(one for one in possible if all(one.arithmetic in theirs for theirs in names))
 
 
-def forward_work(model: nn.Module, size: tuple[int, int]) -> int:
-    """Count the multiply-adds of an image's forward pass, without computing anything.
-
-    Args:
-        model: Not compiled.
-        size: Height and width in pixels.
-    """
-    shapes = shapes_only(model).eval()
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        shapes(torch.empty(1, 3, *size, device="meta"))
-    return int(counter.get_total_flops()) // 2
-
-
 def _is_heavy(
-    config: ClassificationConfig, task: ClassificationTask, model: nn.Module, device: torch.device
+    config: ClassificationConfig, task: ClassificationTask, image_work: int, device: torch.device
 ) -> bool:
     if device.type == "cuda":
         return True
     if native_half(device) is None:
         return False
     images = config.images_per_step if config.batch_size == "auto" else config.batch_size
-    return min(images, len(task.data.train)) * forward_work(model, task.data.size) >= HEAVY
+    return min(images, len(task.data.train)) * image_work >= HEAVY
 
 
 def _choose(

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from pochi_cli.config.root import ClassificationConfig, Config
 from pochi_cli.engine.checkpoint import load_checkpoint, load_weights
+from pochi_cli.engine.classification import ClassificationTask
 from pochi_cli.engine.memory import explaining_batches
 from pochi_cli.engine.objectives import Objective
 from pochi_cli.engine.runtime import Runtime, choose_runtime, configured, own_runtime
@@ -85,6 +86,8 @@ def _compute(run: Run, config: Config | None, path: Path, tell: Tell) -> FreshPa
         if task.class_names != run.record.class_names:
             raise DataError("their classes are no longer those of the run")
         model, _ = task.build_model(runtime, from_scratch=False)
+        if isinstance(task, ClassificationTask):
+            task.check_model(model, runtime.team.size)
         is_averaged = load_weights(model, checkpoint, path)
         parts = task.parts(runtime)
         batches = list(islice(parts.loaders.train.batches(_EPOCH), _BATCHES))

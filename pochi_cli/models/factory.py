@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 from torchvision.models import get_model_weights
 
 from pochi_cli.config.catalogue import CATALOGUE, ModelName, uses_small_stem
@@ -129,8 +130,8 @@ def _load_weights(
     )
 
 
-def check_input(model: nn.Module, model_name: ModelName, size: tuple[int, int], batch_size: int) -> None:
-    """Find out whether a model can train on such batches, without computing anything.
+def check_input(model: nn.Module, model_name: ModelName, size: tuple[int, int], batch_size: int) -> int:
+    """Find out whether a model can train on such batches, and how much work that is, by shapes alone.
 
     The forward pass of one training step runs on the meta device, on a copy that holds shapes only;
     neither the model nor any random state changes. Frozen batch norms stay in eval mode, as in training.
@@ -141,15 +142,19 @@ def check_input(model: nn.Module, model_name: ModelName, size: tuple[int, int], 
         size: Height and width in pixels.
         batch_size: Of the smallest batch that training will meet.
 
+    Returns:
+        Multiply-adds of an image's forward pass.
+
     Raises:
         ModelError: The images are too small or of a wrong size for the network, or a batch norm would
             see one value per channel.
     """
     shapes = shapes_only(model)
     train_mode(shapes)
-    trouble = _try(shapes, size, batch_size)
+    with FlopCounterMode(display=False) as counter:
+        trouble = _try(shapes, size, batch_size)
     if trouble is None:
-        return
+        return int(counter.get_total_flops()) // 2 // batch_size
     remedies = []
     if batch_size < 2 and _try(shapes, size, 2) is None:
         remedies.append("set `batch_size` to 2 or more")

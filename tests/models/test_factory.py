@@ -20,11 +20,14 @@ from tests.config.write_parameters import build
 
 
 def untrained(
-    model_name: ModelName = "resnet18", size: tuple[int, int] = (32, 32), stem: Stem = "auto"
+    model_name: ModelName = "resnet18",
+    size: tuple[int, int] = (32, 32),
+    stem: Stem = "auto",
+    num_classes: int = 7,
 ) -> BuiltModel:
     config = ModelConfig(model_name=model_name, pretrained=False, stem=stem)
     with valueless_device(model_name):
-        return create_model(config, 7, size)
+        return create_model(config, num_classes, size)
 
 
 def real(config: ModelConfig, num_classes: int = 4, size: tuple[int, int] = (32, 32)) -> BuiltModel:
@@ -292,6 +295,15 @@ def test_impossible_input_is_told_before_training(
 def test_a_vision_transformer_of_another_size_is_told() -> None:
     with pytest.raises(ModelError, match="Expected 64 but got 96"):
         check_input(untrained("vit_b_32", (64, 64)).model, "vit_b_32", (96, 96), 2)
+
+
+@pytest.mark.parametrize(
+    ("model_name", "published"), [("resnet18", 1.814e9), ("mobilenet_v3_small", 0.057e9)]
+)
+def test_the_work_of_a_forward_pass_is_the_published_one(model_name: ModelName, published: float) -> None:
+    model = untrained(model_name, (224, 224), num_classes=1000).model
+    work = check_input(model, model_name, (224, 224), 3)
+    assert work == pytest.approx(published, rel=0.01)
 
 
 def test_frozen_batch_norm_needs_no_second_image() -> None:
