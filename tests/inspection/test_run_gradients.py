@@ -136,6 +136,13 @@ def test_without_its_data_it_says_so(run: Run, data: Path) -> None:
     assert str(data / "train") in report.obstacle
 
 
+def test_batches_that_the_model_cannot_take_are_told(run: Run) -> None:
+    report = inspect_gradients(run, run.config.model_copy(update={"batch_size": 1}))
+    assert report.fresh is None
+    assert report.obstacle is not None
+    assert "cannot train on images of 32x32 (height x width) with batch_size 1" in report.obstacle
+
+
 def test_data_that_changed_are_told(run: Run, data: Path) -> None:
     extra = next((data / "train").glob("*/*.png"))
     copy = extra.with_name("more.png")
