@@ -11,12 +11,18 @@ import torch
 from torch.utils.data import Dataset
 
 from pochi_cli.characters import printable
+from pochi_cli.config.steps.arguments import Size
 from pochi_cli.data.cache import ImageCache, NoCache
 from pochi_cli.data.folder import FolderIndex
 from pochi_cli.data.images import BadImageError
+from pochi_cli.data.placing import Placements, placements
 from pochi_cli.data.sampling import SampleKey, derive_seed
 from pochi_cli.data.shares import Portion
 from pochi_cli.data.transforms import ImageLike, ImagePipeline, StepError, to_pixels
+
+_SMALL_PIXELS = 96 * 96
+"""Pixels of an image up to which those of a batch wait, decoded, for one another: at 32 px that takes 0.6
+times as long as to make each by itself, at 96 px 0.9 times, at 224 px 1.4 times."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -130,6 +136,7 @@ class ImageDataset(Dataset[Sample | BadImage]):
         self.pipeline = pipeline
         self.seed = seed
         self.cache = cache or NoCache()
+        self._placements_of: dict[Size, Placements | None] = {}
 
     def __len__(self) -> int:
         """Count the images."""
@@ -137,18 +144,49 @@ class ImageDataset(Dataset[Sample | BadImage]):
 
     def __getitem__(self, key: SampleKey) -> Sample | BadImage:
         """Decode and transform one image; what cannot be is returned as a `BadImage`."""
-        try:
-            tensor = self._vary(self._prepared(key.index), key)
-        except BadImageError as error:
-            is_lost = error.is_unread and self.index.file_bytes[key.index] >= 0
-            return BadImage(self._name(key.index), error.reason, "read" if is_lost else "decode")
-        except StepError as error:
-            height, width = self.index.read_size(key.index)
-            size = f"{height} x {width} (height x width)"
-            return BadImage(
-                self._name(key.index), f"the transform cannot take its {size}: {error}", "transform"
-            )
-        return Sample(tensor, self.index.labels[key.index], key.index)
+        return self.__getitems__([key])[0]
+
+    def __getitems__(self, keys: Sequence[SampleKey]) -> list[Sample | BadImage]:
+        """Decode and transform the images of a batch.
+
+        Small ones that are only moved about from now on are so together: one by one that takes as long as to
+        decode them.
+        """
+        samples: dict[int, Sample | BadImage] = {}
+        waiting: dict[Placements, dict[int, torch.Tensor]] = {}
+        for at, key in enumerate(keys):
+            try:
+                image = self._prepared(key.index)
+                if steps := self._placements(_size(image)):
+                    waiting.setdefault(steps, {})[at] = to_pixels(image)
+                else:
+                    samples[at] = self._sample(self._vary(image, key), key)
+            except (BadImageError, StepError) as error:
+                samples[at] = self._bad(key.index, error)
+        for steps, images in waiting.items():
+            pixels = _stacked(list(images.values())).permute(0, 2, 3, 1)
+            placed = steps.take(pixels, torch.arange(len(images)), [keys[at] for at in images], self.seed)
+            for at, image in zip(images, placed, strict=True):
+                samples[at] = self._sample(image, keys[at])
+        return [samples[at] for at in range(len(keys))]
+
+    def _placements(self, size: Size) -> Placements | None:
+        """Find what moves the pixels of small images; `None` where each is transformed by itself."""
+        if size not in self._placements_of:
+            is_small = size[0] * size[1] <= _SMALL_PIXELS
+            self._placements_of[size] = placements(self.pipeline.varied, size) if is_small else None
+        return self._placements_of[size]
+
+    def _sample(self, image: torch.Tensor, key: SampleKey) -> Sample:
+        return Sample(image, self.index.labels[key.index], key.index)
+
+    def _bad(self, index: int, error: BadImageError | StepError) -> BadImage:
+        if isinstance(error, BadImageError):
+            is_lost = error.is_unread and self.index.file_bytes[index] >= 0
+            return BadImage(self._name(index), error.reason, "read" if is_lost else "decode")
+        height, width = self.index.read_size(index)
+        size = f"{height} x {width} (height x width)"
+        return BadImage(self._name(index), f"the transform cannot take its {size}: {error}", "transform")
 
     def _name(self, index: int) -> str:
         return printable(self.index.file(index))
@@ -206,7 +244,7 @@ def collate(samples: Sequence[Sample | BadImage]) -> Batch | MixedSizes:
     good = [sample for sample in samples if isinstance(sample, Sample)]
     for sample in good:
         if sample.image.shape != good[0].image.shape:
-            return MixedSizes((good[0].index, sample.index), (_size(good[0]), _size(sample)))
+            return MixedSizes((good[0].index, sample.index), (_size(good[0].image), _size(sample.image)))
     images = _stacked([sample.image for sample in good]) if good else torch.empty(0, 3, 0, 0)
     labels = torch.tensor([sample.label for sample in good], dtype=torch.int64)
     return Batch(images, labels, torch.tensor([sample.index for sample in good], dtype=torch.int64), bad)
@@ -222,6 +260,8 @@ def _stacked(images: Sequence[torch.Tensor]) -> torch.Tensor:
     return stacked
 
 
-def _size(sample: Sample) -> tuple[int, int]:
-    height, width = sample.image.shape[-2:]
-    return (height, width)
+def _size(image: ImageLike) -> Size:
+    if isinstance(image, torch.Tensor):
+        height, width = image.shape[-2:]
+        return (height, width)
+    return (image.height, image.width)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from pochi_cli.data.batches import Loaders
 from pochi_cli.data.datasets import ImageDataset
 from pochi_cli.data.folder import FolderIndex
 from pochi_cli.data.held import Room
+from pochi_cli.data.images import read_size
 from pochi_cli.data.loaders import BatchLoader, create_loaders
 from pochi_cli.data.loading import Workers
 from pochi_cli.data.pixels import Pixels
@@ -65,6 +67,13 @@ def assert_equal(found: list[tuple[Any, ...]], expected: list[tuple[Any, ...]]) 
             assert torch.equal(tensor, wanted)
 
 
+def batches_one_by_one(loader: BatchLoader, epoch: int, start: int = 0) -> list[tuple[Any, ...]]:
+    """What torchvision makes of each image by itself."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("pochi_cli.data.datasets._SMALL_PIXELS", 0)
+        return batches(loader, epoch, start)
+
+
 def is_held(loader: BatchLoader) -> bool:
     return loader._held is not None
 
@@ -98,11 +107,34 @@ def is_held(loader: BatchLoader) -> bool:
 def test_held_images_give_the_same_batches(photos: Path, moves: Any, workers: int) -> None:
     steps = [RESIZE, *moves, TO_TENSOR, NORMALIZE]
     held = loaders(photos, steps, num_workers=workers).train
+    together = loaders(photos, steps, num_workers=workers, held=False, cache="none").train
     plain = loaders(photos, steps, held=False, cache="none").train
     for epoch in (1, 2, 3):
-        assert_equal(batches(held, epoch), batches(plain, epoch))
+        expected = batches_one_by_one(plain, epoch)
+        assert_equal(batches(held, epoch), expected)
+        assert_equal(batches(together, epoch), expected)
         assert is_held(held) == (epoch > 1)
-    assert_equal(batches(held, 4, start=2), batches(plain, 4, start=2))
+    assert_equal(batches(held, 4, start=2), batches_one_by_one(plain, 4, start=2))
+
+
+def test_images_of_several_sizes_and_bad_ones_keep_their_places(photos: Path) -> None:
+    areas = [height * width for height, width in map(read_size, photos.rglob("*.*"))]
+    assert len(set(areas)) > 2
+    next(photos.rglob("*.jpg")).write_bytes(b"no image")
+    steps = [crop(30, pad_if_needed=True), FLIP, TO_TENSOR, NORMALIZE]
+    mixed, plain = (
+        loaders(photos, steps, held=False, cache="none", on_bad_image="skip", batch_size=7).train
+        for _ in range(2)
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("pochi_cli.data.datasets._SMALL_PIXELS", median(areas))  # not all are small
+        found = batches(mixed, 1)
+    assert_equal(found, batches_one_by_one(plain, 1))
+    assert mixed.skipped == plain.skipped
+    assert len(mixed.skipped) == 1
+    are_moved_together = [steps is not None for steps in mixed.dataset._placements_of.values()]
+    assert any(are_moved_together)
+    assert not all(are_moved_together)
 
 
 @pytest.mark.parametrize("order", ["shuffle", "balanced", "sequential"])
@@ -112,14 +144,14 @@ def test_arrays_in_memory_are_held_at_once(tmp_path: Path, order: Any) -> None:
     index = FolderIndex(tmp_path, ("a", "b", "c"), names, labels, (270,) * 23, pixels=Pixels(values))
     steps = parse(crop(8, padding=2), FLIP, TO_TENSOR, NORMALIZE)
     made = []
-    for room in (Room(torch.device("cpu")), None):
+    for room, give in ((Room(torch.device("cpu")), batches), (None, batches_one_by_one)):
         dataset = ImageDataset(index, build_pipeline(steps, (0.5,) * 3, (0.2,) * 3), seed=3)
         sampler = EpochBatchSampler(labels, 4, 7, order)
         workers = Workers(0)
         loader = BatchLoader(
             dataset, sampler, workers=workers, device_type="cpu", on_bad_image="error", minimum=1, room=room
         )
-        made.append([batches(loader, epoch) for epoch in (1, 2)])
+        made.append([give(loader, epoch) for epoch in (1, 2)])
         assert is_held(loader) == (room is not None)
     for one, other in zip(*made, strict=True):
         assert_equal(one, other)

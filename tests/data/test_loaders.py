@@ -20,6 +20,7 @@ from pochi_cli.data.loaders import BatchLoader, create_loaders
 from pochi_cli.data.loading import Workers, resolve_workers
 from pochi_cli.data.prepare import prepare_data
 from pochi_cli.data.sampling import EpochBatchSampler
+from pochi_cli.data.transforms import BuiltStep
 from pochi_cli.errors import DataError
 from tests.data.photos import write_photos
 from tests.data.test_datasets import RANDOM_STEPS
@@ -182,6 +183,7 @@ def test_mixed_sizes_name_two_files(tmp_path: Path) -> None:
 
 class PlainPipeline:
     is_random = False
+    varied = (BuiltStep("Plain", lambda image: image, "either", False),)
 
     def prepare(self, image: Any) -> Any:
         return image
