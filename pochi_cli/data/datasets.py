@@ -172,9 +172,10 @@ class ImageDataset(Dataset[Sample | BadImage]):
 
     def _placements(self, size: Size) -> Placements | None:
         """Find what moves the pixels of small images; `None` where each is transformed by itself."""
+        if size[0] * size[1] > _SMALL_PIXELS:
+            return None
         if size not in self._placements_of:
-            is_small = size[0] * size[1] <= _SMALL_PIXELS
-            self._placements_of[size] = placements(self.pipeline.varied, size) if is_small else None
+            self._placements_of[size] = placements(self.pipeline.varied, size)
         return self._placements_of[size]
 
     def _sample(self, image: torch.Tensor, key: SampleKey) -> Sample:
