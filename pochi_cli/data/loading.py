@@ -10,10 +10,10 @@ _WATCHED = 8
 """Batches that are watched, after a first one that is always slower."""
 _WORTH_PROCESSES_S = 1.0
 """Seconds of loading in a whole run below which starting processes is not worth it."""
-_SMALL_SHARE = 0.1
+_SMALL_SHARE = 0.15
 """Share of the time below which loading is best left to the process that computes on the same cores: its
 steps wait for their slowest thread, and so for whatever takes a core from one of them. On two cores
-processes gained 5 % where loading took 13 % of the time, and lost 2 % where it took 6."""
+processes gained 1 or 2 % where loading took 12 to 16 % of the time, and lost 2 % where it took 6."""
 
 
 class Workers:

@@ -17,12 +17,13 @@ from pochi_cli.errors import DataError
 # An exception inside a worker reads "Caught ... in DataLoader worker process", and is another matter.
 _DEAD_WORKER = re.compile(r"DataLoader worker \(pid")
 
-_NICENESS = 13
+_NICENESS = 15
 """Of processes that load where the model is computed on the same cores: they take what it leaves, and all of
 them while it waits. Each step waits for its slowest thread: one that shares its core would hold up all.
 
-With resnet18 and images of 32 px on two cores 10 gave 565 images/s, 13 to 19 gave 740 to 790. Where other
-programs keep all cores busy, processes of a higher value starve: then 10 gave 157, 13 144, 15 94, 19 52."""
+On two cores a step of 183 ms took 215 beside two processes of niceness 10, 201 of 13, 191 of 16, 187 of 19;
+with the wait for its batch that was 222, 213, 207, 204 ms. But where other programs keep all cores busy, such
+processes starve: 157 images/s with 10, 144 with 13, 94 with 15, 52 with 19."""
 
 
 def start_worker(stopping: Event, worker: int, *, is_nice: bool) -> None:  # noqa: ARG001 - DataLoader gives its number

@@ -280,9 +280,9 @@ def test_number_of_workers_here() -> None:
     ("loading_s", "using_s", "batches", "device", "processes"),
     [
         (0.01, 0.05, 50, "cpu", False),  # half a second in all
-        (0.01, 0.08, 500, "cpu", True),
-        (0.01, 0.1, 500, "cpu", False),  # a small share
-        (0.01, 0.1, 500, "cuda", True),
+        (0.01, 0.04, 500, "cpu", True),
+        (0.01, 0.06, 500, "cpu", False),  # a small share
+        (0.01, 0.06, 500, "cuda", True),
     ],
 )
 def test_the_first_batches_decide_whether_processes_load(
