@@ -17,7 +17,7 @@ from pochi_cli.data.images import read_size
 from pochi_cli.data.loaders import BatchLoader, create_loaders
 from pochi_cli.data.loading import Workers
 from pochi_cli.data.pixels import Pixels
-from pochi_cli.data.placing import placements
+from pochi_cli.data.placing import Placements, placements
 from pochi_cli.data.prepare import prepare_data
 from pochi_cli.data.sampling import EpochBatchSampler
 from pochi_cli.data.transforms import build_pipeline
@@ -117,24 +117,53 @@ def test_held_images_give_the_same_batches(photos: Path, moves: Any, workers: in
     assert_equal(batches(held, 4, start=2), batches_one_by_one(plain, 4, start=2))
 
 
-def test_images_of_several_sizes_and_bad_ones_keep_their_places(photos: Path) -> None:
+@pytest.mark.parametrize("cache", ["none", "ram"])
+@pytest.mark.parametrize("resized", [True, False])
+def test_images_of_several_sizes_and_bad_ones_keep_their_places(
+    photos: Path, resized: bool, cache: str
+) -> None:
     areas = [height * width for height, width in map(read_size, photos.rglob("*.*"))]
     assert len(set(areas)) > 2
     next(photos.rglob("*.jpg")).write_bytes(b"no image")
-    steps = [crop(30, pad_if_needed=True), FLIP, TO_TENSOR, NORMALIZE]
+    steps = [*([RESIZE] if resized else []), crop(10, pad_if_needed=True), FLIP, TO_TENSOR, NORMALIZE]
     mixed, plain = (
-        loaders(photos, steps, held=False, cache="none", on_bad_image="skip", batch_size=7).train
-        for _ in range(2)
+        loaders(photos, steps, held=False, cache=cached, on_bad_image="skip", batch_size=7).train
+        for cached in (cache, "none")
     )
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("pochi_cli.data.datasets._SMALL_PIXELS", median(areas))  # not all are small
-        found = batches(mixed, 1)
-    assert_equal(found, batches_one_by_one(plain, 1))
+        for epoch in (1, 2):
+            assert_equal(batches(mixed, epoch), batches_one_by_one(plain, epoch))
     assert mixed.skipped == plain.skipped
     assert len(mixed.skipped) == 1
-    moved = mixed.dataset._placements_of.values()
-    assert 1 < len(moved) < len(set(areas))
-    assert None not in moved
+
+
+@pytest.mark.parametrize(
+    ("steps", "together"),
+    [
+        ([RESIZE, FLIP], True),
+        ([RESIZE, crop(64, pad_if_needed=True)], True),
+        ([RESIZE, crop(65, pad_if_needed=True)], False),  # what comes out is large
+        ([{"name": "Resize", "size": [64, 65]}, crop(9)], False),
+        ([RESIZE], False),  # there is nothing to do
+        ([crop(5, pad_if_needed=True)], False),  # of several sizes
+    ],
+    ids=repr,
+)
+def test_a_batch_is_made_at_once_of_small_images_of_one_size(
+    photos: Path, steps: Any, together: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken: list[int] = []
+    take = Placements.take
+
+    def noted(self: Placements, pixels: Any, positions: Any, *rest: Any) -> torch.Tensor:
+        taken.append(len(positions))
+        return take(self, pixels, positions, *rest)
+
+    monkeypatch.setattr(Placements, "take", noted)
+    train = loaders(photos, [*steps, TO_TENSOR], held=False, cache="none").train
+    made = batches(train, 1)
+    assert taken == ([len(labels) for *_, labels, _ in made] if together else [])
 
 
 @pytest.mark.parametrize("order", ["shuffle", "balanced", "sequential"])
@@ -170,9 +199,9 @@ def test_arrays_in_memory_are_held_at_once(tmp_path: Path, order: Any) -> None:
     ids=["colours", "resized", "two fills", "erased", "mirrored", "sizes"],
 )
 def test_what_does_more_than_move_pixels_is_not_held(photos: Path, steps: Any) -> None:
-    train = loaders(photos, steps).train
+    train, plain = loaders(photos, steps).train, loaders(photos, steps, held=False, cache="none").train
     for epoch in (1, 2, 3):
-        assert len(batches(train, epoch)) == len(train)
+        assert_equal(batches(train, epoch), batches_one_by_one(plain, epoch))
     assert not is_held(train)
 
 
