@@ -189,13 +189,13 @@ def test_the_forward_pass_is_measured_alone(trained_run: Run, monkeypatch: pytes
     """A pass takes a second, and to load an image a tenth."""
     clock = Clock()
     monkeypatch.setattr(predict_module, "time", clock)
-    load = ImageDataset.__getitem__
+    load = ImageDataset.__getitems__
 
-    def load_slowly(dataset: ImageDataset, key: Any) -> Any:
-        clock.pass_by(0.1)
-        return load(dataset, key)
+    def load_slowly(dataset: ImageDataset, keys: Any) -> Any:
+        clock.pass_by(0.1 * len(keys))
+        return load(dataset, keys)
 
-    monkeypatch.setattr(ImageDataset, "__getitem__", load_slowly)
+    monkeypatch.setattr(ImageDataset, "__getitems__", load_slowly)
     loaded = load_model(trained_run.directory, overrides=["num_workers=0", "batch_size=30"])
     loaded.model.register_forward_hook(lambda *_: clock.pass_by(1))
     speed = ask(loaded, validation_images(loaded.config, loaded.class_names)).speed
