@@ -1,11 +1,12 @@
 """How fast Pochi trains, beside limits and peers: `python tests/benchmarks/training.py [--case CASE...]`.
 
-Needs `pip install 'pochi[bench]'`. What a table compares takes turns in rounds, every run in a process of its
-own; what a user would find by trying, precision and number of workers, is tried before and not counted.
-Ratios are taken within each round. The cases:
+Needs `pip install 'pochi[bench]'`. What a table compares takes turns in rounds; what a user would find by
+trying, precision and number of workers, is tried before and not counted. The cases:
 
-- `photos`, `cifar-resnet18`, `cifar-vgg`: images per second of the second epoch, beside the training step
-  alone, the loader alone, and the ceiling that both make, 1 / (1/step + 1/loader).
+- `photos`, `cifar-resnet18`, `cifar-vgg`: images per second of the second epoch. The training step alone, the
+  loader alone, and the ceiling that both make, 1 / (1/step + 1/loader), are measured in the same process, in
+  turns of some seconds; ratios to them are taken within each turn. Loops written by hand run in processes of
+  their own; ratios to them are taken within each round.
 - `short-photos`, `short-cifar`: seconds of the whole command, and where Pochi's go.
 
 With `--data DIR` the small images are CIFAR-10's, from `DIR/train/<class>` and `DIR/test/<class>`; else they

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -76,26 +75,26 @@ class Commands:
         """Train a job with a peer."""
         return self.script(peer.module, job.argument())
 
-    def pochi(self, job: Job, *, is_fresh: bool = False, **changes: Any) -> tuple[Finished, Run]:
-        """Train a job with `pochi train`.
-
-        Args:
-            job: The job.
-            is_fresh: Whether nothing is remembered of the runs before.
-            changes: Other keys of the config.
-        """
+    def pochi(self, job: Job) -> tuple[Finished, Run]:
+        """Train a job with `pochi train`, which remembers nothing of other runs."""
         home = Path(tempfile.mkdtemp(dir=self._home))
-        config = self.write_config(job, home, **changes)
-        environment = self._environment | ({"POCHI_CACHE_DIR": str(home / "cache")} if is_fresh else {})
-        finished = run(["-m", "pochi_cli", "train", str(config)], environment)
-        return finished, load_run("latest", home)
+        config = self.write_config(job, home)
+        return run(["-m", "pochi_cli", "train", str(config)], self._forgetful(home)), load_run("latest", home)
+
+    def in_turns(self, job: Job, cache: str) -> Finished:
+        """Train a job with Pochi, the limits of its second epoch measured in turns with it."""
+        home = Path(tempfile.mkdtemp(dir=self._home))
+        config = self.write_config(job, home, cache=cache)
+        return self.script("pochi_in_turns", job.argument(), str(config))
 
     def timeline(self, job: Job) -> Finished:
         """Train a job with Pochi, which remembers nothing, and ask when it did what."""
         home = Path(tempfile.mkdtemp(dir=self._home))
         config = self.write_config(job, home)
-        environment = self._environment | {"POCHI_CACHE_DIR": str(home / "cache")}
-        return run(["-m", f"{PEERS}.pochi_timeline", str(config)], environment)
+        return run(["-m", f"{PEERS}.pochi_timeline", str(config)], self._forgetful(home))
+
+    def _forgetful(self, home: Path) -> dict[str, str]:
+        return self._environment | {"POCHI_CACHE_DIR": str(home / "cache")}
 
     def write_config(self, job: Job, home: Path, **changes: Any) -> Path:
         """Write a job's config into a directory, where its run will be, too."""
@@ -151,9 +150,3 @@ def choice_of(job: Job, trained: Run) -> Job:
         channels_last=settings["channels_last"],
         workers=settings["num_workers"][0],  # of the training data
     )
-
-
-def second_epoch(trained: Run) -> float:
-    """Training images per second of a run's second epoch."""
-    rates = json.loads(trained.layout.history_json.read_text())["samples_per_second"]
-    return float(rates[1])

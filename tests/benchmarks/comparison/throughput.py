@@ -3,28 +3,33 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from statistics import median
 
-from pochi_cli.data.decoding import usable_cores
 from tests.benchmarks.comparison.cases import Case
-from tests.benchmarks.comparison.contestants import PEER_OF, Commands, choice_of, second_epoch
-from tests.benchmarks.comparison.turns import (
-    FailedError,
-    Finished,
-    note,
-    ratios,
-    spread,
-    take_turns,
-    write_table,
-)
+from tests.benchmarks.comparison.contestants import PEER_OF, Commands
+from tests.benchmarks.comparison.turns import FailedError, Finished, ratios, spread, take_turns, write_table
 from tests.benchmarks.peers.job import Job
 
-STEP, LOADER, CORES, CEILING = "training step alone", "loader alone", "loader alone, all cores", "ceiling"
-NONE, RAM = 'pochi, cache = "none"', 'pochi, cache = "ram"'
+CACHES = {'pochi, cache = "none"': "none", 'pochi, cache = "ram"': "ram"}
+NONE, RAM = CACHES
 LOOPS = ("careful loop fp32", "careful loop bf16")
+
+TRAINING, STEP, CEILING, CORES_CEILING = "training", "step", "ceiling", "ceiling, all cores"
+LIMITS = {
+    STEP: "training step alone",
+    "loader": "loader alone",
+    "cores": "loader alone, all cores",
+    CEILING: CEILING,
+    CORES_CEILING: CORES_CEILING,
+}
+"""What has turns beside a training, or is made of those, as it is printed."""
+
+Turns = Mapping[str, Sequence[float]]
+"""Images per second of each turn, by what had it."""
 
 
 def compare(case: Case, data: Path, commands: Commands, rounds: int, workers: Sequence[int]) -> None:
@@ -38,39 +43,39 @@ def compare(case: Case, data: Path, commands: Commands, rounds: int, workers: Se
         workers: Numbers of workers that are tried for the loops written by hand.
 
     Raises:
-        FailedError: One of the limits could not be measured, or no loop ran.
+        FailedError: A training of Pochi's failed, or no loop ran.
     """
     job = case.job(data)
-    note("what pochi chooses")
-    _, first = commands.pochi(job, cache="none")
-    chosen = choice_of(job, first)
-    config = str(first.layout.config_toml)
-    entries: dict[str, Callable[[], float]] = {
-        STEP: lambda: _last(
-            commands.script("pure_step", chosen.argument(), str(case.train // case.batch_size))
-        ),
-        LOADER: lambda: _last(commands.script("pochi_loader", config, f"num_workers={chosen.workers}")),
-        CORES: lambda: _last(commands.script("pochi_loader", config, f"num_workers={usable_cores()}")),
-        NONE: lambda: second_epoch(commands.pochi(job, cache="none")[1]),
-        RAM: lambda: second_epoch(commands.pochi(job, cache="ram")[1]),
-    }
-    settings = {STEP: chosen.settings.split(",")[0], LOADER: f"{chosen.workers} workers"}
+    settings: dict[str, str] = {}
+
+    def pochi(name: str) -> Turns:
+        answer = commands.in_turns(job, CACHES[name]).answer
+        settings[name] = answer["settings"]
+        return with_ceilings(answer["turns"])
+
+    entries: dict[str, Callable[[], Turns]] = {name: partial(pochi, name) for name in CACHES}
     for name in LOOPS:
-        loop = commands.best(PEER_OF[name], job, workers, lambda done: -_last(done))
-        settings[name] = loop.settings
-        entries[name] = partial(_loop, commands, name, loop)
+        best = commands.best(PEER_OF[name], job, workers, lambda done: -_last(done))
+        settings[name] = best.settings
+        entries[name] = partial(_loop, commands, name, best)
     measured, failed = take_turns(entries, rounds)
-    if lacking := failed.keys() & {STEP, LOADER, CORES}:
+    if lacking := failed.keys() & CACHES:
         raise FailedError("; ".join(f"{name} {failed[name]}" for name in lacking))
-    for loader, name in ((LOADER, CEILING), (CORES, f"{CEILING}, all cores")):
-        measured[name] = [
-            1 / (1 / step + 1 / load) for step, load in zip(measured[STEP], measured[loader], strict=True)
-        ]
     _print(case, measured, failed, settings)
 
 
-def _loop(commands: Commands, name: str, job: Job) -> float:
-    return _last(commands.peer(PEER_OF[name], job))
+def with_ceilings(turns: Turns) -> Turns:
+    """Add, where there are turns of loaders, what step and loader allow together: 1 / (1/step + 1/loader)."""
+    ceilings = {
+        name: [1 / (1 / step + 1 / loader) for step, loader in zip(turns[STEP], turns[source], strict=True)]
+        for name, source in ((CEILING, "loader"), (CORES_CEILING, "cores"))
+        if source in turns
+    }
+    return {**turns, **ceilings}
+
+
+def _loop(commands: Commands, name: str, job: Job) -> Turns:
+    return {TRAINING: [_last(commands.peer(PEER_OF[name], job))]}
 
 
 def _last(done: Finished) -> float:
@@ -79,25 +84,37 @@ def _last(done: Finished) -> float:
 
 def _print(
     case: Case,
-    measured: dict[str, list[float]],
-    failed: dict[str, str],
-    settings: dict[str, str],
+    measured: Mapping[str, Sequence[Turns]],
+    failed: Mapping[str, str],
+    settings: Mapping[str, str],
 ) -> None:
-    rows = [
-        [name, spread(values), f"{median(ratios(values, measured[STEP])):.2f}", settings.get(name, "")]
-        for name, values in measured.items()
-    ]
+    steps = list(chain.from_iterable(turns[STEP] for name in CACHES for turns in measured[name]))
+    rows = [[LIMITS[STEP], spread(steps), "1.00", ""]]
+    rows += [[told, *_rates(measured[NONE], limit), ""] for limit, told in LIMITS.items() if limit != STEP]
+    rows += [[name, *_rates(measured[name], TRAINING), settings[name]] for name in CACHES]
+    for name in (name for name in measured if name not in CACHES):
+        rates = list(chain.from_iterable(turns[TRAINING] for turns in measured[name]))
+        rows.append([name, spread(rates), f"{median(rates) / median(steps):.2f}", settings[name]])
     rows += [[name, "failed", "", reason] for name, reason in failed.items()]
     write_table(case.title, ("second epoch", "images/s", "of the step", "settings"), rows)
-    for name, other, bar in (
-        (NONE, CEILING, 0.95),
-        (NONE, f"{CEILING}, all cores", 0.95),
-        (RAM, STEP, 0.95),
-        (NONE, LOOPS[0], 2.5),
-        (RAM, LOOPS[0], 2.5),
-        (NONE, LOOPS[1], 1.0),
-        (RAM, LOOPS[1], 1.0),
-    ):
-        if name in measured and other in measured:
-            told = spread(ratios(measured[name], measured[other]), 3)
-            sys.stdout.write(f"  {name} / {other}: {told}; wanted {bar}\n")
+    for name, limit in ((NONE, CEILING), (NONE, CORES_CEILING), (RAM, STEP)):
+        shares = list(chain.from_iterable(ratios(turns[TRAINING], turns[limit]) for turns in measured[name]))
+        _tell(f"{name} / {LIMITS[limit]}", shares, 0.95)
+    for loop, bar in zip(LOOPS, (2.5, 1.0), strict=True):
+        for name in CACHES if loop in measured else ():
+            _tell(f"{name} / {loop}", ratios(_medians(measured[name]), _medians(measured[loop])), bar)
+
+
+def _rates(measured: Sequence[Turns], name: str) -> tuple[str, str]:
+    """The rates in all rounds, and their share of the step's in the same turn."""
+    rates = list(chain.from_iterable(turns[name] for turns in measured))
+    steps = list(chain.from_iterable(turns[STEP] for turns in measured))
+    return spread(rates), f"{median(ratios(rates, steps)):.2f}"
+
+
+def _medians(measured: Sequence[Turns]) -> list[float]:
+    return [median(turns[TRAINING]) for turns in measured]
+
+
+def _tell(what: str, found: Sequence[float], bar: float) -> None:
+    sys.stdout.write(f"  {what}: {spread(found, 3)}; wanted {bar}\n")

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 CIFAR_PADDING = 4
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -67,14 +67,14 @@ def read_job() -> Job:
     return Job(**json.loads(sys.argv[1]))
 
 
-def answer(rates: Sequence[float] = (), accuracy: float | None = None, note: str = "", **more: float) -> None:
+def answer(rates: Sequence[float] = (), accuracy: float | None = None, note: str = "", **more: Any) -> None:
     """Answer with the last line of the output.
 
     Args:
         rates: Training images per second of each epoch, where they are measured.
         accuracy: Of the last validation, in percent.
         note: What differs from the job.
-        more: Other numbers.
+        more: What else there is to tell.
     """
     told = {"rates": list(rates), "accuracy": accuracy, "note": note, **more}
     sys.stdout.write(f"\n{json.dumps(told)}\n")
