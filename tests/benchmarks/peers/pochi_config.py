@@ -26,6 +26,7 @@ def config_of(job: Job, work_dir: Path, **changes: Any) -> dict[str, Any]:
         "model_name": job.model,
         "train_data_root": str(job.train),
         "work_dir": str(work_dir),
+        "device": "cpu",
         "epochs": job.epochs,
         "batch_size": job.batch_size,
         "learning_rate": job.learning_rate,

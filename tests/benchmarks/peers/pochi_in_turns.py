@@ -32,8 +32,8 @@ from tests.benchmarks.peers.job import Job, answer, read_job
 EPOCH = 2
 TURNS = 6
 """Of each kind in the epoch."""
-UNCOUNTED = 4
-"""First steps or batches of a turn: some were loaded, or are made up for, while others had theirs."""
+UNCOUNTED = max(4, 2 * usable_cores())
+"""First steps or batches of a turn: loading processes make two batches each ahead while others have theirs."""
 
 
 class PureStep:
@@ -164,6 +164,11 @@ class InTurns(PlainProgress):
             self.rates["training"].append((record.samples - samples) / (now - began))
             for name, limit in self._limits.items():
                 self.rates[name].append(limit.rate(self._turn))
+
+    def stop(self) -> None:
+        """Let the loaders end their processes, while that is in nobody's way."""
+        super().stop()
+        self._limits.clear()
 
 
 def main() -> None:
