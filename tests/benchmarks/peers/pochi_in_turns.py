@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator
+from itertools import chain, count
 from pathlib import Path
 
 import torch
@@ -19,7 +19,6 @@ from pochi_cli import api
 from pochi_cli.allocator import keep_freed_memory
 from pochi_cli.config.load import load_config
 from pochi_cli.config.root import ClassificationConfig
-from pochi_cli.data.datasets import Batch
 from pochi_cli.data.decoding import usable_cores
 from pochi_cli.data.loaders import create_loaders
 from pochi_cli.data.prepare import prepare_data
@@ -33,7 +32,7 @@ EPOCH = 2
 TURNS = 6
 """Of each kind in the epoch."""
 UNCOUNTED = max(4, 2 * usable_cores())
-"""First steps or batches of a turn: loading processes make two batches each ahead while others have theirs."""
+"""First steps or batches of a turn: each process that loads makes two ahead while others have theirs."""
 
 
 class PureStep:
@@ -82,16 +81,10 @@ class LoaderAlone:
         valid = load_config(config, [f"num_workers={workers}"])
         assert isinstance(valid, ClassificationConfig)
         data = prepare_data(valid, valid.seed)
-        self._loader = create_loaders(valid, data, seed=valid.seed, device_type="cpu").train
-        self._batches = self._endless()
-        next(self._batches)  # its processes have begun
-
-    def _endless(self) -> Iterator[Batch]:
-        epoch = 0
-        while True:
-            epoch += 1
-            for _, batch in self._loader.batches(epoch):
-                yield batch
+        loader = create_loaders(valid, data, seed=valid.seed, device_type="cpu").train
+        # Nothing else holds the loader: its processes end with this.
+        self._batches = chain.from_iterable(map(loader.batches, count(1)))
+        next(self._batches)  # they have begun
 
     def rate(self, batches: int) -> float:
         """Load some batches; returns images per second of those that count."""
@@ -99,8 +92,8 @@ class LoaderAlone:
         for number in range(batches):
             if number == UNCOUNTED:
                 started = time.perf_counter()
-            loaded = len(next(self._batches))
-            images += loaded if number >= UNCOUNTED else 0
+            _, batch = next(self._batches)
+            images += len(batch) if number >= UNCOUNTED else 0
         return images / (time.perf_counter() - started)
 
 
