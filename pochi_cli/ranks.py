@@ -19,12 +19,19 @@ class Rank:
         rank: Number of the process, from 0; the first one writes and tells.
         world_size: How many there are.
         local_rank, local_world_size: The same, of the processes on this machine.
+        jobs: How many such trainings this machine has at a time.
     """
 
     rank: int = 0
     world_size: int = 1
     local_rank: int = 0
     local_world_size: int = 1
+    jobs: int = 1
+
+    @property
+    def sharers(self) -> int:
+        """How many processes share the memory and the cores of this machine."""
+        return self.local_world_size * self.jobs
 
     @property
     def is_first(self) -> bool:

@@ -18,6 +18,7 @@ from pochi_cli.data.images import BadImageError
 from pochi_cli.data.placing import Placements, placements
 from pochi_cli.data.sampling import SampleKey, derive_seed
 from pochi_cli.data.shares import Portion
+from pochi_cli.data.transfer import to_device
 from pochi_cli.data.transforms import ImageLike, ImagePipeline, StepError, to_pixels
 
 _SMALL_PIXELS = 64 * 64
@@ -94,17 +95,15 @@ class Batch:
         """Count the images."""
         return len(self.labels)
 
-    def to(
-        self, device: torch.device | str, *, non_blocking: bool = False, channels_last: bool = False
-    ) -> Batch:
+    def to(self, device: torch.device | str, *, channels_last: bool = False) -> Batch:
         """Copy to a device; there the images are finished, and with `channels_last` rearranged."""
-        images = self.images.to(device, non_blocking=non_blocking)
+        device = torch.device(device)
+        images = to_device(self.images, device)
         if self.finish is not None:
             images = self.finish(images)
         layout = torch.channels_last if channels_last and images.ndim == 4 else torch.contiguous_format
         images = images.contiguous(memory_format=layout)
-        labels = self.labels.to(device, non_blocking=non_blocking)
-        indices = self.indices.to(device, non_blocking=non_blocking)
+        labels, indices = to_device(self.labels, device), to_device(self.indices, device)
         return Batch(images, labels, indices, self.bad, portion=self.portion)
 
     def pin_memory(self) -> Batch:

@@ -6,7 +6,7 @@ import multiprocessing
 import time
 import warnings
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Literal, NamedTuple
@@ -168,12 +168,14 @@ class BatchLoader:
         used = 0
         self.sampler.set_epoch(epoch, start_batch)
         numbers = self.sampler.numbers()
-        for number, loaded in zip(numbers, self._loaded(), strict=True):
-            batch = self._shared(number, self._checked(loaded))
-            if (len(batch) if batch.portion is None else batch.portion.total) >= self._minimum:
-                used += 1
-                yield number, replace(batch, finish=self.dataset.pipeline.finish)
-        self.dataset.cache.flush()
+        try:
+            for number, loaded in zip(numbers, self._loaded(), strict=True):
+                batch = self._shared(number, self._checked(loaded))
+                if (len(batch) if batch.portion is None else batch.portion.total) >= self._minimum:
+                    used += 1
+                    yield number, replace(batch, finish=self.dataset.pipeline.finish)
+        finally:  # also what was decoded of an epoch that was interrupted
+            self.dataset.cache.flush()
         # Of batches that are taken in turn others may have some that can be used.
         if start_batch == 0 and not (self._peers.size > 1 and self.sampler.order == "sequential"):
             self.require_used(used)
@@ -298,6 +300,7 @@ def create_loaders(
     room: Room | None = None,
     peers: Peers = NO_PEERS,
     cores: int | None = None,
+    workers_before: Sequence[int] = (),
 ) -> Loaders[BatchLoader]:
     """Create the loaders of training and validation data.
 
@@ -312,6 +315,7 @@ def create_loaders(
         room: Where images may be held once they are decoded, to make batches of them at once.
         peers: The processes that share the batches.
         cores: How many there are for processes that load; `None`: those this process may use.
+        workers_before: Processes that loaded training and validation data, where a run goes on.
 
     Raises:
         DataError: If there are validation data but no `val_transform`, or a transform cannot be built.
@@ -319,7 +323,7 @@ def create_loaders(
     """
 
     def create(
-        index: FolderIndex, steps: Pipeline, ordered: Order, minimum: int, free: int | None
+        index: FolderIndex, steps: Pipeline, ordered: Order, minimum: int, free: int | None, before: int
     ) -> BatchLoader:
         cached = choose_cache(
             config.cache, index, steps, passes=epochs, free=free, directory=cache_directory() / "images"
@@ -331,7 +335,7 @@ def create_loaders(
         return BatchLoader(
             dataset,
             batches,
-            workers=Workers(config.num_workers, device_type, len(batches) * epochs, cores),
+            workers=Workers(config.num_workers, device_type, len(batches) * epochs, cores, before),
             device_type=device_type,
             on_bad_image=config.on_bad_image,
             minimum=minimum,
@@ -342,10 +346,11 @@ def create_loaders(
 
     # Training batches are joined so that none has one image; those of an order that is kept are not.
     least = 1 if order == "sequential" else min(2, config.images_per_batch)
-    train = create(data.train, config.train_transform, order, least, free_memory)
+    train_before, val_before = (*workers_before, 0, 0)[:2]
+    train = create(data.train, config.train_transform, order, least, free_memory, train_before)
     if data.val is None:
         return Loaders(train, None)
     if config.val_transform is None:
         raise DataError("val_transform is missing, and there are validation data")
     left = None if free_memory is None else max(0, free_memory - train.cached.claimed)
-    return Loaders(train, create(data.val, config.val_transform, "sequential", 1, left))
+    return Loaders(train, create(data.val, config.val_transform, "sequential", 1, left, val_before))

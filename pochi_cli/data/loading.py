@@ -26,6 +26,8 @@ class Workers:
         device_type: Type of the device that computes.
         batches: How many will be loaded in all.
         cores: How many there are for them; `None`: those this process may use.
+        before: How many there were before a run was interrupted that goes on; it keeps them, as far as there
+            are cores.
 
     Attributes:
         count: How many there are; 0: the process that computes loads itself.
@@ -39,11 +41,15 @@ class Workers:
         device_type: str = "cpu",
         batches: int = 0,
         cores: int | None = None,
+        before: int = 0,
     ) -> None:
-        self.count = 0 if asked == "auto" else asked
-        self.is_open = asked == "auto"
-        self.text = ""
         self._cores = usable_cores() if cores is None else cores
+        most = resolve_workers("auto", device_type, self._cores)
+        self.count = min(before, most) if asked == "auto" else asked
+        self.is_open = asked == "auto" and self.count == 0
+        self.text = ""
+        if asked == "auto" and self.count:
+            self.text = f"loads with {self.count} processes, as the run did before"
         if self.count > self._cores:
             self.text = f"num_workers is {self.count} for {self._cores} cores: more than these seldom help"
         self._device_type = device_type

@@ -11,6 +11,7 @@ from torchvision.transforms import v2
 
 from pochi_cli.config.steps.arguments import PaddingMode, Size
 from pochi_cli.data.sampling import SampleKey, derive_seed
+from pochi_cli.data.transfer import to_device
 from pochi_cli.data.transforms import BuiltStep
 
 _OUTSIDE = -1
@@ -164,15 +165,15 @@ class Placements:
             uint8 (N, 3, height, width) on the same device, the channels innermost in memory.
         """
         if not self._steps:
-            return pixels.index_select(0, without_waiting(positions, pixels.device)).permute(0, 3, 1, 2)
+            return pixels.index_select(0, to_device(positions, pixels.device)).permute(0, 3, 1, 2)
         height, width = self._before
         rows = torch.arange(height).expand(len(keys), height)
         columns = torch.arange(width).expand(len(keys), width)
         for step, drawn in zip(self._steps, self._drawn(keys, seed), strict=True):
             rows, columns = step.place(rows, columns, drawn)
-        rows = without_waiting(rows, pixels.device)
-        columns = without_waiting(columns, pixels.device)
-        starts = without_waiting(positions * (height * width), pixels.device)
+        rows = to_device(rows, pixels.device)
+        columns = to_device(columns, pixels.device)
+        starts = to_device(positions * (height * width), pixels.device)
         index = (
             starts[:, None, None] + rows.clamp(min=0)[:, :, None] * width + columns.clamp(min=0)[:, None, :]
         )
@@ -190,11 +191,6 @@ class Placements:
             for step, numbers in zip(self._steps, drawn, strict=True):
                 numbers.append(step.draw(generator))
         return [torch.tensor(numbers, dtype=torch.int64) for numbers in drawn]
-
-
-def without_waiting(values: Tensor, device: torch.device) -> Tensor:
-    """Copy a tensor from the CPU to a device that need not be done with its work before."""
-    return values.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else values.to(device)
 
 
 def placements(steps: Sequence[BuiltStep], before: Size) -> Placements | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from itertools import takewhile
 from typing import Any, Literal, NamedTuple
 
@@ -212,6 +213,30 @@ class LetterboxTransform(nn.Module):
         return padded
 
 
+class NormalizeTransform(v2.Normalize):  # type: ignore[misc]
+    """Torchvision's Normalize, whose numbers stay on the device.
+
+    Its own copies them there for each batch, for which a GPU has to be done with all its work.
+
+    Args:
+        mean, std: Of each channel.
+    """
+
+    def __init__(self, mean: Triple, std: Triple) -> None:
+        super().__init__(list(mean), list(std))
+
+    def transform(self, inpt: Any, params: dict[str, Any]) -> Any:  # noqa: ARG002
+        """Subtract the mean of each channel, and divide by the standard deviation."""
+        mean, std = (_on_device(tuple(of), inpt.dtype, inpt.device) for of in (self.mean, self.std))
+        return F.normalize(inpt, mean, std)
+
+
+@lru_cache(maxsize=64)
+def _on_device(values: tuple[float, ...], dtype: torch.dtype, device: torch.device) -> torch.Tensor:
+    with torch.inference_mode(False):  # a step that needs a gradient may come later
+        return torch.tensor(values, dtype=dtype, device=device)
+
+
 def build_pipeline(steps: Sequence[AnyStep], mean: Triple, std: Triple) -> ImagePipeline:
     """Build a pipeline.
 
@@ -254,7 +279,7 @@ class _Builder:
                 to_float = v2.ToDtype(torch.float32, scale=True)
                 transform = v2.Compose([v2.ToImage(), to_float, v2.ToPureTensor()])
             case Normalize():
-                transform = v2.Normalize(mean=list(step.mean or self.mean), std=list(step.std or self.std))
+                transform = NormalizeTransform(step.mean or self.mean, step.std or self.std)
             case Grayscale():
                 transform = v2.Grayscale(num_output_channels=3)
             case Letterbox():

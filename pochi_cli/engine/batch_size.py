@@ -94,9 +94,7 @@ def decide_batch_size(
     images, averages = config.images_per_step, missing_averages(state.optimizer)
     team = runtime.team
     told = [
-        one
-        for one in team.gather(share_of_memory(runtime.device, team.place.local_world_size))
-        if one is not None
+        one for one in team.gather(share_of_memory(runtime.device, team.place.sharers)) if one is not None
     ]
     available = min(told, default=None)
     if available is None:
@@ -205,7 +203,7 @@ def explaining_memory(
         _let_go(error, runtime, state)
         for norm in synced_norms(state.model):
             norm.is_whole = True  # the other processes do not take part in what is measured
-        available = share_of_memory(runtime.device, runtime.team.place.local_world_size)
+        available = share_of_memory(runtime.device, runtime.team.place.sharers)
         if available is not None:
             # Not all that the steps took goes back to the system; the next process has it again.
             available += max(0, held_memory(runtime.device) - held)

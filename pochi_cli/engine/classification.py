@@ -171,7 +171,7 @@ class ClassificationTask:
         parts = ImageParts(self.config, self.data, self.class_weights, runtime)
         if trained is None:
             return parts.images(epochs=1)
-        return parts.features(trained, tell, before) or parts.images(self.config.epochs)
+        return parts.features(trained, tell, before) or parts.images(self.config.epochs, before)
 
     @property
     def class_weights(self) -> tuple[float, ...] | None:

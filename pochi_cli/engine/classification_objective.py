@@ -151,4 +151,4 @@ def evaluate_images(
 
 
 def _moved(batch: Batch, runtime: Runtime) -> Batch:
-    return batch.to(runtime.device, non_blocking=True, channels_last=runtime.channels_last)
+    return batch.to(runtime.device, channels_last=runtime.channels_last)

@@ -22,7 +22,7 @@ from pochi_cli.engine.classification import ClassificationTask
 from pochi_cli.engine.distributed import Alone
 from pochi_cli.engine.features import frozen_tail
 from pochi_cli.engine.image_parts import are_images_fixed
-from pochi_cli.engine.real_steps import RealSteps
+from pochi_cli.engine.real_steps import RealSteps, batch_of_noise
 from pochi_cli.engine.remembered import Measurement, Situation, recall, remember
 from pochi_cli.engine.runtime import Runtime, by_rule, candidates, native_half
 from pochi_cli.engine.state import TrainingState
@@ -115,10 +115,11 @@ def _choose(
         return Choice(rule, "config" if is_given else "rule"), ()
     if config.compile:
         return Choice(rule, "rule", "nothing is measured with compile = true"), ()
-    path, situation = cache_directory() / "speed.json", _situation(task, rule, possible)
     team = rule.team
     images = min(task.config.images_per_batch, len(task.data.train))
     steps = config.epochs * len(batch_starts(len(task.data.train), images))
+    images = -(-images // team.size)
+    path, situation = cache_directory() / "speed.json", _situation(task, rule, possible, images)
     notes: tuple[str, ...] = ()
     try:
         if (known := recall(path, situation, steps)) is not None:
@@ -134,14 +135,19 @@ def _choose(
     if steps < FEWEST_STEPS:
         return too_few, notes
     tell(f"measuring the fastest of {', '.join(situation.candidates)}")
-    images = -(-images // team.size)
-    copies = RealSteps(task.config, model, (images, 3, *task.data.size))
+    copies = RealSteps(task.config, model, batch_of_noise(task.config, images, task.data.size))
     timing = measure(_in_order(rule, possible), copies.open, steps)
-    if len(timing.step_s) + len(timing.far_slower) < 2:
+    if len(timing.step_s) + len(timing.far_slower) + len(timing.no_memory) < 2:
         return too_few, notes
+    if timing.no_memory:
+        names = ", ".join(one.arithmetic for one in timing.no_memory)
+        notes = (*notes, f"not measured, for lack of memory: {names}")
+    if not timing.step_s:
+        return Choice(rule, "rule", "none has enough memory for a step"), notes
     chosen = fastest(rule, timing.step_s)
     found = _measurement(chosen, timing, images, steps)
-    if timing.is_steady and team.is_first:  # else it may come out differently at a quieter time
+    # Else it may come out differently at a quieter time, or with more memory.
+    if timing.is_steady and not timing.no_memory and team.is_first:
         try:
             remember(path, situation, found)
         except StorageError as error:
@@ -166,7 +172,9 @@ def _measurement(chosen: Runtime, timing: Timing, images: int, steps: int) -> Me
     )
 
 
-def _situation(task: ClassificationTask, rule: Runtime, possible: tuple[Runtime, ...]) -> Situation:
+def _situation(
+    task: ClassificationTask, rule: Runtime, possible: tuple[Runtime, ...], images: int
+) -> Situation:
     config = task.config
     return Situation(
         device=_device_name(rule.device),
@@ -176,7 +184,7 @@ def _situation(task: ClassificationTask, rule: Runtime, possible: tuple[Runtime,
         stem=config.stem,
         freeze=tuple(config.freeze),
         image_size=task.data.size,
-        batch_size=-(-config.images_per_batch // rule.team.size),
+        batch_size=images,
         cudnn_benchmark=config.cudnn_benchmark,
         candidates=tuple(candidate.arithmetic for candidate in possible),
     )

@@ -13,6 +13,7 @@ from pochi_cli.config.embedding import DistanceLossConfig
 from pochi_cli.config.recalls import recall_name
 from pochi_cli.config.root import EmbeddingConfig
 from pochi_cli.data.shares import Portion
+from pochi_cli.data.transfer import to_device
 from pochi_cli.data.vector_loaders import VectorBatch, VectorLoader
 from pochi_cli.engine.evaluate import evaluate
 from pochi_cli.engine.losses import DPLossV1, DPLossV1Norm, DPLossV2, DPLossV2Norm, SampleLosses
@@ -63,7 +64,7 @@ class DistanceObjective:
 
     def prepare(self, batch: VectorBatch, epoch: int, number: int) -> StepInput:  # noqa: ARG002
         """Move a batch to the device; the whole of it is the target."""
-        vectors = batch.vectors.to(self._runtime.device, non_blocking=True)
+        vectors = to_device(batch.vectors, self._runtime.device)
         whole = self._team.merge(vectors, batch.portion)
         weight = torch.full((), float(len(whole)), device=vectors.device)
         # Each process computes the losses of all pairs, and the gradient of its own latents.

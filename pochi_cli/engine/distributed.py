@@ -75,7 +75,9 @@ class Alone(NoPeers):
     """A process that trains alone."""
 
     is_first = True
-    place = Rank()
+
+    def __init__(self, place: Rank = Rank()) -> None:  # noqa: B008 - it is immutable
+        self.place = place
 
     def one_first(self) -> AbstractContextManager[Any]:
         """Run the block, which may download files, in one process of each machine before the others."""
@@ -302,7 +304,7 @@ def joined(place: Rank, device: torch.device) -> Iterator[Alone]:
         device: Of this one: the CPU, or a CUDA device of its own.
     """
     if place.is_alone:
-        yield ALONE
+        yield Alone(place)
         return
     _end_with_launcher()
     number = next(_JOINED)

@@ -15,9 +15,9 @@ from torchvision.ops import StochasticDepth
 
 from pochi_cli.data.datasets import BadImage, Batch, ImageDataset
 from pochi_cli.data.loaders import BatchLoader
-from pochi_cli.data.placing import without_waiting
 from pochi_cli.data.published import Tell
 from pochi_cli.data.sampling import EpochBatchSampler
+from pochi_cli.data.transfer import to_device
 from pochi_cli.engine.preserving import preserved
 from pochi_cli.engine.runtime import Runtime
 from pochi_cli.models.freezing import train_mode
@@ -219,5 +219,5 @@ class FeatureLoader:
             portion = self._sampler.portion(len(indices))
             indices = indices[portion.start : portion.stop]
             labels = self._features.labels[indices]
-            chosen = values[without_waiting(indices, values.device)]
+            chosen = values[to_device(indices, values.device)]
             yield number, Batch(chosen, labels, indices, portion=portion)

@@ -24,6 +24,7 @@ from pochi_cli.engine.saving import Checkpoints, NoCheckpoints
 from pochi_cli.engine.signals import SignalFlag
 from pochi_cli.engine.state import Position, TrainingState
 from pochi_cli.engine.totals import EpochTotals, FiniteGuard, check_weights
+from pochi_cli.engine.waiting import Waiting
 from pochi_cli.errors import Interrupted, NonFiniteLossError
 from pochi_cli.models.freezing import train_mode
 from pochi_cli.runs.epochs import EpochRecord
@@ -147,7 +148,7 @@ def train_epoch(job: Job, epoch: int, learning_rate: float) -> TrainedEpoch:
     state.board.begin(totals)
     began = time.monotonic()
     started = began - state.position.duration_s
-    waiting = Waiting()
+    waiting = Waiting(runtime.device)
 
     def stand_here() -> None:
         """Make what was just done the place from which a training goes on; waits for the device."""
@@ -229,27 +230,6 @@ def stop_asked(job: Job) -> bool:
     number = next(filter(None, job.team.counts(job.signals.number or 0)), None)
     job.signals.number = job.signals.number or number
     return number is not None
-
-
-class Waiting:
-    """Measures how long batches are waited for.
-
-    Attributes:
-        seconds: So far.
-    """
-
-    def __init__(self) -> None:
-        self.seconds = 0.0
-
-    def timed(self, batches: Iterator[B]) -> Iterator[B]:
-        """Pass batches on."""
-        while True:
-            asked = time.monotonic()
-            batch = next(batches, None)
-            self.seconds += time.monotonic() - asked
-            if batch is None:
-                return
-            yield batch
 
 
 def in_groups(batches: Iterator[tuple[int, B]], size: int) -> Iterator[tuple[list[int], list[B]]]:

@@ -62,9 +62,15 @@ class ImageParts:
     class_weights: Sequence[float] | None
     runtime: Runtime
 
-    def images(self, epochs: int) -> Parts:
-        """Train on images, which are read so many times."""
-        loaders = self._loaders(epochs, self.config.cache, self.config.sampler, self.runtime.team)
+    def images(self, epochs: int, before: Mapping[str, Any] | None = None) -> Parts:
+        """Train on images, which are read so many times.
+
+        Args:
+            epochs: How many.
+            before: The settings with which a run began that goes on.
+        """
+        workers = (before or {}).get("num_workers", ())
+        loaders = self._loaders(epochs, self.config.cache, self.config.sampler, self.runtime.team, workers)
         cached = [loader.cached for loader in loaders if loader]
         return Parts(
             loaders,
@@ -87,7 +93,7 @@ class ImageParts:
             `None` where the images are needed in each epoch, or the features don't fit into memory.
         """
         team = self.runtime.team
-        free = share_of_memory(self.runtime.device, team.place.local_world_size)
+        free = share_of_memory(self.runtime.device, team.place.sharers)
         limit = None if free is None or before is not None else int(free * _SHARE)
         is_wanted = are_images_fixed(self.config) if before is None else _PLACE in before.get("cache", ())
         tail = frozen_tail(model, self.config.head) if is_wanted else None
@@ -119,7 +125,14 @@ class ImageParts:
             settings={"cache": [_PLACE] * len(loaders)},
         )
 
-    def _loaders(self, epochs: int, cache: CacheMode, order: Order, peers: Peers) -> Loaders[BatchLoader]:
+    def _loaders(
+        self,
+        epochs: int,
+        cache: CacheMode,
+        order: Order,
+        peers: Peers,
+        workers_before: Sequence[int] = (),
+    ) -> Loaders[BatchLoader]:
         place, workers = self.runtime.team.place, self.config.num_workers
         if workers != "auto":
             workers = -(-workers // place.local_world_size)
@@ -130,10 +143,11 @@ class ImageParts:
             device_type=self.runtime.device.type,
             order=order,
             epochs=epochs,
-            free_memory=share_of_memory(torch.device("cpu"), place.local_world_size),
+            free_memory=share_of_memory(torch.device("cpu"), place.sharers),
             room=self._room,
             peers=peers,
-            cores=max(1, usable_cores() // place.local_world_size),
+            cores=max(1, usable_cores() // place.sharers),
+            workers_before=workers_before,
         )
 
     @property

@@ -10,6 +10,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
 from pochi_cli.config.optim import LossConfig
+from pochi_cli.data.transfer import to_device
 
 
 class NoMixing:
@@ -54,10 +55,7 @@ class Mixing:
         cut = self.cutmix_alpha > 0 and (self.mixup_alpha == 0 or random.random() < 0.5)
         alpha = self.cutmix_alpha if cut else self.mixup_alpha
         ratio = float(random.beta(alpha, alpha))
-        partner = torch.from_numpy(random.permutation(len(images)))
-        if images.is_cuda:
-            partner = partner.pin_memory()  # from pageable memory the copy would wait for the device
-        partner = partner.to(images.device, non_blocking=True)
+        partner = to_device(torch.from_numpy(random.permutation(len(images))), images.device)
         if cut:
             images, ratio = self._paste(images, images[partner], ratio, random)
         else:

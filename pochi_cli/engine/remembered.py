@@ -27,7 +27,7 @@ class Situation:
         torch: Version of torch.
         model_name, stem, freeze: As in the config.
         image_size: Height and width in pixels.
-        batch_size: Images of a batch.
+        batch_size: Images of a batch, as many as there are.
         cudnn_benchmark: As in the config.
         candidates: What there is to choose from, in words.
     """

@@ -71,6 +71,7 @@ def train_trial(
     config: Config,
     directory: Path,
     *,
+    jobs: int = 1,
     progress: Progress | None = None,
     on_epoch: OnEpoch = lambda _: None,
 ) -> Run:
@@ -79,6 +80,7 @@ def train_trial(
     Args:
         config: What to do.
         directory: The run's; there must be none yet.
+        jobs: How many trials share this machine.
         progress: Told how far it is.
         on_epoch: Called with each epoch's record; `"stop"` ends the training.
 
@@ -86,7 +88,9 @@ def train_trial(
         PochiError: Data, model, device, storage or training failed.
         Interrupted: A signal asked to stop; nothing is saved but the record.
     """
-    return _train(config, None, progress or SilentProgress(), on_epoch, trial=directory)
+    return _train(
+        config, None, progress or SilentProgress(), on_epoch, trial=directory, place=Rank(jobs=jobs)
+    )
 
 
 def resume(
@@ -117,8 +121,9 @@ def _train(
     progress: Progress,
     on_epoch: OnEpoch,
     trial: Path | None = None,
+    place: Rank | None = None,
 ) -> Run:
-    place = launched_rank() if trial is None else Rank()
+    place = place or launched_rank()
     with joined(place, choose_device(config.device, place)) as team, ExitStack() as stack:
         stack.enter_context(_known_torch_errors(team))
         if len(set(team.gather(run.record.experiment_id if run else None))) > 1:

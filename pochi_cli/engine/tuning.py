@@ -22,6 +22,8 @@ _HOPELESS = 1.6
 _PREPARING_S = 0.1
 """A first step takes up to 1.4 times a later one, and kernels have to be made for it, which takes this long
 however short a step is: one that takes more of the best than the two explain is not of the fastest."""
+_CERTAIN = 2.5
+"""What a first step takes of the best, at least, that is no matter of what else the machine did meanwhile."""
 _CLOSE = 1.1
 """What takes up to so much of the best is measured again: it may be the best itself."""
 _STEADY = 1.25
@@ -41,13 +43,15 @@ class Timing:
 
     Attributes:
         step_s: Time of the fastest step of each candidate that was not given up before, in seconds.
-        far_slower: Candidates that were given up for that after a step.
+        far_slower: Candidates that were given up for that after a step, or two.
+        no_memory: Candidates whose steps ran out of memory.
         is_complete: Whether the budget was enough to try every candidate.
         is_steady: Whether nothing disturbed the machine much.
     """
 
     step_s: Mapping[Runtime, float]
     far_slower: tuple[Runtime, ...]
+    no_memory: tuple[Runtime, ...]
     is_complete: bool
     is_steady: bool
 
@@ -62,6 +66,7 @@ def measure(
     """Time steps of each candidate, as long as that takes no more than `SHARE` of the run's time.
 
     A candidate whose last warm-up step is far slower than the best, or that runs out of memory, is given up.
+    What a GPU prepares in the first steps of all is not counted: the run needs it as well.
     Those that come close to the best are measured again, in turns, so that what disturbs a machine for a
     moment does not decide.
 
@@ -80,7 +85,9 @@ def measure(
         if len(close) > 1:
             for candidate in close:
                 bench.visit(candidate, warm_up)
-    return Timing(bench.step_s(), tuple(bench.far_slower), all(tried), bench.is_steady())
+    return Timing(
+        bench.step_s(), tuple(bench.far_slower), tuple(bench.no_memory), all(tried), bench.is_steady()
+    )
 
 
 def fastest(rule: Runtime, step_s: Mapping[Runtime, float]) -> Runtime:
@@ -111,6 +118,8 @@ class _Bench:
 
     def __init__(self, open_steps: OpenSteps, steps: int, clock: Callable[[], float]) -> None:
         self.far_slower: list[Runtime] = []
+        self.no_memory: list[Runtime] = []
+        self._is_doubtful = False
         self._seconds: dict[Runtime, list[float]] = {}
         self._open_steps = open_steps
         self._steps = steps
@@ -128,7 +137,7 @@ class _Bench:
     def is_steady(self) -> bool:
         """Whether steps of a candidate took about the same time."""
         two_best = (sorted(seconds)[:2] for seconds in self._seconds.values())
-        return all(best[-1] <= _STEADY * best[0] for best in two_best)
+        return not self._is_doubtful and all(best[-1] <= _STEADY * best[0] for best in two_best)
 
     def visit(self, candidate: Runtime, warm_up: int) -> bool:
         """Time a few steps of a candidate; returns whether there was time for it."""
@@ -137,7 +146,9 @@ class _Bench:
         try:
             with self._open_steps(candidate) as step:
                 warming = [self._timed(step) for _ in range(warm_up)]
-                if warming[-1] > _HOPELESS * self.best_s() + _PREPARING_S:
+                if not self._seconds:
+                    self._began = self._clock() - warming[-1]
+                if self._is_hopeless(warming[-1], step):
                     if candidate not in self._seconds:
                         self.far_slower.append(candidate)
                     return True
@@ -149,7 +160,20 @@ class _Bench:
             if not is_out_of_memory(error):
                 raise
             self._seconds.pop(candidate, None)
+            self.no_memory.append(candidate)
         return True
+
+    def _is_hopeless(self, warming_s: float, step: Step) -> bool:
+        """Judge a warm-up step; where something may have disturbed it, one more."""
+        best = self.best_s()
+        if warming_s <= _HOPELESS * best + _PREPARING_S:
+            return False
+        if warming_s > _CERTAIN * best + _PREPARING_S:
+            return True
+        if not self._can_afford(1):
+            self._is_doubtful = True
+            return True
+        return self._timed(step) > _STEADY * best
 
     def _timed(self, step: Step) -> float:
         began = self._clock()

@@ -14,11 +14,10 @@ import sys
 import threading
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, TextIO
 
 from pochi_cli.allocator import return_freed_memory
 from pochi_cli.config.load import validate
-from pochi_cli.config.root import ClassificationConfig
 from pochi_cli.data.decoding import usable_cores
 from pochi_cli.engine.progress import SilentProgress, Start, StepRecord
 from pochi_cli.errors import InstallationError, Interrupted, PochiError
@@ -98,6 +97,7 @@ def _train(order: Order, jobs: int, index: int, told: TextIO, inbox: queue.Queue
         run = train_trial(
             config,
             Path(order.directory),
+            jobs=jobs,
             progress=_Telling(told),
             on_epoch=on_epoch,  # type: ignore[arg-type]
         )
@@ -122,16 +122,10 @@ def with_share(config: Config, jobs: int, index: int) -> Config:
         return config
     import torch
 
-    from pochi_cli.data.loading import resolve_workers
-
     devices = torch.cuda.device_count() if config.device is None else 0
     device = f"cuda:{index % devices}" if devices else config.device
-    kind = (device or "cpu").partition(":")[0]
-    cores = max(1, usable_cores() // jobs)
-    changes: dict[str, Any] = {"device": device, "threads": config.threads or cores}
-    if isinstance(config, ClassificationConfig):
-        changes["num_workers"] = resolve_workers(config.num_workers, kind, cpu_count=cores)
-    return config.model_copy(update=changes)
+    threads = config.threads or max(1, usable_cores() // jobs)
+    return config.model_copy(update={"device": device, "threads": threads})
 
 
 class _Telling(SilentProgress):

@@ -235,6 +235,15 @@ def test_a_cache_that_is_deleted_while_it_is_filled(photos: Path, is_replaced: b
     assert equal(images(later, 1), expected[0])
 
 
+@pytest.mark.parametrize("workers", [0, 2])
+def test_what_an_interrupted_epoch_has_decoded_is_not_lost(photos: Path, workers: int) -> None:
+    batches = loaders(photos, cache="disk", num_workers=workers).train.batches(1)
+    next(batches)
+    batches.close()  # type: ignore[attr-defined]
+    (table,) = photos.parent.rglob("table.npy")
+    assert np.count_nonzero(np.load(table)[:, 1]) >= 4
+
+
 def test_a_file_that_is_cut_off_while_it_is_read(photos: Path) -> None:
     """To look behind its end would end the process."""
     expected = [images(loaders(photos, cache="none").train, epoch) for epoch in (1, 2)]

@@ -298,6 +298,25 @@ def test_the_first_batches_decide_whether_processes_load(
         assert (workers.count > 0) == bool(workers.text) == processes
 
 
+@pytest.mark.parametrize(
+    ("asked", "before", "cores", "count", "is_open"),
+    [
+        ("auto", 3, 4, 3, False),
+        ("auto", 3, 2, 2, False),  # the run has moved to a smaller machine
+        ("auto", 3, 1, 0, True),
+        ("auto", 0, 4, 0, True),
+        (1, 3, 4, 1, False),
+    ],
+)
+def test_a_run_that_goes_on_loads_as_before(
+    asked: Any, before: int, cores: int, count: int, is_open: bool
+) -> None:
+    workers = Workers(asked, "cpu", 1000, cores, before)
+    assert (workers.count, workers.is_open) == (count, is_open)
+    expected = f"loads with {count} processes, as the run did before" if asked == "auto" and count else ""
+    assert workers.text == expected
+
+
 def test_more_processes_than_cores_are_told(few: Path, recwarn: pytest.WarningsRecorder) -> None:
     asked = usable_cores() + 1
     train = loaders(few, num_workers=asked).train

@@ -289,3 +289,23 @@ def test_to_tensor_is_needed_and_not_nested() -> None:
         build({"name": "Grayscale"})
     with pytest.raises(DataError, match="ToTensor must be a step of its own"):
         build({"name": "RandomApply", "transforms": [TO_TENSOR]})
+
+
+def test_normalize_is_torchvisions_and_its_numbers_stay_on_the_device(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    mean, std = (0.11, 0.22, 0.33), (0.44, 0.55, 0.66)
+    pipeline = build_pipeline(parse(TO_TENSOR, {"name": "Normalize"}), mean, std)
+    pixels = torch.randint(0, 256, (2, 3, 4, 5), dtype=torch.uint8)
+    with torch.inference_mode():  # the validation may come first
+        found = pipeline.finish(pixels)
+    expected = v2.Normalize(list(mean), list(std))(pixels.float() / 255)
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-6)
+    made = []
+    monkeypatch.setattr(torch, "tensor", lambda *given, **_: made.append(given))
+    assert torch.equal(pickle.loads(pickle.dumps(pipeline)).finish(pixels), found)
+    assert made == []
+    images = (pixels.float() / 255).requires_grad_()
+    pipeline.steps[-1].transform(images).sum().backward()
+    assert images.grad is not None
+    torch.testing.assert_close(images.grad[0, :, 0, 0], 1 / torch.as_tensor(std))

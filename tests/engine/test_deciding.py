@@ -10,9 +10,11 @@ from typing import Any
 import pytest
 import torch
 
+from pochi_cli.data.loaders import create_loaders
 from pochi_cli.engine import deciding, runtime
 from pochi_cli.engine.building import build_state
 from pochi_cli.engine.choice import Choice
+from pochi_cli.engine.memory import share_of_memory
 from pochi_cli.engine.progress import SilentProgress
 from pochi_cli.engine.remembered import Measurement
 from pochi_cli.engine.runtime import Runtime, choose_runtime
@@ -107,7 +109,7 @@ def timed(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
     def measure(possible: list[Runtime], _open: Any, _steps: int) -> Timing:
         asked.append(names(tuple(possible)))
         times = {one: 0.5 if one.arithmetic == "fp32 channels-last" else 1.0 for one in possible[:-1]}
-        return Timing(times, (possible[-1],), is_complete=True, is_steady=True)
+        return Timing(times, (possible[-1],), (), is_complete=True, is_steady=True)
 
     monkeypatch.setattr(deciding, "measure", measure)
     return asked
@@ -154,6 +156,36 @@ def test_something_else_is_measured_again(
     train(tiny_config(few_digits, **common))
     train(tiny_config(few_digits, **common, **changes))
     assert len(timed) == 2
+
+
+@pytest.mark.usefixtures("worth_it")
+@pytest.mark.parametrize("fits", ["fp32 channels-last", ""])
+def test_what_does_not_fit_into_memory_is_told_and_not_taken(
+    few_digits: Path, tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch, fits: str
+) -> None:
+    def measure(possible: list[Runtime], _open: Any, _steps: int) -> Timing:
+        times = {one: 1.0 for one in possible if one.arithmetic == fits}
+        full = tuple(one for one in possible if one not in times)
+        return Timing(times, (), full, is_complete=True, is_steady=True)
+
+    monkeypatch.setattr(deciding, "measure", measure)
+    told = Told()
+    run = train(tiny_config(few_digits, work_dir=str(tmp_path / "runs"), epochs=1), progress=told)
+    assert any(text.startswith("not measured, for lack of memory: fp32, ") for text in told.messages)
+    assert not (cache / "speed.json").exists()  # another time there may be more
+    if fits:
+        assert "computes in fp32 channels-last, measured (images/s): fp32 channels-last 16" in told.messages
+    else:
+        assert speed_of(run) == {"choice_from": "rule", "reason": "none has enough memory for a step"}
+
+
+@pytest.mark.usefixtures("worth_it", "timed")
+def test_a_batch_of_all_images_is_remembered_as_what_it_is(
+    few_digits: Path, tmp_path: Path, cache: Path
+) -> None:
+    train(tiny_config(few_digits, work_dir=str(tmp_path / "runs"), epochs=1, batch_size=1000))
+    (entry,) = json.loads((cache / "speed.json").read_text())["measurements"]
+    assert entry["situation"]["batch_size"] == 65
 
 
 @pytest.mark.usefixtures("worth_it")
@@ -208,6 +240,52 @@ def test_a_run_that_goes_on_keeps_its_choice(
     assert len(timed) == 1
     assert speed_of(resumed) == before
     assert (resumed.record.settings["precision"], resumed.record.settings["channels_last"]) == ("fp32", True)
+
+
+@pytest.mark.usefixtures("cache")
+def test_a_run_that_goes_on_loads_as_before(
+    few_digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pochi_cli.data.loading.usable_cores", lambda: 2)
+    monkeypatch.setattr("pochi_cli.engine.image_parts.usable_cores", lambda: 2)
+    config = tiny_config(
+        few_digits, work_dir=str(tmp_path / "runs"), epochs=1, num_workers="auto", cache="none", batch_size=5
+    )
+    text = "loads with 2 processes, as the run did before"
+    with monkeypatch.context() as patch:
+        patch.setattr("pochi_cli.data.loading._WORTH_PROCESSES_S", 0.0)
+        patch.setattr("pochi_cli.data.loading._SMALL_SHARE", 0.0)
+        first = Told()
+        run = train(config, progress=first)
+    assert run.record.settings["num_workers"][0] == 2
+    assert text not in first.messages
+    again = Told()
+    resumed = resume(run, going_on(run, ["epochs=2"]), progress=again)
+    assert text in again.messages
+    assert resumed.record.settings["num_workers"][0] == 2
+
+
+@pytest.mark.usefixtures("cache")
+def test_trials_share_memory_and_cores(
+    few_digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shared: list[int] = []
+    cores: list[int] = []
+
+    def share(device: torch.device, processes: int) -> int | None:
+        shared.append(processes)
+        return share_of_memory(device, processes)
+
+    def create(*given: Any, **named: Any) -> Any:
+        cores.append(named["cores"])
+        return create_loaders(*given, **named)
+
+    monkeypatch.setattr("pochi_cli.engine.image_parts.share_of_memory", share)
+    monkeypatch.setattr("pochi_cli.engine.image_parts.create_loaders", create)
+    monkeypatch.setattr("pochi_cli.engine.image_parts.usable_cores", lambda: 9)
+    train_trial(tiny_config(few_digits, epochs=1), tmp_path / "trial", jobs=4)
+    assert set(shared) == {4}
+    assert set(cores) == {2}
 
 
 def test_a_short_choice_is_told_in_one_line() -> None:

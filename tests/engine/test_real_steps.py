@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,8 +10,10 @@ import torch
 from torch import nn
 from torchvision.models import mobilenet_v3_small, resnet18
 
+from pochi_cli.data.loaders import create_loaders
+from pochi_cli.data.prepare import prepare_data
 from pochi_cli.engine.footprint import with_overhead
-from pochi_cli.engine.real_steps import RealSteps
+from pochi_cli.engine.real_steps import RealSteps, batch_of_noise
 from pochi_cli.engine.runtime import Runtime, random_state
 from tests.engine.tiny import tiny_config
 
@@ -24,7 +27,9 @@ def test_steps_change_neither_the_model_nor_randomness(precision: Any, channels_
     model = mobilenet_v3_small(num_classes=10)  # has dropout and batch norms
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     random = random_state()
-    with RealSteps(config, model, (4, 3, 32, 32)).open(Runtime(CPU, precision, channels_last, 1)) as step:
+    with RealSteps(config, model, batch_of_noise(config, 4, (32, 32))).open(
+        Runtime(CPU, precision, channels_last, 1)
+    ) as step:
         step()
         step()
     torch.testing.assert_close(model.state_dict(), before, rtol=0, atol=0)
@@ -57,22 +62,40 @@ class Watched(nn.Module):
 
 def test_steps_are_those_of_a_training_in_that_precision_and_layout() -> None:
     model, config = Watched(), tiny_config()
+    batch = batch_of_noise(config, 4, (8, 8))
     Watched.calls.clear()
-    with RealSteps(config, model, (4, 3, 8, 8)).open(Runtime(CPU, "bf16", True, 1)) as step:
+    with RealSteps(config, model, batch).open(Runtime(CPU, "bf16", True, 1)) as step:
         step()
-    with RealSteps(config, model, (4, 3, 8, 8)).open(Runtime(CPU, "fp32", False, 1)) as step:
+    with RealSteps(config, model, batch).open(Runtime(CPU, "fp32", False, 1)) as step:
         step()
     assert Watched.calls == [(torch.bfloat16, True, True, True), (torch.float32, False, False, True)]
 
 
+@pytest.mark.parametrize("is_finished", [False, True])
+def test_the_batch_is_as_the_loader_gives_it(is_finished: bool, few_digits: Path) -> None:
+    last = [{"name": "RandomErasing"}] if is_finished else []  # what is random behind ToTensor comes before
+    steps = [{"name": "ToTensor"}, {"name": "Normalize"}, *last]
+    config = tiny_config(few_digits, train_transform=steps, batch_size=4)
+    data = prepare_data(config, 0)
+    _, real = next(create_loaders(config, data, seed=0, device_type="cpu").train.batches(1))
+    noise = batch_of_noise(config, 4, data.size)
+    for one in (noise, noise.to("cpu", channels_last=True)):
+        loaded = real if one is noise else real.to("cpu", channels_last=True)
+        assert (one.images.dtype, one.images.shape) == (loaded.images.dtype, loaded.images.shape)
+        assert one.images.stride() == loaded.images.stride()
+        assert (one.labels.dtype, one.labels.shape) == (loaded.labels.dtype, loaded.labels.shape)
+    assert noise.to("cpu").images.std() == pytest.approx(1.0, abs=0.5)
+
+
 def test_what_may_not_fit_is_not_tried(monkeypatch: pytest.MonkeyPatch) -> None:
-    steps = RealSteps(tiny_config(), resnet18(num_classes=4), (8, 3, 64, 64))
+    config = tiny_config()
+    steps = RealSteps(config, resnet18(num_classes=4), batch_of_noise(config, 8, (64, 64)))
     half, plain = (Runtime(CPU, precision, False, 1) for precision in ("bf16", "fp32"))
     with steps.open(half) as step:
         step()
     assert steps._counted is not None
     needed = with_overhead(CPU, steps._counted[1])
-    monkeypatch.setattr("pochi_cli.engine.real_steps.available_memory", lambda _: int(1.5 * needed))
+    monkeypatch.setattr("pochi_cli.engine.memory.available_memory", lambda _: int(1.5 * needed))
     with steps.open(half) as step:
         step()
     with pytest.raises(MemoryError, match="fp32 may not fit"), steps.open(plain):
