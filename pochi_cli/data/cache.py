@@ -133,8 +133,11 @@ class PixelCache:
 
     def flush(self) -> None:
         """Write down what has been added since the last time."""
-        count = self.count
-        if self._files is not None and self.keeps and count != self._on_disk:
+        if self._files is None or not self.keeps:
+            return
+        table = self._table.copy()  # what is added from now on may not be on the disk yet
+        count = int(np.count_nonzero(table[:, _HEIGHT]))
+        if count != self._on_disk:
             if self._arena.flush():
-                self._files.write_table(self._table)
+                self._files.write_table(table)
             self._on_disk = count

@@ -7,6 +7,7 @@ import time
 import warnings
 import weakref
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from typing import Literal, NamedTuple
@@ -30,7 +31,7 @@ from pochi_cli.data.sampling import EpochBatchSampler, Order
 from pochi_cli.data.shares import NO_PEERS, Peers, Portion, least_portion, whole
 from pochi_cli.data.transforms import build_pipeline
 from pochi_cli.data.worker_processes import dead_worker, raise_if_worker_died, start_worker
-from pochi_cli.errors import DataError
+from pochi_cli.errors import DataError, StorageError
 
 
 class Remedies(NamedTuple):
@@ -174,8 +175,11 @@ class BatchLoader:
                 if (len(batch) if batch.portion is None else batch.portion.total) >= self._minimum:
                     used += 1
                     yield number, replace(batch, finish=self.dataset.pipeline.finish)
-        finally:  # also what was decoded of an epoch that was interrupted
-            self.dataset.cache.flush()
+        except GeneratorExit:  # the epoch was interrupted, which matters more than what a full disk does
+            with suppress(StorageError):
+                self.dataset.cache.flush()
+            raise
+        self.dataset.cache.flush()
         # Of batches that are taken in turn others may have some that can be used.
         if start_batch == 0 and not (self._peers.size > 1 and self.sampler.order == "sequential"):
             self.require_used(used)
@@ -300,7 +304,7 @@ def create_loaders(
     room: Room | None = None,
     peers: Peers = NO_PEERS,
     cores: int | None = None,
-    workers_before: Sequence[int] = (),
+    had_workers: Sequence[bool] = (),
 ) -> Loaders[BatchLoader]:
     """Create the loaders of training and validation data.
 
@@ -315,7 +319,7 @@ def create_loaders(
         room: Where images may be held once they are decoded, to make batches of them at once.
         peers: The processes that share the batches.
         cores: How many there are for processes that load; `None`: those this process may use.
-        workers_before: Processes that loaded training and validation data, where a run goes on.
+        had_workers: Whether processes loaded training and validation data, where a run goes on.
 
     Raises:
         DataError: If there are validation data but no `val_transform`, or a transform cannot be built.
@@ -323,7 +327,7 @@ def create_loaders(
     """
 
     def create(
-        index: FolderIndex, steps: Pipeline, ordered: Order, minimum: int, free: int | None, before: int
+        index: FolderIndex, steps: Pipeline, ordered: Order, minimum: int, free: int | None, had: bool
     ) -> BatchLoader:
         cached = choose_cache(
             config.cache, index, steps, passes=epochs, free=free, directory=cache_directory() / "images"
@@ -335,7 +339,7 @@ def create_loaders(
         return BatchLoader(
             dataset,
             batches,
-            workers=Workers(config.num_workers, device_type, len(batches) * epochs, cores, before),
+            workers=Workers(config.num_workers, device_type, len(batches) * epochs, cores, had=had),
             device_type=device_type,
             on_bad_image=config.on_bad_image,
             minimum=minimum,
@@ -346,11 +350,11 @@ def create_loaders(
 
     # Training batches are joined so that none has one image; those of an order that is kept are not.
     least = 1 if order == "sequential" else min(2, config.images_per_batch)
-    train_before, val_before = (*workers_before, 0, 0)[:2]
-    train = create(data.train, config.train_transform, order, least, free_memory, train_before)
+    train_had, val_had = (*had_workers, False, False)[:2]
+    train = create(data.train, config.train_transform, order, least, free_memory, train_had)
     if data.val is None:
         return Loaders(train, None)
     if config.val_transform is None:
         raise DataError("val_transform is missing, and there are validation data")
     left = None if free_memory is None else max(0, free_memory - train.cached.claimed)
-    return Loaders(train, create(data.val, config.val_transform, "sequential", 1, left, val_before))
+    return Loaders(train, create(data.val, config.val_transform, "sequential", 1, left, val_had))

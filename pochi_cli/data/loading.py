@@ -26,8 +26,7 @@ class Workers:
         device_type: Type of the device that computes.
         batches: How many will be loaded in all.
         cores: How many there are for them; `None`: those this process may use.
-        before: How many there were before a run was interrupted that goes on; it keeps them, as far as there
-            are cores.
+        had: Whether there were any before a run was interrupted that goes on: then they begin at once.
 
     Attributes:
         count: How many there are; 0: the process that computes loads itself.
@@ -41,11 +40,12 @@ class Workers:
         device_type: str = "cpu",
         batches: int = 0,
         cores: int | None = None,
-        before: int = 0,
+        *,
+        had: bool = False,
     ) -> None:
         self._cores = usable_cores() if cores is None else cores
-        most = resolve_workers("auto", device_type, self._cores)
-        self.count = min(before, most) if asked == "auto" else asked
+        open_count = resolve_workers("auto", device_type, self._cores) if had else 0
+        self.count = open_count if asked == "auto" else asked
         self.is_open = asked == "auto" and self.count == 0
         self.text = ""
         if asked == "auto" and self.count:

@@ -171,8 +171,9 @@ class Placements:
         columns = torch.arange(width).expand(len(keys), width)
         for step, drawn in zip(self._steps, self._drawn(keys, seed), strict=True):
             rows, columns = step.place(rows, columns, drawn)
-        rows = to_device(rows, pixels.device)
-        columns = to_device(columns, pixels.device)
+        # What no step has moved is one row for all images, which page-locked memory does not take.
+        rows = to_device(rows.contiguous(), pixels.device)
+        columns = to_device(columns.contiguous(), pixels.device)
         starts = to_device(positions * (height * width), pixels.device)
         index = (
             starts[:, None, None] + rows.clamp(min=0)[:, :, None] * width + columns.clamp(min=0)[:, None, :]

@@ -17,6 +17,7 @@ from pochi_cli.allocator import keeps_freed_memory
 from pochi_cli.config.batches import batch_starts
 from pochi_cli.config.root import ClassificationConfig
 from pochi_cli.config.steps.arguments import Size
+from pochi_cli.data.decoding import usable_cores
 from pochi_cli.data.loading import resolve_workers
 from pochi_cli.data.prepare import Data
 from pochi_cli.data.transforms import is_finished_in_batches
@@ -154,7 +155,8 @@ def measure_footprint(
 
 
 def _batches_ahead(config: ClassificationConfig, runtime: Runtime) -> float:
-    batches = 2 * max(1, resolve_workers(config.num_workers, runtime.device.type))
+    cores = max(1, usable_cores() // runtime.team.place.sharers)
+    batches = 2 * max(1, resolve_workers(config.num_workers, runtime.device.type, cores))
     return batches / 4 if is_finished_in_batches(config.train_transform) else batches
 
 

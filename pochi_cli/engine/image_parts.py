@@ -69,8 +69,8 @@ class ImageParts:
             epochs: How many.
             before: The settings with which a run began that goes on.
         """
-        workers = (before or {}).get("num_workers", ())
-        loaders = self._loaders(epochs, self.config.cache, self.config.sampler, self.runtime.team, workers)
+        had = [count > 0 for count in (before or {}).get("num_workers", ())]
+        loaders = self._loaders(epochs, self.config.cache, self.config.sampler, self.runtime.team, had)
         cached = [loader.cached for loader in loaders if loader]
         return Parts(
             loaders,
@@ -131,7 +131,7 @@ class ImageParts:
         cache: CacheMode,
         order: Order,
         peers: Peers,
-        workers_before: Sequence[int] = (),
+        had_workers: Sequence[bool] = (),
     ) -> Loaders[BatchLoader]:
         place, workers = self.runtime.team.place, self.config.num_workers
         if workers != "auto":
@@ -147,7 +147,7 @@ class ImageParts:
             room=self._room,
             peers=peers,
             cores=max(1, usable_cores() // place.sharers),
-            workers_before=workers_before,
+            had_workers=had_workers,
         )
 
     @property

@@ -2,71 +2,82 @@
 
 from __future__ import annotations
 
-import math
 import time
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Iterator
 from typing import TypeVar
 
 import torch
 
 B = TypeVar("B")
 
-IdleSince = Callable[[], float]
-"""Tells since when the device has been done with its work, by `time.monotonic`; infinite: it is not yet."""
-
 
 class Waiting:
-    """Measures how long the device waits for batches.
+    """Measures how long the device waits for batches: one that is not CUDA for as long as this process.
+
+    A CUDA device is told its work in advance, and is still busy with it when this process begins to wait.
 
     Args:
-        device: What computes. Only of CUDA is it known how far it has got: it is still busy with earlier
-            steps where the process waits already.
-
-    Attributes:
-        seconds: So far.
+        device: What computes.
     """
 
     def __init__(self, device: torch.device) -> None:
-        self.seconds = 0.0
-        self._mark = _CudaMarks(device) if device.type == "cuda" else _mark_now
+        self._process_s = 0.0
+        self._gaps = _CudaGaps(device) if device.type == "cuda" else None
+
+    @property
+    def seconds(self) -> float:
+        """So far; waits for a CUDA device."""
+        return self._process_s if self._gaps is None else self._gaps.seconds()
 
     def timed(self, batches: Iterator[B]) -> Iterator[B]:
         """Pass batches on."""
         while True:
-            asked, idle_since = time.monotonic(), self._mark()
+            asked = time.monotonic()
+            if self._gaps is not None:
+                self._gaps.begin()
             batch = next(batches, None)
-            self.seconds += max(0.0, time.monotonic() - max(asked, idle_since()))
+            self._process_s += time.monotonic() - asked
+            if self._gaps is not None:
+                self._gaps.end()
             if batch is None:
                 return
             yield batch
 
 
-def _mark_now() -> IdleSince:
-    now = time.monotonic()
-    return lambda: now
+class _CudaGaps:
+    """Adds up the time that a device has nothing to do between two marks in its work.
 
-
-class _CudaMarks:
-    """Marks in the work of a device, each behind all that it was given until then."""
+    A mark is reached when all work given before it is done. Between two of them nothing is given: from the
+    first to the second passes the time in which the device waits, and none if the first comes late.
+    """
 
     def __init__(self, device: torch.device) -> None:
         self._stream = torch.cuda.current_stream(device)
-        self._zero = self._record()
-        self._zero.synchronize()
-        self._zero_s = time.monotonic()
+        self._pending: deque[tuple[torch.cuda.Event, torch.cuda.Event]] = deque()
+        self._milliseconds = 0.0
 
-    def __call__(self) -> IdleSince:
-        mark = self._record()
+    def begin(self) -> None:
+        self._first = self._mark()
 
-        def idle_since() -> float:
-            if not mark.query():  # type: ignore[no-untyped-call]
-                return math.inf
-            after_ms: float = self._zero.elapsed_time(mark)
-            return self._zero_s + after_ms / 1e3
+    def end(self) -> None:
+        self._pending.append((self._first, self._mark()))
+        while self._pending[0][1].query():  # type: ignore[no-untyped-call]
+            self._add()
+            if not self._pending:
+                return
 
-        return idle_since
+    def seconds(self) -> float:
+        while self._pending:
+            self._pending[0][1].synchronize()
+            self._add()
+        return self._milliseconds / 1e3
 
-    def _record(self) -> torch.cuda.Event:
+    def _add(self) -> None:
+        first, second = self._pending.popleft()
+        self._milliseconds += first.elapsed_time(second)
+
+    def _mark(self) -> torch.cuda.Event:
         event = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
         event.record(self._stream)
         return event

@@ -264,3 +264,21 @@ def test_each_image_is_placed_by_its_key_alone(photos: Path) -> None:
     # 4 x 7 places, mirrored or not.
     assert 12 < len(seen) <= 29
     assert np.all([len(one) == 9 * 9 * 3 for one in seen])
+
+
+@pytest.mark.parametrize("step", [FLIP, UPSIDE_DOWN])
+def test_what_is_copied_to_a_gpu_can_be_page_locked(
+    photos: Path, monkeypatch: pytest.MonkeyPatch, step: dict[str, Any]
+) -> None:
+    """It is copied there as it lies, which torch refuses where several places share their memory."""
+
+    def lock(values: torch.Tensor, device: torch.device) -> torch.Tensor:
+        shape, stride = values.shape, values.stride()
+        locked = torch.empty_strided(shape, stride, dtype=values.dtype).copy_(values)
+        return locked.to(device)
+
+    monkeypatch.setattr("pochi_cli.data.placing.to_device", lock)
+    plain = loaders(photos, [RESIZE, step, TO_TENSOR, NORMALIZE], held=False).train
+    held = loaders(photos, [RESIZE, step, TO_TENSOR, NORMALIZE]).train
+    for epoch in (1, 2):
+        assert_equal(batches(held, epoch), batches(plain, epoch))

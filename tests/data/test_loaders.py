@@ -299,19 +299,18 @@ def test_the_first_batches_decide_whether_processes_load(
 
 
 @pytest.mark.parametrize(
-    ("asked", "before", "cores", "count", "is_open"),
+    ("asked", "had", "cores", "count", "is_open"),
     [
-        ("auto", 3, 4, 3, False),
-        ("auto", 3, 2, 2, False),  # the run has moved to a smaller machine
-        ("auto", 3, 1, 0, True),
-        ("auto", 0, 4, 0, True),
-        (1, 3, 4, 1, False),
+        ("auto", True, 4, 4, False),
+        ("auto", True, 1, 0, True),
+        ("auto", False, 4, 0, True),
+        (1, True, 4, 1, False),
     ],
 )
 def test_a_run_that_goes_on_loads_as_before(
-    asked: Any, before: int, cores: int, count: int, is_open: bool
+    asked: Any, had: bool, cores: int, count: int, is_open: bool
 ) -> None:
-    workers = Workers(asked, "cpu", 1000, cores, before)
+    workers = Workers(asked, "cpu", 1000, cores, had=had)
     assert (workers.count, workers.is_open) == (count, is_open)
     expected = f"loads with {count} processes, as the run did before" if asked == "auto" and count else ""
     assert workers.text == expected

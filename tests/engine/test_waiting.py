@@ -70,27 +70,29 @@ class Event:
         return self.at <= self.stream.clock.now
 
     def elapsed_time(self, later: Event) -> float:
-        assert later.query(), "the time of a mark that is not reached would be waited for"
+        assert later.query(), "torch refuses what is not reached yet"
         return 1e3 * (later.at - self.at)
 
 
 @pytest.mark.parametrize(
     ("loading_s", "step_s", "waited_s"),
     [
-        (5.0, 4.0, 3 * 1.0 + 5.0),  # the first batch is waited for from its beginning
-        (5.0, 9.0, 5.0),
-        (5.0, 0.5, 3 * 4.5 + 5.0),
+        (5.0, 4.0, 2.0 + 3 * 1.0),  # the work from before takes 3 of the first 5 seconds
+        (5.0, 9.0, 2.0),
+        (5.0, 0.5, 2.0 + 3 * 4.5),
     ],
 )
 def test_a_gpu_waits_only_once_it_is_done(
     clock: Clock, monkeypatch: pytest.MonkeyPatch, loading_s: float, step_s: float, waited_s: float
 ) -> None:
     stream = Stream(clock)
-    stream.give(3.0)  # something from before the epoch
+    stream.give(3.0)
     monkeypatch.setattr(torch.cuda, "current_stream", lambda _: stream)
     monkeypatch.setattr(torch.cuda, "Event", Event)
     waits = Waiting(torch.device("cuda"))
-    for number in waits.timed(slow_loader(clock, loading_s, 4)):
-        if number < 3:
-            stream.give(step_s)
+    began = clock.now
+    for _ in waits.timed(slow_loader(clock, loading_s, 4)):
+        stream.give(step_s)
+    assert clock.now - began == 4 * loading_s  # nothing has waited for the device
+    assert waits.seconds == pytest.approx(waited_s)
     assert waits.seconds == pytest.approx(waited_s)

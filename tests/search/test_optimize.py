@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
+import queue
 import signal
 import subprocess
 import sys
@@ -17,14 +19,17 @@ import tomli_w
 
 from pochi_cli import api
 from pochi_cli.config.load import load_config
+from pochi_cli.config.root import Config
+from pochi_cli.errors import DataError
 from pochi_cli.runs.index import open_run
 from pochi_cli.runs.search_layout import SearchLayout
-from pochi_cli.search.messages import Interrupted, Order, Ready, receive, send
+from pochi_cli.search import trainer
+from pochi_cli.search.messages import Failed, Interrupted, Order, Ready, receive, send
 from pochi_cli.search.records import StudyRecord, read_study
 from pochi_cli.search.storage import open_storage
 from pochi_cli.search.study import SharedStudy
 from tests.commands.cli import pochi, write_toml
-from tests.engine.tiny import RANDOM_STEPS, classifier
+from tests.engine.tiny import RANDOM_STEPS, classifier, tiny_config
 from tests.engine.vectors import vector_raw, write_vectors
 from tests.search.spaces import RATE, SIZES, search_config, search_raw
 
@@ -175,7 +180,26 @@ def test_trials_have_their_share_of_the_cores(home: Path, study: StudyRecord) ->
         assert trial.threads == max(1, cores // 2)
         settings = open_run(results(home).trial(trial.number)).record.settings
         assert settings["threads"] == trial.threads
-        assert max(settings["num_workers"]) < max(2, cores // 2)
+
+
+@pytest.mark.parametrize("jobs", [1, 3])
+def test_a_trial_knows_how_many_share_the_machine(
+    jobs: int, few_digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[tuple[Any, ...]] = []
+
+    def train_trial(config: Config, directory: Path, **named: Any) -> None:
+        seen.append((directory, config.threads, named["jobs"]))
+        raise DataError("that is enough")
+
+    monkeypatch.setattr("pochi_cli.engine.training.train_trial", train_trial)
+    monkeypatch.setattr(trainer, "usable_cores", lambda: 7)
+    order = Order(
+        tiny_config(few_digits).model_dump(mode="json", exclude_none=True), str(tmp_path), "val_accuracy"
+    )
+    answer = trainer._train(order, jobs, 0, io.StringIO(), queue.Queue())
+    assert answer == Failed("that is enough")
+    assert seen == [(tmp_path, None if jobs == 1 else 2, jobs)]
 
 
 def test_runs_leave_the_trials_out(home: Path) -> None:

@@ -75,11 +75,18 @@ class Commands:
         """Train a job with a peer."""
         return self.script(peer.module, job.argument())
 
-    def pochi(self, job: Job) -> tuple[Finished, Run]:
-        """Train a job with `pochi train`, which remembers nothing of other runs."""
+    def pochi(self, job: Job, *, is_fresh: bool = False, **changes: Any) -> tuple[Finished, Run]:
+        """Train a job with `pochi train`.
+
+        Args:
+            job: The job.
+            is_fresh: Whether nothing is remembered of the runs before.
+            changes: Other keys of the config.
+        """
         home = Path(tempfile.mkdtemp(dir=self._home))
-        config = self.write_config(job, home)
-        return run(["-m", "pochi_cli", "train", str(config)], self._forgetful(home)), load_run("latest", home)
+        config = self.write_config(job, home, **changes)
+        environment = self._forgetful(home) if is_fresh else self._environment
+        return run(["-m", "pochi_cli", "train", str(config)], environment), load_run("latest", home)
 
     def in_turns(self, job: Job, cache: str) -> Finished:
         """Train a job with Pochi, the limits of its second epoch measured in turns with it."""
@@ -150,3 +157,8 @@ def choice_of(job: Job, trained: Run) -> Job:
         channels_last=settings["channels_last"],
         workers=settings["num_workers"][0],  # of the training data
     )
+
+
+def second_epoch(trained: Run) -> float:
+    """Training images per second of a run's second epoch."""
+    return trained.history.classification[1].samples_per_second

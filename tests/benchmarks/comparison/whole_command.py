@@ -34,7 +34,7 @@ def compare(
     unable: dict[str, str] = {}
 
     def pochi() -> Finished:
-        done, trained = commands.pochi(job)
+        done, trained = commands.pochi(job, is_fresh=True)
         settings[POCHI] = choice_of(job, trained).settings
         accuracy = trained.history.classification[-1].val_accuracy
         return Finished(done.started, done.ended, done.memory_mib, {"accuracy": accuracy})

@@ -31,8 +31,12 @@ from tests.benchmarks.peers.job import Job, answer, read_job
 EPOCH = 2
 TURNS = 6
 """Of each kind in the epoch."""
-UNCOUNTED = max(4, 2 * usable_cores())
-"""First steps or batches of a turn: each process that loads makes two ahead while others have theirs."""
+UNCOUNTED = 4
+"""First steps of a turn, in which what the turn before left behind comes to rest."""
+AHEAD = 3
+"""Batches of each process that loads, at least, that are not counted at first: two are made ahead."""
+REST_S = 1.0
+"""In which such processes make again what was taken of that."""
 
 
 class PureStep:
@@ -81,20 +85,23 @@ class LoaderAlone:
         valid = load_config(config, [f"num_workers={workers}"])
         assert isinstance(valid, ClassificationConfig)
         data = prepare_data(valid, valid.seed)
+        self._workers = workers
         loader = create_loaders(valid, data, seed=valid.seed, device_type="cpu").train
         # Nothing else holds the loader: its processes end with this.
         self._batches = chain.from_iterable(map(loader.batches, count(1)))
         next(self._batches)  # they have begun
 
     def rate(self, batches: int) -> float:
-        """Load some batches; returns images per second of those that count."""
-        images, started = 0, 0.0
-        for number in range(batches):
-            if number == UNCOUNTED:
-                started = time.perf_counter()
-            _, batch = next(self._batches)
-            images += len(batch) if number >= UNCOUNTED else 0
-        return images / (time.perf_counter() - started)
+        """Load some batches, of each process as many; returns images per second."""
+        for _ in range(AHEAD * self._workers):
+            next(self._batches)
+        each = -(-batches // max(1, self._workers))
+        started = time.perf_counter()
+        images = sum(len(next(self._batches)[1]) for _ in range(each * max(1, self._workers)))
+        seconds = time.perf_counter() - started
+        if self._workers:
+            time.sleep(REST_S)
+        return images / seconds
 
 
 class InTurns(PlainProgress):
@@ -124,8 +131,6 @@ class InTurns(PlainProgress):
         super().start(start)
         self._run = api.load_run(start.run)
         self._turn = start.batches // TURNS
-        if self._turn <= UNCOUNTED:
-            sys.exit(f"{start.batches} batches are too few for {TURNS} turns of more than {UNCOUNTED}")
 
     def epoch(self, epoch: int, batches_done: int) -> None:
         """Build the limits for the second epoch, whose first turn begins with the epoch."""
@@ -133,6 +138,9 @@ class InTurns(PlainProgress):
         if epoch != EPOCH:
             return
         self.job = choice_of(self.job, api.load_run(self._run.directory))
+        self._uncounted = max(UNCOUNTED, AHEAD * self.job.workers)
+        if self._turn <= self._uncounted:
+            sys.exit(f"turns of {self._turn} batches are too short with {self.job.workers} workers: --images")
         self._limits = {"step": PureStep(self.job)}
         if self._has_loader:
             config = self._run.layout.config_toml
@@ -150,11 +158,13 @@ class InTurns(PlainProgress):
             return
         now = time.perf_counter()
         in_turn = record.batches % self._turn
-        if in_turn == UNCOUNTED and record.batches > self._turn:
+        if in_turn == self._uncounted and record.batches > self._turn:
             self._began_at = (now, record.samples)
         elif in_turn == 0 and record.batches <= TURNS * self._turn:
             began, samples = self._began_at
             self.rates["training"].append((record.samples - samples) / (now - began))
+            if self.job.workers:
+                time.sleep(REST_S)
             for name, limit in self._limits.items():
                 self.rates[name].append(limit.rate(self._turn))
 
