@@ -194,9 +194,8 @@ def test_a_trial_knows_how_many_share_the_machine(
 
     monkeypatch.setattr("pochi_cli.engine.training.train_trial", train_trial)
     monkeypatch.setattr(trainer, "usable_cores", lambda: 7)
-    order = Order(
-        tiny_config(few_digits).model_dump(mode="json", exclude_none=True), str(tmp_path), "val_accuracy"
-    )
+    config = tiny_config(few_digits, threads=None).model_dump(mode="json", exclude_none=True)
+    order = Order(config, str(tmp_path), "val_accuracy")
     answer = trainer._train(order, jobs, 0, io.StringIO(), queue.Queue())
     assert answer == Failed("that is enough")
     assert seen == [(tmp_path, None if jobs == 1 else 2, jobs)]
