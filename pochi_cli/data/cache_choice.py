@@ -64,6 +64,7 @@ def choose_cache(
     passes: int,
     free: int | None,
     directory: Path,
+    fills: bool = True,
 ) -> Chosen:
     """Choose where the images of one part of the data are kept.
 
@@ -75,6 +76,7 @@ def choose_cache(
         passes: How often each image is read.
         free: Bytes of memory that are free; `None` if unknown.
         directory: Where caches on the disk lie.
+        fills: Whether this process adds to those.
 
     Raises:
         DataError: There is no memory for it at all.
@@ -86,7 +88,7 @@ def choose_cache(
         return NOTHING
     size = _expected_bytes(index, fixed)
     if mode == "disk":
-        return _on_disk(index, fixed, size, directory)
+        return _on_disk(index, fixed, size, directory, fills=fills)
     if mode == "auto":
         fits = free is not None and size * _RESERVE <= free * _OWN_SHARE
         return _in_memory(index, size, free, _OWN_SHARE) if fits and passes > 1 else NOTHING
@@ -119,8 +121,8 @@ def _largest_fault(size: int) -> int:
     return max(1 << 20, min(size, 64 << 20))
 
 
-def _on_disk(index: FolderIndex, fixed: Pipeline, size: int, directory: Path) -> Chosen:
-    files = CacheFiles(directory / cache_key(index, fixed))
+def _on_disk(index: FolderIndex, fixed: Pipeline, size: int, directory: Path, *, fills: bool) -> Chosen:
+    files = CacheFiles(directory / cache_key(index, fixed), fills=fills)
     warning = None
     table = files.read_table(len(index))
     kept = end_of(table)

@@ -36,6 +36,7 @@ class CacheFiles:
 
     Args:
         directory: It is made where it is missing.
+        fills: Whether this owner adds to it, if no other one does.
 
     Attributes:
         pixels: The file of the pixels.
@@ -46,7 +47,7 @@ class CacheFiles:
         StorageError: It is not there, and cannot be made.
     """
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, *, fills: bool = True) -> None:
         self.directory = directory
         self.pixels = directory / "pixels.bin"
         self._table = directory / "table.npy"
@@ -61,7 +62,7 @@ class CacheFiles:
                 raise _unwritable(directory, error) from error
             self.is_read_only = True
             return
-        self.is_ours = _try_to_lock(lock)
+        self.is_ours = fills and _try_to_lock(lock)
 
     def read_table(self, images: int) -> NDArray[np.int64]:
         """Read offset, height and width of each image, int64 (images, 3); all 0 where nothing can be used."""

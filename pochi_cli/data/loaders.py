@@ -7,7 +7,7 @@ import time
 import warnings
 import weakref
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import partial
 from typing import Literal, NamedTuple
@@ -113,9 +113,7 @@ class BatchLoader:
 
     def _create_loader(self) -> DataLoader[Sample | BadImage]:
         count = self.workers.count
-        with warnings.catch_warnings():
-            # Processes beyond the cores are told with the other decisions.
-            warnings.filterwarnings("ignore", "This DataLoader will create")
+        with _telling_of_cores_elsewhere():
             return DataLoader(
                 self.dataset,
                 batch_sampler=self.sampler,
@@ -244,7 +242,9 @@ class BatchLoader:
         if processes_begin:
             return_freed_memory()  # forked processes would hold its pages, and using them would copy each
         try:
-            yield from self._loader
+            with _telling_of_cores_elsewhere():
+                batches = iter(self._loader)
+            yield from batches
         except RuntimeError as error:
             raise_if_worker_died(error)
             raise
@@ -281,6 +281,14 @@ class BatchLoader:
         return loaded
 
 
+@contextmanager
+def _telling_of_cores_elsewhere() -> Iterator[None]:
+    """Keep torch from warning of more processes than cores, which are told with the other decisions."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "This DataLoader will create")
+        yield
+
+
 def _mixed_sizes(index: FolderIndex, mixed: MixedSizes) -> DataError:
     told = [
         f"{printable(index.file(i))} ({height} x {width})"
@@ -305,6 +313,7 @@ def create_loaders(
     peers: Peers = NO_PEERS,
     cores: int | None = None,
     had_workers: Sequence[bool] = (),
+    fills_cache: bool = True,
 ) -> Loaders[BatchLoader]:
     """Create the loaders of training and validation data.
 
@@ -320,6 +329,7 @@ def create_loaders(
         peers: The processes that share the batches.
         cores: How many there are for processes that load; `None`: those this process may use.
         had_workers: Whether processes loaded training and validation data, where a run goes on.
+        fills_cache: Whether a cache on the disk is filled, of several processes by one.
 
     Raises:
         DataError: If there are validation data but no `val_transform`, or a transform cannot be built.
@@ -330,7 +340,13 @@ def create_loaders(
         index: FolderIndex, steps: Pipeline, ordered: Order, minimum: int, free: int | None, had: bool
     ) -> BatchLoader:
         cached = choose_cache(
-            config.cache, index, steps, passes=epochs, free=free, directory=cache_directory() / "images"
+            config.cache,
+            index,
+            steps,
+            passes=epochs,
+            free=free,
+            directory=cache_directory() / "images",
+            fills=fills_cache,
         )
         dataset = ImageDataset(index, build_pipeline(steps, config.mean, config.std), seed, cached.cache)
         batches = EpochBatchSampler(

@@ -126,7 +126,7 @@ def _choose(
             chosen = next(candidate for candidate in possible if candidate.arithmetic == known.chosen)
             return Choice(chosen, "remembered", measurement=known), ()
     except RunError as error:
-        notes = (f"{error.message}: it will be replaced",)
+        notes = (f"{error.message}: it is passed over",)
     if not may_measure:
         return Choice(rule, "rule", "a trial measures nothing"), notes
     if are_images_fixed(task.config) and frozen_tail(model, task.config.head):

@@ -148,6 +148,7 @@ class ImageParts:
             peers=peers,
             cores=max(1, usable_cores() // place.sharers),
             had_workers=had_workers,
+            fills_cache=place.local_rank == 0,
         )
 
     @property

@@ -43,13 +43,15 @@ def photos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return write_photos(tmp_path / "photos")
 
 
-def loaders(root: Path, **keys: Any) -> Loaders[BatchLoader]:
+def loaders(root: Path, *, fills: bool = True, **keys: Any) -> Loaders[BatchLoader]:
     free = keys.pop("free", 1 << 30)
     steps = [RESIZE, FLIP, TO_TENSOR, NORMALIZE]
     keys = {"train_transform": steps, "batch_size": 4, "num_workers": 0, **keys}
     config = DataConfig.model_validate({"train_data_root": str(root), **keys})
     data = prepare_data(config, 0)
-    return create_loaders(config, data, seed=0, device_type="cpu", epochs=3, free_memory=free)
+    return create_loaders(
+        config, data, seed=0, device_type="cpu", epochs=3, free_memory=free, fills_cache=fills
+    )
 
 
 def images(loader: BatchLoader, epoch: int) -> list[torch.Tensor]:
@@ -233,6 +235,15 @@ def test_a_cache_that_is_deleted_while_it_is_filled(photos: Path, is_replaced: b
     assert equal(images(cached, 2), expected[1])
     later = loaders(photos, cache="disk").train
     assert equal(images(later, 1), expected[0])
+
+
+def test_of_several_processes_one_fills(photos: Path) -> None:
+    other = loaders(photos, cache="disk", fills=False).train  # whichever comes first
+    first = loaders(photos, cache="disk").train
+    assert equal(images(other, 1), images(first, 1))
+    assert (other.dataset.cache.keeps, first.dataset.cache.keeps) == (False, True)
+    later = loaders(photos, cache="disk", fills=False).train
+    assert later.dataset.cache.get(0) is not None
 
 
 @pytest.mark.parametrize("workers", [0, 2])

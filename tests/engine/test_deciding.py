@@ -141,7 +141,7 @@ def test_what_was_measured_is_remembered_and_told(
     third = Told()
     train(config, progress=third)
     assert len(timed) == 2
-    assert any("speed.json is damaged" in text and "will be replaced" in text for text in third.messages)
+    assert any("speed.json is damaged" in text and "it is passed over" in text for text in third.messages)
     assert speed_of(train(config))["choice_from"] == "remembered"
 
 
