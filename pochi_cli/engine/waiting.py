@@ -46,10 +46,11 @@ class Waiting:
 
 
 class _CudaGaps:
-    """Adds up the time that a device has nothing to do between two marks in its work.
+    """Adds up the time that passes on a device between two marks in its work.
 
-    A mark is reached when all work given before it is done. Between two of them nothing is given: from the
-    first to the second passes the time in which the device waits, and none if the first comes late.
+    A mark is reached when all work given before it is done. Between two of them nothing is given but what
+    makes a batch of images that are held on the device, which counts as waiting for it: from the first to the
+    second passes the time in which the device has no step to work on, and none if the first comes late.
     """
 
     def __init__(self, device: torch.device) -> None:
