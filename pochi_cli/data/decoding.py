@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from pochi_cli.config.steps.arguments import Size
+from pochi_cli.cores import usable_cores
 from pochi_cli.data.folder import FolderIndex
 from pochi_cli.data.images import BadImageError, decode, opened, without_pillow_warnings
 from pochi_cli.data.splits import Split
@@ -66,13 +66,6 @@ class DecodedSplit:
     def bad(self) -> Iterator[tuple[int, str]]:
         """Positions of the images that could not be decoded, and why."""
         return ((i, reason) for i, reason in enumerate(self.outcomes) if isinstance(reason, str))
-
-
-def usable_cores() -> int:
-    """Count the cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):  # not on macOS and Windows
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def decode_splits(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pochi_cli.data.decoding import usable_cores
+from pochi_cli.cores import usable_cores
 
 _WATCHED = 8
 """Batches that are watched, after a first one that is always slower."""

@@ -17,7 +17,7 @@ from pochi_cli.allocator import keeps_freed_memory
 from pochi_cli.config.batches import batch_starts
 from pochi_cli.config.root import ClassificationConfig
 from pochi_cli.config.steps.arguments import Size
-from pochi_cli.data.decoding import usable_cores
+from pochi_cli.cores import usable_cores
 from pochi_cli.data.loading import resolve_workers
 from pochi_cli.data.prepare import Data
 from pochi_cli.data.transforms import is_finished_in_batches

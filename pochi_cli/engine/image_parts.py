@@ -11,10 +11,10 @@ from torch import nn
 
 from pochi_cli.allocator import return_freed_memory
 from pochi_cli.config.root import ClassificationConfig
+from pochi_cli.cores import usable_cores
 from pochi_cli.data.batches import Loader, Loaders
 from pochi_cli.data.cache_choice import CacheMode, cache_text
 from pochi_cli.data.datasets import Batch
-from pochi_cli.data.decoding import usable_cores
 from pochi_cli.data.held import Room
 from pochi_cli.data.loaders import BatchLoader, create_loaders
 from pochi_cli.data.prepare import Data

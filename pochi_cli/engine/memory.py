@@ -12,10 +12,11 @@ from pathlib import Path
 import torch
 
 from pochi_cli.allocator import return_freed_memory
+from pochi_cli.control_groups import CGROUPS, PROC, groups, read
 from pochi_cli.errors import MemoryExhaustedError, first_line
 
-_PROC = Path("/proc")
-_CGROUPS = Path("/sys/fs/cgroup")
+_FILES = {1: ("memory.limit_in_bytes", "memory.usage_in_bytes"), 2: ("memory.max", "memory.current")}
+"""Of a control group of version 1 or 2: its limit, and what it uses."""
 
 # What torch and the libraries below it say on the CPU, CUDA and mps where they raise no class of their own.
 _WORDS = re.compile(
@@ -65,7 +66,7 @@ def available_memory(device: torch.device) -> int | None:
     if device.type == "mps":
         return max(0, torch.mps.recommended_max_memory() - torch.mps.current_allocated_memory())
     return_freed_memory()
-    return available_main_memory(_PROC, _CGROUPS)
+    return available_main_memory(PROC, CGROUPS)
 
 
 def share_of_memory(device: torch.device, processes: int) -> int | None:
@@ -80,7 +81,7 @@ def held_memory(device: torch.device) -> int:
         return torch.cuda.memory_allocated(device)
     if device.type == "mps":
         return torch.mps.current_allocated_memory()
-    sizes = _read(_PROC / "self" / "statm").split()
+    sizes = read(PROC / "self" / "statm").split()
     return int(sizes[1]) * os.sysconf("SC_PAGE_SIZE") if sizes else 0
 
 
@@ -99,7 +100,7 @@ def available_main_memory(proc: Path, cgroups: Path) -> int | None:
 
 
 def _machine(proc: Path) -> Iterator[int]:
-    told = re.search(r"^MemAvailable:\s*(\d+) kB", _read(proc / "meminfo"), re.MULTILINE)
+    told = re.search(r"^MemAvailable:\s*(\d+) kB", read(proc / "meminfo"), re.MULTILINE)
     if told:
         yield int(told[1]) * 1024
     elif sys.platform == "darwin":
@@ -107,33 +108,21 @@ def _machine(proc: Path) -> Iterator[int]:
 
 
 def _control_groups(proc: Path, cgroups: Path) -> Iterator[int]:
-    """Read the limits of the process's group and of those around it; version 2 has no list of controllers."""
-    for line in _read(proc / "self" / "cgroup").splitlines():
-        _, controllers, name = line.split(":", 2)
-        if controllers == "":
-            root, limit, used = cgroups, "memory.max", "memory.current"
-        elif "memory" in controllers.split(","):
-            root, limit, used = cgroups / "memory", "memory.limit_in_bytes", "memory.usage_in_bytes"
-        else:
-            continue
-        # Inside a container the name may be that of the host, and what is mounted the own group.
-        inside = root / name.lstrip("/")
-        for group in (inside, *inside.parents):
-            most, taken = _number(group / limit), _number(group / used)
-            if most is not None and taken is not None:
-                yield most - taken + _reclaimable(group)
-            if group == root:
-                break
+    for group, version in groups(proc, cgroups, "memory"):
+        limit, used = _FILES[version]
+        most, taken = _number(group / limit), _number(group / used)
+        if most is not None and taken is not None:
+            yield most - taken + _reclaimable(group)
 
 
 def _reclaimable(group: Path) -> int:
     """Find how much of what a group uses is cached files that the kernel drops when memory is short."""
-    told = re.search(r"^(?:total_)?inactive_file (\d+)", _read(group / "memory.stat"), re.MULTILINE)
+    told = re.search(r"^(?:total_)?inactive_file (\d+)", read(group / "memory.stat"), re.MULTILINE)
     return int(told[1]) if told else 0
 
 
 def _own_limits(proc: Path) -> Iterator[int]:
-    sizes = _read(proc / "self" / "statm").split()
+    sizes = read(proc / "self" / "statm").split()
     if not sizes:
         return
     import resource  # not on Windows
@@ -147,12 +136,5 @@ def _own_limits(proc: Path) -> Iterator[int]:
 
 def _number(path: Path) -> int | None:
     """Read a file that holds a number; `None` where there is none, or the word `max`."""
-    text = _read(path).strip()
+    text = read(path).strip()
     return int(text) if text.isdigit() else None
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_text()
-    except OSError:
-        return ""

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 from pochi_cli.config.recording import HardwareConfig, ImageHardwareConfig
+from pochi_cli.cores import usable_cores
 from pochi_cli.engine.distributed import ALONE, Alone
 from pochi_cli.errors import DeviceError
 from pochi_cli.ranks import Rank
@@ -120,13 +121,26 @@ def candidates(config: HardwareConfig, team: Alone = ALONE) -> tuple[Runtime, ..
         raise DeviceError("precision is fp16, which needs a GPU; the device is cpu", hint="use bf16 or fp32")
     layout = config.channels_last if isinstance(config, ImageHardwareConfig) else False
     layouts = [layout] if layout != "auto" else [False, True] if is_open and device.type != "mps" else [False]
-    threads = config.threads or torch.get_num_threads()
-    if config.threads or "OMP_NUM_THREADS" not in os.environ:  # else a launcher has given each its own
-        threads = max(1, threads // team.place.local_world_size)
+    threads = _threads(config, team.place)
     return tuple(
         Runtime(device, precision, channels_last, threads, team)
         for precision, channels_last in product(precisions, layouts)
     )
+
+
+def _threads(config: HardwareConfig, place: Rank) -> int:
+    if config.threads is None and "OMP_NUM_THREADS" in os.environ:
+        return torch.get_num_threads()  # of this process: a launcher has given each its own
+    # Of itself torch takes as many as it sees cores, also where their time is limited.
+    return max(1, (config.threads or min(torch.get_num_threads(), usable_cores())) // place.local_world_size)
+
+
+def doubtful_threads(config: HardwareConfig) -> tuple[str, ...]:
+    """Tell of more threads than there are cores."""
+    cores = usable_cores()
+    if config.threads is None or config.threads <= cores:
+        return ()
+    return (f"threads is {config.threads} for {cores} cores: each step waits for its slowest thread",)
 
 
 def by_rule(possible: Sequence[Runtime], *, is_heavy: bool) -> Runtime:

@@ -30,7 +30,14 @@ from pochi_cli.engine.resuming import (
     mend_best,
     restore,
 )
-from pochi_cli.engine.runtime import Runtime, choose_device, choose_runtime, configured, seed_all
+from pochi_cli.engine.runtime import (
+    Runtime,
+    choose_device,
+    choose_runtime,
+    configured,
+    doubtful_threads,
+    seed_all,
+)
 from pochi_cli.engine.saving import Checkpoints, NoCheckpoints
 from pochi_cli.engine.signals import SignalFlag, noting_signals
 from pochi_cli.engine.state import TrainingState
@@ -201,7 +208,7 @@ def _train_on(
         for text in (*messages, *decided.messages, *parts.messages, *introduction):
             told.message(text)
         lost = mend_best(run) if run and team.is_first else None
-        doubtful = doubts(state.model, task.batch_size, team)
+        doubtful = (*doubtful_threads(config), *doubts(state.model, task.batch_size, team))
         for text in (*task.warnings, *doubtful, *parts.warnings, *([lost] if lost else ())):
             told.warning(text)
         told.start(

@@ -15,7 +15,7 @@ from pochi_cli.config.load import validate
 from pochi_cli.config.root import Config
 from pochi_cli.config.search import OptunaConfig
 from pochi_cli.config.search_space import plain_config, with_params
-from pochi_cli.data.decoding import usable_cores
+from pochi_cli.cores import usable_cores
 from pochi_cli.engine.signals import SignalFlag, noting_signals
 from pochi_cli.errors import ConfigError, InstallationError, Interrupted, TrainingError, format_key
 from pochi_cli.runs.search_layout import SearchLayout, results_directory

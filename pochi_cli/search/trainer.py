@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, TextIO
 
 from pochi_cli.allocator import return_freed_memory
 from pochi_cli.config.load import validate
-from pochi_cli.data.decoding import usable_cores
+from pochi_cli.cores import usable_cores
 from pochi_cli.engine.progress import SilentProgress, Start, StepRecord
 from pochi_cli.errors import InstallationError, Interrupted, PochiError
 from pochi_cli.installation import load_torch

@@ -14,7 +14,7 @@ import subprocess
 import sys
 from statistics import median
 
-from pochi_cli.data.decoding import usable_cores
+from pochi_cli.cores import usable_cores
 
 WORKER = "tests.benchmarks.peers.shared_steps"
 BATCH = 32

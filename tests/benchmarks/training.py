@@ -23,7 +23,7 @@ from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from pochi_cli.data.decoding import usable_cores
+from pochi_cli.cores import usable_cores
 from tests.benchmarks.comparison import throughput, whole_command
 from tests.benchmarks.comparison.cases import CASES
 from tests.benchmarks.comparison.contestants import PEER_OF, Commands

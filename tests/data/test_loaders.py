@@ -11,9 +11,9 @@ import pytest
 import torch
 
 from pochi_cli.config.data import DataConfig
+from pochi_cli.cores import usable_cores
 from pochi_cli.data.batches import Loaders
 from pochi_cli.data.datasets import Batch, ImageDataset
-from pochi_cli.data.decoding import usable_cores
 from pochi_cli.data.folder import index_folder
 from pochi_cli.data.images import read_rgb
 from pochi_cli.data.loaders import BatchLoader, create_loaders

@@ -33,6 +33,7 @@ from pochi_cli.engine.training import train
 from pochi_cli.runs.index import Run, find_run
 from tests.commands.cli import write_toml
 from tests.engine.tiny import RANDOM_STEPS, tiny_config, tiny_raw
+from tests.kernel_files import kernel_files
 
 GIB = 2**30
 
@@ -312,14 +313,6 @@ def test_a_step_is_the_sum_of_its_parts() -> None:
 # ---------------------------------------------------------------- what there is
 
 
-def tree(root: Path, files: dict[str, str]) -> tuple[Path, Path]:
-    for name, text in files.items():
-        path = root / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
-    return root / "proc", root / "cgroup"
-
-
 MACHINE = {"proc/meminfo": "MemTotal: 9000 kB\nMemAvailable:    8000 kB\n"}
 
 
@@ -361,7 +354,7 @@ MACHINE = {"proc/meminfo": "MemTotal: 9000 kB\nMemAvailable:    8000 kB\n"}
     ],
 )
 def test_the_least_counts(tmp_path: Path, files: dict[str, str], expected: int) -> None:
-    assert available_main_memory(*tree(tmp_path, MACHINE | files)) == expected
+    assert available_main_memory(*kernel_files(tmp_path, MACHINE | files)) == expected
 
 
 @needs_limits

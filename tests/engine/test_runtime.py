@@ -11,15 +11,18 @@ import pytest
 import torch
 
 from pochi_cli.engine import runtime
+from pochi_cli.engine.distributed import Alone
 from pochi_cli.engine.runtime import (
     by_rule,
     candidates,
     choose_runtime,
     configured,
+    doubtful_threads,
     random_state,
     restore_random_state,
 )
 from pochi_cli.errors import DeviceError
+from pochi_cli.ranks import Rank
 from tests.engine.tiny import tiny_config
 
 
@@ -46,6 +49,38 @@ def test_a_device_that_is_not_there_is_an_error() -> None:
 def test_fp16_needs_a_gpu() -> None:
     with pytest.raises(DeviceError, match="fp16"):
         choose_runtime(tiny_config().model_copy(update={"precision": "fp16"}))
+
+
+@pytest.mark.parametrize(
+    ("asked", "environment", "processes", "expected"),
+    [
+        (None, None, 1, 3),  # the cores that there is time for
+        (None, None, 2, 1),
+        (None, "5", 2, 8),  # torch has read the variable
+        (6, "5", 2, 3),
+        (6, None, 1, 6),
+        (1, None, 2, 1),
+    ],
+)
+def test_threads(
+    monkeypatch: pytest.MonkeyPatch, asked: int | None, environment: str | None, processes: int, expected: int
+) -> None:
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 8)
+    monkeypatch.setattr(runtime, "usable_cores", lambda: 3)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    if environment:
+        monkeypatch.setenv("OMP_NUM_THREADS", environment)
+    place = Rank(world_size=processes, local_world_size=processes)
+    found = candidates(tiny_config(threads=asked, device="cpu"), Alone(place))
+    assert {one.threads for one in found} == {expected}
+
+
+def test_more_threads_than_cores_are_doubtful(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runtime, "usable_cores", lambda: 3)
+    assert doubtful_threads(tiny_config(threads=4)) == (
+        "threads is 4 for 3 cores: each step waits for its slowest thread",
+    )
+    assert doubtful_threads(tiny_config(threads=3)) == doubtful_threads(tiny_config()) == ()
 
 
 def test_settings_of_the_process_are_put_back() -> None:

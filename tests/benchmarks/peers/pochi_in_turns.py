@@ -19,7 +19,7 @@ from pochi_cli import api
 from pochi_cli.allocator import keep_freed_memory
 from pochi_cli.config.load import load_config
 from pochi_cli.config.root import ClassificationConfig
-from pochi_cli.data.decoding import usable_cores
+from pochi_cli.cores import usable_cores
 from pochi_cli.data.loaders import create_loaders
 from pochi_cli.data.prepare import prepare_data
 from pochi_cli.display import PlainProgress

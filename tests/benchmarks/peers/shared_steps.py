@@ -13,7 +13,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import nn
 from torchvision.models import resnet18
 
-from pochi_cli.data.decoding import usable_cores
+from pochi_cli.cores import usable_cores
 from pochi_cli.data.shares import Portion, whole
 from pochi_cli.engine.distributed import joined
 from pochi_cli.engine.runtime import native_half
