@@ -16,7 +16,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 _HEADER = 8
-_GROWTH = 64 << 20
 FREE_ON_DISK = 1 << 30
 """Bytes of a disk that are left to others."""
 
@@ -144,14 +143,16 @@ class DiskArena:
     Args:
         file: It is there.
         taken: How much of it holds something already, in bytes.
+        growth: By how many bytes it grows at a time, where the disk has room for them.
         is_read_only: Nothing is taken, as others may do so, or nobody may.
 
     Raises:
         OSError: The file cannot be opened.
     """
 
-    def __init__(self, file: Path, taken: int, *, is_read_only: bool = False) -> None:
+    def __init__(self, file: Path, taken: int, growth: int, *, is_read_only: bool = False) -> None:
         self._file = file
+        self._growth = growth
         self._is_read_only = is_read_only
         status = file.stat()
         self._identity = _identity(status)
@@ -167,7 +168,7 @@ class DiskArena:
         return self._shared.values.view(np.int64)
 
     def take(self, size: int) -> int | None:
-        """Take bytes; the file grows in large steps, and not where the disk has little room left."""
+        """Take bytes; the file grows where it must, and not where the disk has little room left."""
         if self._is_read_only:
             return None
         offset = int(self._taken[0])
@@ -185,11 +186,13 @@ class DiskArena:
         status = self._file.stat()
         if _identity(status) != self._identity:
             return False
-        return status.st_size >= end or self._grow(max(end - status.st_size, _GROWTH))
+        return status.st_size >= end or self._grow(end - status.st_size)
 
-    def _grow(self, size: int) -> bool:
-        if shutil.disk_usage(self._file.parent).free < size + FREE_ON_DISK:
+    def _grow(self, least: int) -> bool:
+        room = shutil.disk_usage(self._file.parent).free - FREE_ON_DISK
+        if room < least:
             return False
+        size = max(least, min(self._growth, room))
         with self._file.open("r+b") as file:
             if _identity(os.fstat(file.fileno())) != self._identity:
                 return False

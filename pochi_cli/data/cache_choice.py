@@ -42,6 +42,7 @@ class Chosen:
         where: The same in words, with the directory on a disk.
         size: Bytes that they take, about; 0 where none are kept.
         claimed: Bytes of the free memory that others should not reckon with.
+        note: What a user may want to know.
         warning: What is doubtful.
     """
 
@@ -50,6 +51,7 @@ class Chosen:
     where: str = ""
     size: int = 0
     claimed: int = 0
+    note: str | None = None
     warning: str | None = None
 
 
@@ -97,7 +99,7 @@ def choose_cache(
 
 def _in_memory(index: FolderIndex, size: int, free: int | None, share: float) -> Chosen:
     """Keep them in memory, or as many as fit into the free part of it."""
-    capacity = int(size * _RESERVE) + _largest_fault(size)
+    capacity = int(size * _RESERVE) + _step(size)
     warning = None
     if free is not None and size * _RESERVE > free * share:
         capacity = int(free * share)
@@ -113,34 +115,35 @@ def _in_memory(index: FolderIndex, size: int, free: int | None, share: float) ->
             hint='set cache = "none", or "disk"',
         ) from error
     kept = min(size, capacity)
-    return Chosen(cache, "ram", "in memory", kept, int(kept / share), warning)
+    return Chosen(cache, "ram", "in memory", kept, int(kept / share), warning=warning)
 
 
-def _largest_fault(size: int) -> int:
-    """Bytes laid aside where there are so few images that one larger than the others counts."""
+def _step(size: int) -> int:
+    """Bytes by which a file grows, and that memory has beside what was reckoned, for a large image of few."""
     return max(1 << 20, min(size, 64 << 20))
 
 
 def _on_disk(index: FolderIndex, fixed: Pipeline, size: int, directory: Path, *, fills: bool) -> Chosen:
     files = CacheFiles(directory / cache_key(index, fixed), fills=fills)
-    warning = None
+    note = warning = None
     table = files.read_table(len(index))
     kept = end_of(table)
     missing = len(index) - int(np.count_nonzero(table.any(1)))
-    if missing and not files.is_ours:
-        state = "is read-only" if files.is_read_only else "is being filled elsewhere, and only read here"
-        warning = (
-            f"cache disk: {files.directory} {state}: {missing:,} of {len(index):,} images, which it has not, "
-            "are decoded each time"
-        )
+    lack = f"{missing:,} of {len(index):,} images, which it has not, are decoded each time"
+    if missing and files.is_read_only:
+        warning = f"cache disk: {files.directory} is read-only: {lack}"
+    elif missing and not files.is_ours:
+        note = f"cache disk: {files.directory} is being filled elsewhere, and only read here: {lack}"
     free = max(0, shutil.disk_usage(files.directory).free - FREE_ON_DISK)
     if files.is_ours and size - kept > free:
         warning = (
             f"cache disk: the images of {index.root} take about {show_bytes(size)}, and {directory} has room "
             f"for {show_bytes(free)}: as many are kept as fit, the others are decoded each time"
         )
+        if others := files.bytes_of_others():
+            warning += f"; other caches there take {show_bytes(others)}, and can be deleted"
     try:
-        arena = DiskArena(files.pixels, kept, is_read_only=not files.is_ours)
+        arena = DiskArena(files.pixels, kept, _step(size), is_read_only=not files.is_ours)
     except OSError as error:
         raise StorageError(f"cannot open {files.pixels}: {error.strerror or error}") from error
     return Chosen(
@@ -148,6 +151,7 @@ def _on_disk(index: FolderIndex, fixed: Pipeline, size: int, directory: Path, *,
         "disk",
         f"in {directory}",
         min(size, kept + free) if files.is_ours else min(size, kept),
+        note=note,
         warning=warning,
     )
 
@@ -176,4 +180,5 @@ def cache_text(chosen: Sequence[Chosen]) -> tuple[str, ...]:
     """Tell where the parts of the data are kept, if they are."""
     places = dict.fromkeys(one.where for one in chosen if one.place != "none")
     size = show_bytes(sum(one.size for one in chosen))
-    return tuple(f"decoded images are kept {where}, {size} in all" for where in places)
+    kept = (f"decoded images are kept {where}, {size} in all" for where in places)
+    return (*kept, *(one.note for one in chosen if one.note))

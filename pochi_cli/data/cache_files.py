@@ -95,6 +95,11 @@ class CacheFiles:
         except OSError as error:
             raise _unwritable(self._table, error) from error
 
+    def bytes_of_others(self) -> int:
+        """Add up the files of the caches beside this one."""
+        others = (file for file in self.directory.parent.glob(f"*/{self.pixels.name}") if file != self.pixels)
+        return sum(max(0, _size_and_time(file)[0]) for file in others)
+
     def __getstate__(self) -> dict[str, object]:
         """Leave the lock to this process."""
         return {**self.__dict__, "is_ours": False}

@@ -16,7 +16,7 @@ import pytest
 import torch
 
 from pochi_cli.config.data import DataConfig
-from pochi_cli.data.arenas import DiskArena, MemoryArena, SharedBytes
+from pochi_cli.data.arenas import FREE_ON_DISK, DiskArena, MemoryArena, SharedBytes
 from pochi_cli.data.batches import Loaders
 from pochi_cli.data.cache import PixelCache
 from pochi_cli.data.cache_choice import choose_cache
@@ -211,7 +211,7 @@ def test_two_parts_of_one_folder_do_not_fill_one_cache(photos: Path) -> None:
     plain, cached = (loaders(photos, cache=cache, **keys) for cache in ("none", "disk"))
     assert plain.val is not None
     assert cached.val is not None
-    assert "is being filled elsewhere, and only read here: 10 of 10 images" in str(cached.val.cached.warning)
+    assert "is being filled elsewhere, and only read here: 10 of 10 images" in str(cached.val.cached.note)
     for epoch in (1, 2):
         assert equal(images(cached.train, epoch), images(plain.train, epoch))
         assert equal(images(cached.val, 0), images(plain.val, 0))
@@ -296,13 +296,14 @@ def test_a_disk_without_room_is_told(photos: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(2, 1, 1))
     train = loaders(photos, cache="disk").train
     assert "room for 0.0 MiB: as many are kept as fit" in str(train.cached.warning)
+    assert "other caches" not in str(train.cached.warning)
     assert train.cached.size == 0
     assert equal(images(train, 1), images(loaders(photos, cache="none").train, 1))
 
 
 def test_the_file_of_an_arena_grows(tmp_path: Path) -> None:
     (tmp_path / "pixels.bin").touch()
-    arena = DiskArena(tmp_path / "pixels.bin", 0)
+    arena = DiskArena(tmp_path / "pixels.bin", 0, 64 << 20)
     places = [arena.take(40 << 20) for _ in range(3)]
     assert places == [0, 40 << 20, 80 << 20]
     arena.view(80 << 20, 3)[:] = (1, 2, 3)
@@ -312,9 +313,35 @@ def test_the_file_of_an_arena_grows(tmp_path: Path) -> None:
         assert file.read(3) == b"\1\2\3"
 
 
+def test_of_a_full_disk_other_caches_are_told(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    images(loaders(photos, cache="disk").train, 1)
+    other = write_photos(photos.parent / "other photos")
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(2, 1, 1))
+    warning = str(loaders(other, cache="disk").train.cached.warning)
+    assert warning.endswith("; other caches there take 1.0 MiB, and can be deleted")
+
+
+def test_few_images_take_little_of_a_disk(photos: Path) -> None:
+    images(loaders(photos, cache="disk").train, 1)
+    (file,) = photos.parent.rglob("pixels.bin")
+    assert 10 * 20 * 24 * 3 <= file.stat().st_size <= 1 << 20
+
+
+def test_a_file_grows_into_the_last_of_the_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "pixels.bin"
+    file.touch()
+    arena = DiskArena(file, 0, 100)
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(
+        shutil, "disk_usage", lambda _: usage._replace(free=FREE_ON_DISK + 150 - file.stat().st_size)
+    )
+    assert [arena.take(70) for _ in range(3)] == [0, 70, None]
+    assert file.stat().st_size == 150
+
+
 def test_a_full_disk_ends_the_keeping(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "pixels.bin").touch()
-    arena = DiskArena(tmp_path / "pixels.bin", 0)
+    arena = DiskArena(tmp_path / "pixels.bin", 0, 64 << 20)
     usage = shutil.disk_usage(tmp_path)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=1 << 20))
     assert arena.take(10) is None
@@ -327,7 +354,7 @@ def test_a_file_that_vanishes_while_it_is_made_to_grow(
     """Another run may delete the cache between any two looks at it."""
     file = tmp_path / "pixels.bin"
     file.touch()
-    arena = DiskArena(file, 0)
+    arena = DiskArena(file, 0, 100)
     usage = shutil.disk_usage(tmp_path)
 
     def vanish(_: Path) -> Any:
@@ -350,7 +377,7 @@ def test_a_file_that_is_replaced_while_it_is_mapped(tmp_path: Path, monkeypatch:
     """Nothing of the other file is taken for what was kept."""
     file = tmp_path / "pixels.bin"
     file.touch()
-    arena = DiskArena(file, 0)
+    arena = DiskArena(file, 0, 100)
     assert arena.take(10) == 0
     true_map = arena._map
 
