@@ -22,10 +22,14 @@ def groups(proc: Path, cgroups: Path, controller: str) -> Iterator[tuple[Path, i
     Yields:
         The directory of each group, and whether it is of version 1 or 2, which have files of other names.
     """
-    for line in read(proc / "self" / "cgroup").splitlines():
-        _, controllers, name = line.split(":", 2)
+    unified = cgroups / "unified"  # where systemd has version 2 beside version 1
+    for line in read(proc / "self" / "cgroup").split("\n"):
+        _, _, named = line.partition(":")
+        controllers, colon, name = named.partition(":")
+        if not colon:
+            continue
         if controllers == "":  # version 2 has no list of controllers
-            root, version = cgroups, 2
+            root, version = unified if unified.is_dir() else cgroups, 2
         elif controller in controllers.split(","):
             root, version = cgroups / controller, 1
         else:
@@ -41,6 +45,6 @@ def groups(proc: Path, cgroups: Path, controller: str) -> Iterator[tuple[Path, i
 def read(path: Path) -> str:
     """Read a file of the kernel; nothing where there is none."""
     try:
-        return path.read_text()
+        return path.read_text("utf-8", "surrogateescape")
     except OSError:
         return ""

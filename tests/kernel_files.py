@@ -11,5 +11,5 @@ def kernel_files(root: Path, files: Mapping[str, str]) -> tuple[Path, Path]:
     for name, text in files.items():
         path = root / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
+        path.write_text(text, "utf-8")
     return root / "proc", root / "cgroup"

@@ -43,6 +43,15 @@ from tests.kernel_files import kernel_files
             [3.0],
             id="version 1",
         ),
+        pytest.param(
+            {
+                "proc/self/cgroup": "1:cpuset:/\u0085x\n?\n0::/job\n",
+                "cgroup/unified/job/cpu.max": "200000 100000\n",
+                "cgroup/job/cpu.max": "700000 100000\n",
+            },
+            [2.0],
+            id="version 2 beside version 1, and odd names",
+        ),
         pytest.param({"proc/self/cgroup": "0::/\n", "cgroup/cpu.max": "5\n"}, [], id="unknown"),
     ],
 )

@@ -141,7 +141,7 @@ def _on_disk(index: FolderIndex, fixed: Pipeline, size: int, directory: Path, *,
             f"for {show_bytes(free)}: as many are kept as fit, the others are decoded each time"
         )
         if others := files.bytes_of_others():
-            warning += f"; other caches there take {show_bytes(others)}, and can be deleted"
+            warning += f"; other caches there, of which not all may be needed, take {show_bytes(others)}"
     try:
         arena = DiskArena(files.pixels, kept, _step(size), is_read_only=not files.is_ours)
     except OSError as error:

@@ -71,7 +71,9 @@ def decide(
         task, messages = task.decided(runtime, state)
         return Decided(task, runtime, messages)
     image_work = task.check_model(state.model, runtime.team.size)
-    possible = _common(candidates(config, runtime.team), runtime.team)
+    # Torch has been given the process's share of the threads by now, of which no share is to be taken again.
+    found = (replace(one, threads=runtime.threads) for one in candidates(config, runtime.team))
+    possible = _common(tuple(found), runtime.team)
     is_heavy = _is_heavy(config, task, image_work, runtime.device)
     rule = by_rule(possible, is_heavy=is_heavy)
     task, messages = task.decided(rule, state)

@@ -16,6 +16,7 @@ import torch
 
 from pochi_cli.config.recording import HardwareConfig, ImageHardwareConfig
 from pochi_cli.cores import usable_cores
+from pochi_cli.data.findings import counted
 from pochi_cli.engine.distributed import ALONE, Alone
 from pochi_cli.errors import DeviceError
 from pochi_cli.ranks import Rank
@@ -135,12 +136,13 @@ def _threads(config: HardwareConfig, place: Rank) -> int:
     return max(1, (config.threads or min(torch.get_num_threads(), usable_cores())) // place.local_world_size)
 
 
-def doubtful_threads(config: HardwareConfig) -> tuple[str, ...]:
-    """Tell of more threads than there are cores."""
+def doubtful_threads(runtime: Runtime) -> tuple[str, ...]:
+    """Tell where this process computes with more threads than it has cores."""
     cores = usable_cores()
-    if config.threads is None or config.threads <= cores:
+    if runtime.device.type != "cpu" or runtime.threads <= cores:
         return ()
-    return (f"threads is {config.threads} for {cores} cores: each step waits for its slowest thread",)
+    count = counted(cores, "core")
+    return (f"computes with {runtime.threads} threads on {count}: each step waits for its slowest thread",)
 
 
 def by_rule(possible: Sequence[Runtime], *, is_heavy: bool) -> Runtime:
@@ -185,6 +187,8 @@ def own_runtime(config: HardwareConfig) -> Runtime:
     Raises:
         DeviceError: Nothing will do.
     """
+    if config.threads is not None:  # it may have been trained on a larger machine
+        config = config.model_copy(update={"threads": min(config.threads, usable_cores())})
     try:
         return choose_runtime(config)
     except DeviceError:

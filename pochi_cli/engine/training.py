@@ -208,7 +208,7 @@ def _train_on(
         for text in (*messages, *decided.messages, *parts.messages, *introduction):
             told.message(text)
         lost = mend_best(run) if run and team.is_first else None
-        doubtful = (*doubtful_threads(config), *doubts(state.model, task.batch_size, team))
+        doubtful = (*doubtful_threads(runtime), *doubts(state.model, task.batch_size, team))
         for text in (*task.warnings, *doubtful, *parts.warnings, *([lost] if lost else ())):
             told.warning(text)
         told.start(

@@ -19,7 +19,7 @@ from pochi_cli.config.data import DataConfig
 from pochi_cli.data.arenas import FREE_ON_DISK, DiskArena, MemoryArena, SharedBytes
 from pochi_cli.data.batches import Loaders
 from pochi_cli.data.cache import PixelCache
-from pochi_cli.data.cache_choice import choose_cache
+from pochi_cli.data.cache_choice import cache_text, choose_cache
 from pochi_cli.data.cache_files import CacheFiles, cache_key
 from pochi_cli.data.folder import FolderIndex, index_folder
 from pochi_cli.data.loaders import BatchLoader, create_loaders
@@ -211,7 +211,8 @@ def test_two_parts_of_one_folder_do_not_fill_one_cache(photos: Path) -> None:
     plain, cached = (loaders(photos, cache=cache, **keys) for cache in ("none", "disk"))
     assert plain.val is not None
     assert cached.val is not None
-    assert "is being filled elsewhere, and only read here: 10 of 10 images" in str(cached.val.cached.note)
+    *_, note = cache_text([cached.train.cached, cached.val.cached])
+    assert "is being filled elsewhere, and only read here: 10 of 10 images" in note
     for epoch in (1, 2):
         assert equal(images(cached.train, epoch), images(plain.train, epoch))
         assert equal(images(cached.val, 0), images(plain.val, 0))
@@ -318,7 +319,7 @@ def test_of_a_full_disk_other_caches_are_told(photos: Path, monkeypatch: pytest.
     other = write_photos(photos.parent / "other photos")
     monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(2, 1, 1))
     warning = str(loaders(other, cache="disk").train.cached.warning)
-    assert warning.endswith("; other caches there take 1.0 MiB, and can be deleted")
+    assert warning.endswith("; other caches there, of which not all may be needed, take 1.0 MiB")
 
 
 def test_few_images_take_little_of_a_disk(photos: Path) -> None:

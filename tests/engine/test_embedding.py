@@ -297,6 +297,13 @@ def test_each_loss_trains(vectors: Path, loss: str) -> None:
     assert record["loss_function"] == loss
 
 
+def test_more_threads_than_cores_are_told(vectors: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pochi_cli.engine.runtime.usable_cores", lambda: 1)
+    told = Told()
+    train(vector_config(vectors, threads=2, epochs=1), progress=told)
+    assert told.warnings == ["computes with 2 threads on 1 core: each step waits for its slowest thread"]
+
+
 def test_what_is_doubtful_is_told(vectors: Path) -> None:
     told = Told()
     train(vector_config(vectors, loss_function="DPLossV1", tau=None, tau_mode=None, epochs=1), progress=told)

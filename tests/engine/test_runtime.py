@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from pochi_cli.engine.runtime import (
     choose_runtime,
     configured,
     doubtful_threads,
+    own_runtime,
     random_state,
     restore_random_state,
 )
@@ -77,10 +79,18 @@ def test_threads(
 
 def test_more_threads_than_cores_are_doubtful(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(runtime, "usable_cores", lambda: 3)
-    assert doubtful_threads(tiny_config(threads=4)) == (
-        "threads is 4 for 3 cores: each step waits for its slowest thread",
+    many = choose_runtime(tiny_config(threads=4, device="cpu"))
+    assert doubtful_threads(many) == (
+        "computes with 4 threads on 3 cores: each step waits for its slowest thread",
     )
-    assert doubtful_threads(tiny_config(threads=3)) == doubtful_threads(tiny_config()) == ()
+    assert not doubtful_threads(replace(many, threads=3))
+    assert not doubtful_threads(replace(many, device=torch.device("cuda")))
+
+
+def test_a_model_of_a_larger_machine_takes_the_threads_of_this_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runtime, "usable_cores", lambda: 3)
+    found = [own_runtime(tiny_config(threads=threads, device="cpu")).threads for threads in (2, 64)]
+    assert found == [2, 3]
 
 
 def test_settings_of_the_process_are_put_back() -> None:

@@ -20,6 +20,7 @@ import tomli_w
 from pochi_cli import api
 from pochi_cli.config.load import load_config
 from pochi_cli.config.root import Config
+from pochi_cli.cores import usable_cores
 from pochi_cli.errors import DataError
 from pochi_cli.runs.index import open_run
 from pochi_cli.runs.search_layout import SearchLayout
@@ -175,7 +176,7 @@ def test_records_agree(home: Path, study: StudyRecord) -> None:
 
 
 def test_trials_have_their_share_of_the_cores(home: Path, study: StudyRecord) -> None:
-    cores = len(os.sched_getaffinity(0))
+    cores = usable_cores()
     for trial in study.trials:
         assert trial.threads == max(1, cores // 2)
         settings = open_run(results(home).trial(trial.number)).record.settings
